@@ -1,0 +1,2 @@
+//! ringkv.
+fn main() {}

@@ -1,0 +1,24 @@
+//! The core that coordinator, nodes and clients share.
+//!
+//! *Machines decide, shells act*: everything here but [`net`] is pure. No socket, clock, thread,
+//! file, random source or hash-map order; time and randomness come in as arguments. That is what
+//! lets a seeded simulator run a whole cluster in one thread.
+//!
+//! - names and data: [`NodeId`], [`Blob`], [`Version`], [`Failure`], [`limits`]
+//! - what travels: [`protocol`]
+//! - the only socket code, behind the feature `net`: [`net`]
+
+pub mod limits;
+#[cfg(feature = "net")]
+pub mod net;
+pub mod protocol;
+
+mod blob;
+mod failure;
+mod id;
+mod version;
+
+pub use blob::{Blob, disturbs_terminal};
+pub use failure::{ErrorName, Failure};
+pub use id::{BadNodeId, NODE_ID_BYTES_MAX, NodeId};
+pub use version::{BadVersion, Version};

@@ -1,0 +1,21 @@
+//! The sizes that the outside contract promises, each refused before anything is applied.
+
+/// The most bytes in a key.
+pub const KEY_BYTES_MAX: usize = 1024;
+/// The most bytes in a value.
+pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// The most bytes in one line of the wire, request or response, newline excluded.
+pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The most entries in a JSON-RPC batch.
+pub const BATCH_ENTRIES_MAX: usize = 1024;
+/// How deep a JSON message may nest.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// The most keys a page of `dump` or `scan` returns, whatever the caller asks for.
+pub const PAGE_KEYS_MAX: usize = 10_000;
+/// The byte budget of the keys and values in one page or one `apply`: it must fit a line even
+/// when every byte is escaped as `\u00XX`, but for one value that is larger by itself.
+pub const PAGE_BYTES_MAX: usize = 512 * 1024;
+
+// A base64 value of the largest size, or a text that needs no more than 2 bytes for each, fits.
+const _: () = assert!(VALUE_BYTES_MAX * 2 + KEY_BYTES_MAX * 6 + 1024 < LINE_BYTES_MAX);
+const _: () = assert!(PAGE_BYTES_MAX * 6 < LINE_BYTES_MAX);

@@ -1,0 +1,14 @@
+//! JSON-RPC 2.0 over newline-delimited TCP: the only socket code of the project.
+
+mod api;
+mod wire;
+mod client;
+mod server;
+mod peer;
+mod errors;
+
+pub use api::{ClusterApiClient, ClusterApiServer, NodeApiClient, NodeApiServer};
+pub use client::{Client, connect};
+pub use errors::{failure_from_object, failure_into_object};
+pub use peer::{Peer, PeerError};
+pub use server::{ServerLimits, Service, serve};

@@ -1,0 +1,401 @@
+//! The methods of the coordinator, named as the commands of the `kv` shell.
+
+use serde::{Deserialize, Serialize};
+
+use super::Status;
+use super::node::Record;
+use crate::blob::Blob;
+use crate::failure::Failure;
+use crate::id::NodeId;
+use crate::version::Version;
+
+/// What the failure detector thinks of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Health {
+    /// It answers.
+    Up,
+    /// It missed at least one heartbeat, not yet enough to be called down.
+    Suspect,
+    /// It missed so many that requests go to other replicas first.
+    Down,
+}
+
+/// What became of a write at one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplicaOutcome {
+    /// Durable there.
+    Ok,
+    /// Nothing was sent: the node is down or cannot be reached.
+    Unreachable,
+    /// The node refused it; certainly not applied there.
+    Refused,
+    /// Sent, and no answer in time: it may or may not be there.
+    Unknown,
+}
+
+/// One replica's part in a write or read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaReport {
+    /// Which node.
+    pub node: NodeId,
+    /// What became of it there.
+    pub outcome: ReplicaOutcome,
+    /// The node's own answer as it came over the wire, when there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<serde_json::Value>,
+    /// Why not, in words, when `outcome` is not `ok`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// The answer to `put` and `del`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClusterWrite {
+    /// `ok`; for `del` of a key that no replica had, `not_found`.
+    pub status: Status,
+    /// The key.
+    pub key: Blob,
+    /// The version this write got.
+    pub version: Version,
+    /// Every owner in preference order, with what became of the write there.
+    pub replicas: Vec<ReplicaReport>,
+}
+
+/// The answer to `get`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClusterGet {
+    /// `ok` or `not_found`. Nobody answering is an error, never `not_found`.
+    pub status: Status,
+    /// The key.
+    pub key: Blob,
+    /// The value, when `ok`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Blob>,
+    /// Its version, or that of the tombstone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+    /// Who gave the answer; for `not_found`, the last who said so.
+    pub from: NodeId,
+    /// The replicas tried before it, in order, with why each did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<ReplicaReport>,
+}
+
+/// One replica's copy of a key, as `get --all` and `where` show it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaCopy {
+    /// Which node.
+    pub node: NodeId,
+    /// The record there; absent when the node has none or did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
+    /// Why the node did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// The answer to `where` (and, with values, to `get --all`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WhereReply {
+    /// `ok`.
+    pub status: Status,
+    /// The key.
+    pub key: Blob,
+    /// Its position on the ring, 16 hex digits.
+    pub hash: String,
+    /// The first token at or after it, 16 hex digits.
+    pub token: String,
+    /// Its owners in preference order.
+    pub owners: Vec<NodeId>,
+    /// Its owners after the pending change, when there is one and they differ.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending_owners: Vec<NodeId>,
+    /// What each node that may hold it has: owners first, then every other node that has a copy.
+    pub copies: Vec<ReplicaCopy>,
+}
+
+/// One line of `show`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodeRow {
+    /// The node.
+    pub id: NodeId,
+    /// Its address.
+    pub addr: String,
+    /// What the detector thinks.
+    pub health: Health,
+    /// On the ring now, joining at the next rebalance, or leaving with it.
+    pub membership: Membership,
+    /// Its virtual nodes for each 256.
+    pub weight: u32,
+    /// Its share of the ring as primary, 0 to 1.
+    pub share: f64,
+    /// Keys it holds, when it last told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<u64>,
+    /// Bytes in its log, when it last told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_bytes: Option<u64>,
+    /// Milliseconds since its last answer; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen_ms: Option<u64>,
+    /// The last error, when it is not up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Where a node stands between the current ring and the pending one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Membership {
+    /// On the current ring, and on the pending one if there is one.
+    Member,
+    /// Only on the pending ring: gets its data from the next rebalance.
+    Joining,
+    /// Only on the current ring: keeps its data until the next rebalance is through.
+    Leaving,
+}
+
+/// The answer to `show`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShowReply {
+    /// `ok`.
+    pub status: Status,
+    /// One row a node, in id order.
+    pub nodes: Vec<NodeRow>,
+    /// The ring epoch.
+    pub epoch: u64,
+    /// N of the current ring.
+    pub replication: usize,
+    /// N after the pending change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_replication: Option<usize>,
+    /// True while a change waits for `rebalance`.
+    pub pending: bool,
+}
+
+/// The answer to `stats`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatsReply {
+    /// `ok`.
+    pub status: Status,
+    /// Members of the cluster.
+    pub nodes: usize,
+    /// Of them, how many are up.
+    pub up: usize,
+    /// Copies of keys over all nodes that answered.
+    pub copies: u64,
+    /// `copies / nodes`.
+    pub avg_keys_per_node: f64,
+    /// The fullest node over the mean; 1.0 is perfect balance.
+    pub max_over_avg: f64,
+    /// N.
+    pub replication: usize,
+    /// The ring epoch.
+    pub epoch: u64,
+    /// The coordinator's own epoch: how often it has started.
+    pub coordinator_epoch: u32,
+    /// Requests since the coordinator started.
+    pub puts: u64,
+    /// Likewise.
+    pub gets: u64,
+    /// Likewise.
+    pub dels: u64,
+    /// Writes that fewer than N owners took.
+    pub partial_writes: u64,
+    /// Nodes that did not answer just now, so that the figures leave them out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<NodeId>,
+}
+
+/// The answer to `addnode`, `removenode` and `setreplica`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChangeReply {
+    /// `ok`.
+    pub status: Status,
+    /// The ring epoch after it.
+    pub epoch: u64,
+    /// Whether the change is in force at once (there was nothing to copy) or waits for
+    /// `rebalance`.
+    pub pending: bool,
+    /// N of the newest ring.
+    pub replication: usize,
+    /// N before.
+    pub replication_before: usize,
+    /// The node's share of the newest ring as primary, 0 to 1, for `addnode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    /// The node's address, for `addnode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addr: Option<String>,
+    /// The share of key positions whose owners the pending ring changes, 0 to 1.
+    pub moved_share: f64,
+}
+
+/// How far a rebalance is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RebalanceState {
+    /// None has run since the coordinator started.
+    Idle,
+    /// Under way.
+    Running,
+    /// All that could be done is done, the pending change is in force.
+    Complete,
+    /// Ended early; nothing is lost, the pending change still waits.
+    Failed,
+}
+
+/// The answer to `rebalance` (at once) and `progress` (polled while it runs).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RebalanceReport {
+    /// `ok`.
+    pub status: Status,
+    /// How far.
+    pub state: RebalanceState,
+    /// Whether it only counts.
+    pub dry_run: bool,
+    /// Keys looked at so far.
+    pub scanned: u64,
+    /// About how many there are to look at, in all.
+    pub total: u64,
+    /// Copies made, each durable at its target.
+    pub copied: u64,
+    /// Copies removed where they no longer belong.
+    pub removed: u64,
+    /// Copies that could not be made or removed; the next rebalance tries again.
+    pub failed: u64,
+    /// Copies by link, `from` to `to`.
+    pub links: Vec<LinkReport>,
+    /// Narration since `after`: at most the last 1,000 lines are kept.
+    pub lines: Vec<NarrationLine>,
+    /// How long so far, in milliseconds.
+    pub elapsed_ms: u64,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+}
+
+/// Copies made over one link.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkReport {
+    /// The source.
+    pub from: NodeId,
+    /// The target.
+    pub to: NodeId,
+    /// Copies.
+    pub keys: u64,
+}
+
+/// One thing that the rebalance did, in the ancestor's words when printed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NarrationLine {
+    /// Its number, from 1 in each rebalance; give the last one seen as `after`.
+    pub number: u64,
+    /// `Copied key 'apple' to n3` or `Removed key 'banana' from n1`.
+    pub text: String,
+}
+
+/// One arc of the ring for drawing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRow {
+    /// The token, 16 hex digits.
+    pub token: String,
+    /// Whose it is.
+    pub node: NodeId,
+}
+
+/// The answer to `ring`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RingReply {
+    /// `ok`.
+    pub status: Status,
+    /// The ring epoch.
+    pub epoch: u64,
+    /// N.
+    pub replication: usize,
+    /// The drawing: who owns how much, one line a node, and the circle unrolled.
+    pub drawing: String,
+    /// Every token in order, when asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<TokenRow>,
+}
+
+/// The answer to `scan`: one page of the cluster's keys in order, each once, newest version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScanReply {
+    /// `ok`.
+    pub status: Status,
+    /// The records.
+    pub items: Vec<Record>,
+    /// Give this as `after` for the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<Blob>,
+    /// Nodes that did not answer: keys that only they hold are missing from the page.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<NodeId>,
+}
+
+/// Something that happened in the cluster, told to whoever polls `events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its number, from 1 since the coordinator started.
+    pub number: u64,
+    /// Unix time in milliseconds.
+    pub at_ms: u64,
+    /// One line: `n2 is DOWN (3 heartbeats missed, 1.6 s)`.
+    pub text: String,
+}
+
+/// The answer to `events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsReply {
+    /// `ok`.
+    pub status: Status,
+    /// Events after the given number, oldest first; the last 1,000 are kept.
+    pub events: Vec<Event>,
+    /// The newest number there is.
+    pub last: u64,
+}
+
+/// One setting, as `config` lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Its name.
+    pub name: String,
+    /// Its value now.
+    pub value: String,
+    /// Where the value is from: `default`, `flag` or `set`.
+    pub origin: String,
+    /// What it does, with unit and bounds.
+    pub help: String,
+}
+
+/// The answer to `config`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigReply {
+    /// `ok`.
+    pub status: Status,
+    /// All settings, or the one that was named.
+    pub settings: Vec<Setting>,
+}
+
+/// The answer to `info`: who answers here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InfoReply {
+    /// `ok`.
+    pub status: Status,
+    /// `coordinator`.
+    pub role: String,
+    /// The program's version.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// The data directory.
+    pub data: String,
+    /// The address of the local cluster's supervisor, which starts and stops its processes;
+    /// absent for a cluster that was started by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervisor: Option<String>,
+}

@@ -1,0 +1,21 @@
+//! What travels: parameters and results of every method, as plain data.
+//!
+//! [`node`] is the replica's side (the ancestor's `put get del size dump` and what the
+//! coordinator needs beside them), [`cluster`] the coordinator's, named as the commands.
+//! Results keep the ancestor's shape, `{"status":"ok",…}`, with more members. A receiver ignores
+//! members it does not know; a parameter object with an unknown member is refused.
+
+pub mod cluster;
+pub mod node;
+
+use serde::{Deserialize, Serialize};
+
+/// The first member of every result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Done.
+    Ok,
+    /// There is no such key (or it was deleted).
+    NotFound,
+}
