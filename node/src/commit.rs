@@ -141,3 +141,85 @@ fn write(writer: &mut Writer, lines: &[u8], seq: u64, sync: bool) -> Result<(), 
     }
     if sync { writer.sync(seq) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Engine, EngineOptions, StepHook};
+    use bytes::Bytes;
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    fn open(dir: &std::path::Path, durability: Durability) -> (Engine, Committer) {
+        let (data, id) = (dir.to_owned(), "n1".parse().unwrap());
+        let hook = StepHook::default();
+        let options = EngineOptions { id, data, durability, compact_after: 100, hook };
+        let (engine, committer, _) = Engine::open(options).unwrap();
+        (engine, committer)
+    }
+
+    fn put(engine: &Engine, key: &'static str) {
+        engine.write(Bytes::from_static(key.as_bytes()), Some(Bytes::new()), None);
+    }
+
+    fn is_settled(settle: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+        settle.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_ends_the_committer_and_acknowledges_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (engine, mut committer) = open(dir.path(), Durability::Always);
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        committer.writer.as_mut().unwrap().replace_file(full);
+        put(&engine, "a");
+        let mut settle = pin!(engine.settle());
+        let failure = committer.run(CancellationToken::new()).await.unwrap_err();
+        assert_eq!(crate::NodeError::from(failure).exit_code(), 74);
+        assert!(!is_settled(settle.as_mut()));
+    }
+
+    #[tokio::test]
+    async fn a_burst_is_one_sync_and_replies_wait_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (engine, mut committer) = open(dir.path(), Durability::Always);
+        ["a", "b", "c"].map(|key| put(&engine, key));
+        let mut settle = pin!(engine.settle());
+        assert!(!is_settled(settle.as_mut()));
+        committer.commit(true).await.unwrap();
+        assert!(is_settled(settle.as_mut()));
+        assert_eq!(engine.figures().syncs, 1);
+        assert_eq!(engine.figures().durable, 3);
+    }
+
+    #[tokio::test]
+    async fn a_read_waits_only_for_what_it_tells() {
+        let dir = tempfile::tempdir().unwrap();
+        let (engine, mut committer) = open(dir.path(), Durability::Always);
+        put(&engine, "old");
+        committer.commit(true).await.unwrap();
+        put(&engine, "new");
+        drop(engine.settle());
+        for (key, settled) in [(&b"old"[..], true), (b"new", false), (b"none", true)] {
+            assert_eq!((engine.get(key).is_some(), settled), (key != b"none", settled));
+            assert_eq!(is_settled(pin!(engine.settle())), settled, "{key:?}");
+        }
+        let version = engine.get(b"old").unwrap().version;
+        engine.forget(Bytes::from_static(b"old"), version);
+        drop(engine.settle());
+        assert!(engine.get(b"old").is_none());
+        assert!(!is_settled(pin!(engine.settle())), "a crash could bring the key back");
+    }
+
+    #[tokio::test]
+    async fn the_weaker_policies_acknowledge_what_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (engine, mut committer) = open(dir.path(), Durability::Os);
+        put(&engine, "a");
+        let mut settle = pin!(engine.settle());
+        committer.commit(false).await.unwrap();
+        assert!(is_settled(settle.as_mut()));
+        assert_eq!((engine.figures().durable, engine.figures().syncs), (0, 0));
+    }
+}
