@@ -147,7 +147,6 @@ mod tests {
     use super::*;
     use crate::engine::{Engine, EngineOptions, StepHook};
     use bytes::Bytes;
-    use std::future::Future as _;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 

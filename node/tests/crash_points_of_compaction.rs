@@ -1,5 +1,7 @@
 //! A crash at any step of a compaction leaves a directory from which the same map comes back.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::sync::{Arc, Mutex};
@@ -93,7 +95,7 @@ async fn writes_during_a_compaction_are_kept() {
     let mut rig = Rig::open(home.path()).unwrap();
     fill(&rig);
     let engine = rig.engine.clone();
-    let writes = async {
+    let writes = async move {
         for n in 0..50 {
             let key = Bytes::from(format!("key{}", n % 9));
             match n % 5 {

@@ -1,6 +1,8 @@
 //! A log that was cut short or changed gives back a prefix of what was written, if nothing
 //! that was acknowledged is missing from it, and otherwise refuses to open and changes nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use std::path::Path;

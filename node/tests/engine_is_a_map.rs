@@ -1,6 +1,8 @@
 //! Whatever is put, merged, deleted, forgotten, compacted and reopened: the engine holds what a
 //! plain map with versions holds.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use bytes::Bytes;
