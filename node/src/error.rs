@@ -106,7 +106,7 @@ pub enum NodeError {
     },
     /// The runtime or its signals.
     #[error("cannot start: {0}")]
-    Start(io::Error),
+    Start(#[from] io::Error),
 }
 
 impl NodeError {

@@ -16,18 +16,15 @@
 //!
 //! Only loopback addresses are served, because there is no way yet to ask a caller for a token.
 
-use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ringkv_shared::NodeId;
-use ringkv_shared::net::{ServerLimits, serve};
+use ringkv_shared::net::{ServerLimits, print_ready, run_process, serve};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
-use tracing_subscriber::EnvFilter;
 
 use crate::args::NodeArgs;
 use crate::engine::{Durability, Engine, EngineOptions, StepHook};
@@ -100,10 +97,6 @@ fn options(config: &NodeConfig) -> EngineOptions {
 /// A node as a whole process: logs, signals, ready line, exit code.
 #[must_use]
 pub fn main_with(args: NodeArgs) -> ExitCode {
-    let filter = EnvFilter::try_from_env("KV_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A process that embeds several servers has set up its logs already.
-    let _ = logs.try_init();
     match start(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -115,42 +108,6 @@ pub fn main_with(args: NodeArgs) -> ExitCode {
 
 fn start(args: NodeArgs) -> Result<(), NodeError> {
     let config = args.into_config()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(NodeError::Start)?;
-    let shutdown = CancellationToken::new();
-    if config.stop_on_eof {
-        stop_on_eof(shutdown.clone());
-    }
-    let result = tokio::task::LocalSet::new().block_on(&runtime, async {
-        stop_on_signal(&shutdown).map_err(NodeError::Start)?;
-        run(config, shutdown, print_ready).await
-    });
-    runtime.shutdown_background();
-    result
-}
-
-fn print_ready(addr: SocketAddr) {
-    let line = serde_json::json!({"ready": addr, "pid": std::process::id()});
-    // Who does not read the line does not need it.
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-fn stop_on_signal(shutdown: &CancellationToken) -> std::io::Result<()> {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let (mut signals, shutdown) = (signal(kind)?, shutdown.clone());
-        tokio::task::spawn_local(async move {
-            signals.recv().await;
-            shutdown.cancel();
-        });
-    }
-    Ok(())
-}
-
-fn stop_on_eof(shutdown: CancellationToken) {
-    std::thread::spawn(move || {
-        let mut ignored = [0; 256];
-        let mut input = std::io::stdin().lock();
-        while input.read(&mut ignored).is_ok_and(|count| count > 0) {}
-        shutdown.cancel();
-    });
+    let stop_on_eof = config.stop_on_eof;
+    run_process(stop_on_eof, async |shutdown| run(config, shutdown, print_ready).await)
 }
