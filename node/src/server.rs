@@ -16,7 +16,7 @@
 //!
 //! Only loopback addresses are served, because there is no way yet to ask a caller for a token.
 
-use std::io::{Read as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -101,7 +101,10 @@ fn options(config: &NodeConfig) -> EngineOptions {
 #[must_use]
 pub fn main_with(args: NodeArgs) -> ExitCode {
     let filter = EnvFilter::try_from_env("KV_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // A process that embeds several servers has set up its logs already.
     let _ = logs.try_init();
     match start(args) {
@@ -130,7 +133,7 @@ fn start(args: NodeArgs) -> Result<(), NodeError> {
 }
 
 fn print_ready(addr: SocketAddr) {
-    let line = serde_json::json!({"ready": addr, "pid": std::process::id()});
+    let line = format!(r#"{{"ready":"{addr}","pid":{}}}"#, std::process::id());
     // Who does not read the line does not need it.
     let _ = writeln!(std::io::stdout(), "{line}");
 }
