@@ -30,6 +30,9 @@ use crate::store::{Entry, PageRequest};
 
 const TAIL_LINES_DEFAULT: usize = 20;
 const TAIL_LINES_MAX: usize = 1_000;
+/// The highest version counter taken from outside: half the range is left to count on in, which
+/// no node will ever use up.
+const COUNTER_MAX: u64 = u64::MAX / 2;
 
 /// An engine behind the methods on the wire.
 #[derive(Clone)]
@@ -262,11 +265,11 @@ fn check_count(count: usize) -> Result<(), Failure> {
     Err(Failure::new(ErrorName::TooLarge, message).hint("send smaller batches"))
 }
 
-/// The last number of an epoch is refused: there would be no next version to give.
+/// A counter near the end of its range is refused: the node counts on from it.
 fn check_version(version: Option<Version>) -> Result<(), Failure> {
     match version {
-        Some(Version { counter: u64::MAX, .. }) => {
-            let message = format!("the version counter {} has no successor", u64::MAX);
+        Some(Version { counter, .. }) if counter > COUNTER_MAX => {
+            let message = format!("a version counter of {counter}; at most {COUNTER_MAX} is taken");
             Err(Failure::new(ErrorName::BadArgument, message).hint("use a smaller counter"))
         }
         _ => Ok(()),
@@ -395,7 +398,7 @@ mod tests {
             ("apply", json!([[record("a", "1"), record("b", &big)]]), "TOO_LARGE"),
             ("apply", json!([[record("a", &half), record("b", &half)]]), "TOO_LARGE"),
             ("apply", json!([[record("a", "1"), {"key": "b", "version": "1.1"}]]), "BAD_ARGUMENT"),
-            ("put", json!(["k", "v", format!("1.{}", u64::MAX)]), "BAD_ARGUMENT"),
+            ("put", json!(["k", "v", format!("1.{}", COUNTER_MAX + 1)]), "BAD_ARGUMENT"),
         ] {
             assert_eq!(call(&service, method, params).await["data"]["name"], json!(name));
         }

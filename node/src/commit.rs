@@ -183,7 +183,7 @@ mod tests {
     async fn a_burst_is_one_sync_and_replies_wait_for_it() {
         let dir = tempfile::tempdir().unwrap();
         let (engine, mut committer) = open(dir.path(), Durability::Always);
-        ["a", "b", "c"].map(|key| put(&engine, key));
+        ["a", "b", "c"].into_iter().for_each(|key| put(&engine, key));
         let mut settle = pin!(engine.settle());
         assert!(!is_settled(settle.as_mut()));
         committer.commit(true).await.unwrap();

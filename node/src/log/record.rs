@@ -15,7 +15,7 @@
 //! | `seg=` | number of the segment; of a snapshot, the last segment it covers | 6 digits or more |
 //! | `prev=` | checksum of the last line of the segment before (for a snapshot: of the last one covered) | 8 hex digits |
 //! | `PUT` `DEL` `DRP` | store a value, store a tombstone, forget the entry without a trace | |
-//! | key, value | tokens of [`escape`](super::escape) | key 1 KiB, value 1 MiB, before escaping |
+//! | key, value | tokens of [`escape`] | key 1 KiB, value 1 MiB, before escaping |
 //! | `k=` | keyspace | `default` |
 //! | `v=` | version, `epoch.counter` | u32, u64 |
 //! | `x=` | expiry, unix milliseconds | `-`: never |

@@ -98,8 +98,10 @@ pub fn scan(bytes: &[u8], kind: Kind, mut each: impl FnMut(Record)) -> Scan {
             }
         }
     }
-    if scan.header.is_none() || kind == Kind::Snapshot && scan.end.is_none() {
-        scan.fail(BadLine::NoNewline);
+    if scan.header.is_none() {
+        scan.fail(BadLine::Misplaced("the file is empty"));
+    } else if kind == Kind::Snapshot && scan.end.is_none() {
+        scan.fail(BadLine::Misplaced("the snapshot ends before its END line"));
     }
     scan
 }

@@ -2,7 +2,7 @@
 //! standard error, one ready line on standard output, and an orderly stop on SIGTERM, SIGINT or,
 //! for a child that follows its parent, at the end of standard input.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::net::SocketAddr;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +20,10 @@ pub fn run_process<E: From<io::Error>>(
     server: impl AsyncFnOnce(CancellationToken) -> Result<(), E>,
 ) -> Result<(), E> {
     let filter = EnvFilter::try_from_env("KV_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
     // A process that embeds several servers has set up its logs already.
     let _ = logs.try_init();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
