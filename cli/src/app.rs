@@ -149,7 +149,7 @@ enum DemoAction {
 }
 
 /// Runs the program.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let mut grammar = Cli::command();
     let parsed = grammar.try_get_matches_from_mut(std::env::args_os()).and_then(|matches| {
         let name = matches.subcommand_name().unwrap_or_default().to_owned();
@@ -174,7 +174,8 @@ fn mistake(grammar: &clap::Command, error: &clap::Error) -> u8 {
     let name = arguments.iter().find(known).map_or("kv", String::as_str);
     let report = Report::from(usage::explain(grammar, error, name));
     let json = arguments.iter().any(|word| word == "--json");
-    let mut out: Box<dyn crate::output::Output> = Box::new(Console::new(anstream::ColorChoice::Auto));
+    let mut out: Box<dyn crate::output::Output> =
+        Box::new(Console::new(anstream::ColorChoice::Auto));
     if json {
         out.result(format!("{}\n", report.json(name)).as_bytes());
         return report.exit;
@@ -318,10 +319,21 @@ mod tests {
     fn every_form_parses() {
         Cli::command().debug_assert();
         for line in [
-            "kv", "kv put a 1", "kv put a 1 --json", "kv --connect h:1 get a", "kv get a --connect h:1",
-            "kv demo", "kv demo --nodes 5 --replicas 2 --detach", "kv demo stop --data d",
-            "kv demo --data d", "kv run f --step", "kv check a b --update", "kv --color never show",
-            "kv help put", "kv stop n1", "kv put n -5",
+            "kv",
+            "kv put a 1",
+            "kv put a 1 --json",
+            "kv --connect h:1 get a",
+            "kv get a --connect h:1",
+            "kv demo",
+            "kv demo --nodes 5 --replicas 2 --detach",
+            "kv demo stop --data d",
+            "kv demo --data d",
+            "kv run f --step",
+            "kv check a b --update",
+            "kv --color never show",
+            "kv help put",
+            "kv stop n1",
+            "kv put n -5",
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             assert!(Cli::try_parse_from(&words).is_ok(), "{line}");

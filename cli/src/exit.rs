@@ -22,17 +22,17 @@
 //! own (73, 74), which never come from here.
 
 /// Done.
-pub const OK: u8 = 0;
+pub(crate) const OK: u8 = 0;
 /// Refused, nothing was applied.
-pub const REFUSED: u8 = 1;
+pub(crate) const REFUSED: u8 = 1;
 /// The command line is wrong.
-pub const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 /// No such key or node.
-pub const NOT_FOUND: u8 = 3;
+pub(crate) const NOT_FOUND: u8 = 3;
 /// The outcome is unknown, or only a part was done.
-pub const PARTIAL: u8 = 5;
+pub(crate) const PARTIAL: u8 = 5;
 /// Interrupted from the keyboard.
-pub const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 #[cfg(test)]
 mod tests {

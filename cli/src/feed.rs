@@ -17,7 +17,7 @@ use crate::session::Session;
 use crate::words;
 
 /// Runs lines; the exit code is that of the first failed one.
-pub async fn feed(
+pub(crate) async fn feed(
     session: &mut Session,
     place: &str,
     lines: impl Iterator<Item = io::Result<String>>,

@@ -23,15 +23,15 @@ use ringkv_shared::NodeId;
 /// A whole line.
 #[derive(Debug, Parser)]
 #[command(name = "kv", multicall = true, disable_help_subcommand = true, disable_help_flag = true)]
-pub struct Line {
+pub(crate) struct Line {
     /// Its one command.
     #[command(subcommand)]
-    pub word: Word,
+    pub(crate) word: Word,
 }
 
 /// What a line may start with: a command, or a setting of the shell.
 #[derive(Debug, Subcommand)]
-pub enum Word {
+pub(crate) enum Word {
     /// For the cluster.
     #[command(flatten)]
     Command(Command),
@@ -43,9 +43,11 @@ pub enum Word {
 /// A command for the cluster: the same in every form.
 #[derive(Debug, Subcommand)]
 #[command(disable_help_subcommand = true)]
-pub enum Command {
+pub(crate) enum Command {
     /// Store a value at all owners of its key.
-    #[command(after_help = "put apple 123\nput \"two words\" \"a value\"\nput pic - < cat.jpg    (value from standard input, byte for byte; one-shot form)")]
+    #[command(
+        after_help = "put apple 123\nput \"two words\" \"a value\"\nput pic - < cat.jpg    (value from standard input, byte for byte; one-shot form)"
+    )]
     Put {
         /// The key.
         key: String,
@@ -54,7 +56,9 @@ pub enum Command {
         value: String,
     },
     /// Read a value from the first owner that answers.
-    #[command(after_help = "get apple\nget apple --all    (every replica's copy, with its version)")]
+    #[command(
+        after_help = "get apple\nget apple --all    (every replica's copy, with its version)"
+    )]
     Get {
         /// The key.
         key: String,
@@ -136,7 +140,9 @@ pub enum Command {
         prefix: Option<String>,
     },
     /// Put many keys from a file: csv, jsonl, or a plain word list.
-    #[command(after_help = "load users.csv     (key,value)\nload export.jsonl  ({\"key\":…,\"value\":…})\nload words.txt     (one key a line; its value is the line's number)")]
+    #[command(
+        after_help = "load users.csv     (key,value)\nload export.jsonl  ({\"key\":…,\"value\":…})\nload words.txt     (one key a line; its value is the line's number)"
+    )]
     Load {
         /// The file; its name's ending says which form it has.
         file: PathBuf,
@@ -163,7 +169,9 @@ pub enum Command {
         id: NodeId,
     },
     /// One raw JSON-RPC call; both lines are shown.
-    #[command(after_help = "rpc n1 size\nrpc n1 get '[\"apple\"]'\nrpc coordinator where '{\"key\":\"apple\"}'")]
+    #[command(
+        after_help = "rpc n1 size\nrpc n1 get '[\"apple\"]'\nrpc coordinator where '{\"key\":\"apple\"}'"
+    )]
     Rpc {
         /// `coordinator`, or a node's name.
         #[arg(value_name = "COORDINATOR|ID")]
@@ -229,7 +237,7 @@ pub enum Command {
 
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Switch {
+pub(crate) enum Switch {
     /// On.
     On,
     /// Off.
@@ -239,14 +247,14 @@ pub enum Switch {
 impl Switch {
     /// Whether it is on.
     #[must_use]
-    pub fn is_on(self) -> bool {
+    pub(crate) fn is_on(self) -> bool {
         self == Self::On
     }
 }
 
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// Sentences and tables, for people.
     #[default]
     Table,
@@ -258,7 +266,7 @@ pub enum Format {
 
 /// A setting of the shell itself, or leaving it.
 #[derive(Debug, Subcommand)]
-pub enum Client {
+pub(crate) enum Client {
     /// Say how long each command took.
     #[command(name = ".timing")]
     Timing {
@@ -317,16 +325,59 @@ mod tests {
     #[test]
     fn every_line_of_the_contract_parses() {
         let table = [
-            "put apple 123", "put n -5", "put a -", "get apple", "get apple --all",
-            "get --all apple", "del apple", "addnode n4 5004", "addnode n4 host:5004 --weight 512",
-            "removenode n3", "removenode n3 --force", "setreplica 2", "rebalance",
-            "rebalance --dry-run", "show", "stats", "where apple", "locate apple", "ring",
-            "ring --tokens", "scan", "scan user: --limit 3", "count", "count user:", "load a.csv",
-            "export -", "wal n1", "wal n1 --tail 3", "compact n1", "rpc coordinator info",
-            "rpc n1 get [\"apple\"]", "config", "config a", "config a 1", "source f", "kill n1",
-            "stop n1", "start n1", "restart n1", "pause n1", "resume n1", "help", "help put",
-            "exit", "quit", ".timing on", ".timing", ".output json", ".trace off", ".brief",
-            ".history", ".clear", "put -- k -x",
+            "put apple 123",
+            "put n -5",
+            "put a -",
+            "get apple",
+            "get apple --all",
+            "get --all apple",
+            "del apple",
+            "addnode n4 5004",
+            "addnode n4 host:5004 --weight 512",
+            "removenode n3",
+            "removenode n3 --force",
+            "setreplica 2",
+            "rebalance",
+            "rebalance --dry-run",
+            "show",
+            "stats",
+            "where apple",
+            "locate apple",
+            "ring",
+            "ring --tokens",
+            "scan",
+            "scan user: --limit 3",
+            "count",
+            "count user:",
+            "load a.csv",
+            "export -",
+            "wal n1",
+            "wal n1 --tail 3",
+            "compact n1",
+            "rpc coordinator info",
+            "rpc n1 get [\"apple\"]",
+            "config",
+            "config a",
+            "config a 1",
+            "source f",
+            "kill n1",
+            "stop n1",
+            "start n1",
+            "restart n1",
+            "pause n1",
+            "resume n1",
+            "help",
+            "help put",
+            "exit",
+            "quit",
+            ".timing on",
+            ".timing",
+            ".output json",
+            ".trace off",
+            ".brief",
+            ".history",
+            ".clear",
+            "put -- k -x",
         ];
         for line in table {
             let words: Vec<&str> = line.split(' ').collect();
@@ -337,9 +388,20 @@ mod tests {
     #[test]
     fn what_is_not_in_the_grammar_is_refused() {
         for line in [
-            "pput a 1", "put a", "put a 1 2", "get", "get a --jsno", "addnode N1 5001",
-            "addnode n1 0", "addnode n1 :5", "addnode n1 70000", "setreplica x", ".timing maybe",
-            "put a --ttl", "kill", "show n1",
+            "pput a 1",
+            "put a",
+            "put a 1 2",
+            "get",
+            "get a --jsno",
+            "addnode N1 5001",
+            "addnode n1 0",
+            "addnode n1 :5",
+            "addnode n1 70000",
+            "setreplica x",
+            ".timing maybe",
+            "put a --ttl",
+            "kill",
+            "show n1",
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             assert!(parse(&words).is_err(), "{line}");

@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anstyle::{AnsiColor, Style};
 
 /// Where a session prints.
-pub type Sink = Box<dyn Output>;
+pub(crate) type Sink = Box<dyn Output>;
 
 /// Something that takes lines of results and of errors.
-pub trait Output: Send {
+pub(crate) trait Output: Send {
     /// Writes bytes of a result as they are.
     fn result(&mut self, bytes: &[u8]);
 
@@ -36,7 +36,7 @@ pub trait Output: Send {
 }
 
 /// Standard output and standard error of the process.
-pub struct Console {
+pub(crate) struct Console {
     stdout: anstream::AutoStream<io::Stdout>,
     stderr: anstream::AutoStream<io::Stderr>,
     closed: bool,
@@ -46,7 +46,7 @@ pub struct Console {
 impl Console {
     /// The process's own streams, with colour as chosen.
     #[must_use]
-    pub fn new(color: anstream::ColorChoice) -> Self {
+    pub(crate) fn new(color: anstream::ColorChoice) -> Self {
         Self {
             stdout: anstream::AutoStream::new(io::stdout(), color),
             stderr: anstream::AutoStream::new(io::stderr(), color),
@@ -103,14 +103,14 @@ impl Output for Console {
 
 /// Keeps results and errors in the order in which they came: a transcript.
 #[derive(Clone, Default)]
-pub struct Capture {
+pub(crate) struct Capture {
     text: Arc<Mutex<String>>,
 }
 
 impl Capture {
     /// What came since the last time, and forgets it.
     #[must_use]
-    pub fn take(&self) -> String {
+    pub(crate) fn take(&self) -> String {
         std::mem::take(&mut self.text.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -25,7 +25,7 @@ use crate::exit;
 
 /// One line, and where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub(crate) enum Told {
     /// A line of the result.
     Result(String),
     /// A line of a warning or an error.
@@ -34,23 +34,23 @@ pub enum Told {
 
 /// The outcome of one command.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub(crate) struct Report {
     /// For people in a REPL or script.
-    pub narrated: Vec<Told>,
+    pub(crate) narrated: Vec<Told>,
     /// For one-shot use; the narrated text when there is none of its own.
-    pub plain: Option<Vec<Told>>,
+    pub(crate) plain: Option<Vec<Told>>,
     /// The result's bytes as they are, for a plain result that nobody reads at a terminal.
-    pub raw: Option<Bytes>,
+    pub(crate) raw: Option<Bytes>,
     /// The members of the JSON object, beside `ok` and `cmd`.
-    pub members: Map<String, Value>,
+    pub(crate) members: Map<String, Value>,
     /// The exit code.
-    pub exit: u8,
+    pub(crate) exit: u8,
 }
 
 impl Report {
     /// A report whose JSON members are those of a reply.
     #[must_use]
-    pub fn new(reply: &impl Serialize) -> Self {
+    pub(crate) fn new(reply: &impl Serialize) -> Self {
         let members = match serde_json::to_value(reply) {
             Ok(Value::Object(members)) => members,
             _ => Map::new(),
@@ -60,42 +60,42 @@ impl Report {
 
     /// A report of one sentence, the same in both texts, under `message` in JSON.
     #[must_use]
-    pub fn sentence(text: impl Into<String>) -> Self {
+    pub(crate) fn sentence(text: impl Into<String>) -> Self {
         let text = text.into();
         Self::new(&json!({ "message": text })).say(text)
     }
 
     /// With one more narrated line.
     #[must_use]
-    pub fn say(mut self, line: impl Into<String>) -> Self {
+    pub(crate) fn say(mut self, line: impl Into<String>) -> Self {
         self.narrated.push(Told::Result(line.into()));
         self
     }
 
     /// With one more narrated line of warning.
     #[must_use]
-    pub fn warn(mut self, line: impl Into<String>) -> Self {
+    pub(crate) fn warn(mut self, line: impl Into<String>) -> Self {
         self.narrated.push(Told::Notice(line.into()));
         self
     }
 
     /// With one more line of the plain result.
     #[must_use]
-    pub fn plain(mut self, line: impl Into<String>) -> Self {
+    pub(crate) fn plain(mut self, line: impl Into<String>) -> Self {
         self.plain.get_or_insert_default().push(Told::Result(line.into()));
         self
     }
 
     /// With one more line of warning beside the plain result.
     #[must_use]
-    pub fn plain_warn(mut self, line: impl Into<String>) -> Self {
+    pub(crate) fn plain_warn(mut self, line: impl Into<String>) -> Self {
         self.plain.get_or_insert_default().push(Told::Notice(line.into()));
         self
     }
 
     /// The JSON object.
     #[must_use]
-    pub fn json(&self, cmd: &str) -> Value {
+    pub(crate) fn json(&self, cmd: &str) -> Value {
         let mut object = Map::new();
         object.insert("ok".into(), (self.exit == exit::OK).into());
         object.insert("cmd".into(), cmd.into());
@@ -108,7 +108,7 @@ impl Report {
 
     /// The report of a key that is not there: exit code 3, no failure of the cluster.
     #[must_use]
-    pub fn not_found(message: String) -> Self {
+    pub(crate) fn not_found(message: String) -> Self {
         let error = json!({ "name": "KEY_NOT_FOUND", "message": message, "hint": null });
         let report = Self::new(&json!({ "error": error }));
         Self { exit: exit::NOT_FOUND, ..report.warn(message) }
@@ -138,7 +138,7 @@ impl From<Failure> for Report {
 
 /// The lines as one text, for tests and captures.
 #[cfg(test)]
-pub fn text(lines: &[Told]) -> String {
+pub(crate) fn text(lines: &[Told]) -> String {
     let line = |told: &Told| match told {
         Told::Result(line) | Told::Notice(line) => line.clone(),
     };

@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 /// A server to run in this process.
 #[derive(Debug, Subcommand)]
-pub enum Server {
+pub(crate) enum Server {
     /// Run the coordinator.
     Coordinator(ringkv_coordinator::CoordinatorArgs),
     /// Run a storage node.
@@ -18,7 +18,7 @@ pub enum Server {
 }
 
 /// Runs it until it ends.
-pub fn run(server: Server) -> ExitCode {
+pub(crate) fn run(server: Server) -> ExitCode {
     match server {
         Server::Coordinator(args) => ringkv_coordinator::main_with(args),
         Server::Node(args) => ringkv_node::main_with(args),

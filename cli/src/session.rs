@@ -28,41 +28,41 @@ use crate::wire::{DEADLINE, Tap, Trace, Wire};
 use crate::words;
 
 /// How deep `source` may nest.
-pub const SOURCE_DEPTH_MAX: usize = 8;
+pub(crate) const SOURCE_DEPTH_MAX: usize = 8;
 
 /// How a session prints and what it may do.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Text or JSON.
-    pub format: Format,
+    pub(crate) format: Format,
     /// Sentences (REPL, scripts) rather than the bare result (one-shot).
-    pub narrate: bool,
+    pub(crate) narrate: bool,
     /// `Some(true)` only summaries, `Some(false)` every line, `None` up to 20 lines.
-    pub brief: Option<bool>,
+    pub(crate) brief: Option<bool>,
     /// Say how long each command took.
-    pub timing: bool,
+    pub(crate) timing: bool,
     /// Show the messages sent and received.
-    pub trace: bool,
+    pub(crate) trace: bool,
     /// Whether `put k -` may read standard input: only when no commands come from there.
-    pub value_from_stdin: bool,
+    pub(crate) value_from_stdin: bool,
     /// Whether a progress bar may be drawn on standard error.
-    pub progress: bool,
+    pub(crate) progress: bool,
 }
 
 /// What became of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LineOutcome {
+pub(crate) struct LineOutcome {
     /// Its exit code.
-    pub exit: u8,
+    pub(crate) exit: u8,
     /// Whether the session ends here: `exit`, or nobody reads its results any more.
-    pub leave: bool,
+    pub(crate) leave: bool,
 }
 
 /// The names of the nodes seen last, shared with the editor for completion.
-pub type KnownNodes = Arc<Mutex<BTreeSet<String>>>;
+pub(crate) type KnownNodes = Arc<Mutex<BTreeSet<String>>>;
 
 /// A connection to a cluster and how to print.
-pub struct Session {
+pub(crate) struct Session {
     /// The coordinator.
     pub(crate) wire: Wire,
     /// Its address.
@@ -82,13 +82,16 @@ pub struct Session {
     nodes: KnownNodes,
 }
 
+/// What to do when nobody answers.
+const NO_COORDINATOR_HINT: &str =
+    "start one here: kv demo        or name another: --connect HOST:PORT / KV_CONNECT";
 /// How many lines `.history` remembers.
 const HISTORY_LINES_MAX: usize = 1000;
 
 impl Session {
     /// A session with the coordinator at `addr`; it connects with the first command.
     #[must_use]
-    pub fn connect(addr: String, settings: Settings, out: Sink) -> Self {
+    pub(crate) fn connect(addr: String, settings: Settings, out: Sink) -> Self {
         let trace = Trace::default();
         trace.switch(settings.trace);
         let wire = Wire::new(&addr, format!("coordinator at {addr}"));
@@ -107,7 +110,7 @@ impl Session {
 
     /// The nodes seen so far.
     #[must_use]
-    pub fn known_nodes(&self) -> KnownNodes {
+    pub(crate) fn known_nodes(&self) -> KnownNodes {
         Arc::clone(&self.nodes)
     }
 
@@ -117,12 +120,12 @@ impl Session {
     }
 
     /// Says where the next line is from, for error messages: `demo.kv:7`.
-    pub fn set_place(&mut self, place: &str) {
+    pub(crate) fn set_place(&mut self, place: &str) {
         self.place = if place.is_empty() { String::new() } else { format!("{place}: ") };
     }
 
     /// Parses and runs one line.
-    pub async fn run_line(&mut self, line: &str) -> LineOutcome {
+    pub(crate) async fn run_line(&mut self, line: &str) -> LineOutcome {
         if words::is_blank(line) {
             return LineOutcome { exit: exit::OK, leave: false };
         }
@@ -137,7 +140,7 @@ impl Session {
     }
 
     /// Runs a command of the cluster.
-    pub async fn run_command(&mut self, name: &str, command: Command) -> LineOutcome {
+    pub(crate) async fn run_command(&mut self, name: &str, command: Command) -> LineOutcome {
         let started = Instant::now();
         // Boxed: `source` runs lines within a line, and the commands are large futures.
         let result = Box::pin(commands::run(self, command)).await;
@@ -164,7 +167,11 @@ impl Session {
         &self,
         request: impl AsyncFnOnce(&Tap<'_>) -> Result<T, ClientError>,
     ) -> Result<T, Failure> {
-        self.wire.call(&self.trace, DEADLINE, request).await
+        let result = self.wire.call(&self.trace, DEADLINE, request).await;
+        result.map_err(|failure| match failure.name {
+            ErrorName::Unreachable if failure.hint.is_none() => failure.hint(NO_COORDINATOR_HINT),
+            _ => failure,
+        })
     }
 
     /// Prints a report as the settings say.
@@ -279,7 +286,7 @@ mod tests {
     #[tokio::test]
     async fn json_is_one_object_a_command_errors_too() {
         let (text, _) = run(Settings::default(), &[".output json", "gett a"]).await;
-        let object: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+        let object: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
         assert_eq!(object["exit"], 2);
         assert_eq!(object["error"]["name"], "BAD_ARGUMENT");
     }

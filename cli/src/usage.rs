@@ -26,18 +26,18 @@ const LIKENESS_MIN: f64 = 0.8;
 
 /// One command as help and completion know it.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its arguments: `<key> <value>`.
-    pub arguments: String,
+    pub(crate) arguments: String,
     /// What it does, in one line.
-    pub about: String,
+    pub(crate) about: String,
 }
 
 /// Every command of the REPL, in the order of the grammar.
 #[must_use]
-pub fn entries() -> Vec<Entry> {
+pub(crate) fn entries() -> Vec<Entry> {
     let entry = |command: &Command| Entry {
         name: command.get_name().to_owned(),
         arguments: arguments(command),
@@ -48,7 +48,7 @@ pub fn entries() -> Vec<Entry> {
 
 /// Every first word that the REPL knows, other spellings too.
 #[must_use]
-pub fn names() -> Vec<String> {
+pub(crate) fn names() -> Vec<String> {
     names_of(&Line::command())
 }
 
@@ -61,7 +61,7 @@ fn names_of(grammar: &Command) -> Vec<String> {
 }
 
 /// The list of all commands, or one command with its arguments and examples.
-pub fn help(topic: Option<&str>) -> Result<String, Failure> {
+pub(crate) fn help(topic: Option<&str>) -> Result<String, Failure> {
     let Some(topic) = topic else { return Ok(list()) };
     let grammar = Line::command();
     match grammar.find_subcommand(topic) {
@@ -95,7 +95,8 @@ fn describe(command: &Command) -> String {
 
 /// The arguments of a command as its usage line has them.
 fn arguments(command: &Command) -> String {
-    let shown = |arg: &&Arg| !arg.is_global_set() && !matches!(arg.get_id().as_str(), "help" | "version");
+    let shown =
+        |arg: &&Arg| !arg.is_global_set() && !matches!(arg.get_id().as_str(), "help" | "version");
     let parts = command.get_arguments().filter(shown).map(|arg| match spelling(arg) {
         text if arg.is_required_set() => text,
         text if arg.is_positional() => format!("[{}]", text.trim_matches(['<', '>'])),
@@ -122,7 +123,7 @@ fn spelling(arg: &Arg) -> String {
 
 /// What is wrong with a line that the grammar refused, and what to do about it.
 #[must_use]
-pub fn explain(grammar: &Command, error: &clap::Error, name: &str) -> Failure {
+pub(crate) fn explain(grammar: &Command, error: &clap::Error, name: &str) -> Failure {
     let text = |kind| context(error, kind);
     let argument = text(ContextKind::InvalidArg).unwrap_or_default();
     let value = text(ContextKind::InvalidValue).unwrap_or_default();
@@ -189,7 +190,11 @@ fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
 fn plain_name(argument: &str) -> String {
     let first = argument.split(", ").next().unwrap_or_default();
     let name = first.trim_matches(['<', '>']);
-    if name.chars().all(char::is_uppercase) && name.len() > 1 { name.to_lowercase() } else { first.to_owned() }
+    if name.chars().all(char::is_uppercase) && name.len() > 1 {
+        name.to_lowercase()
+    } else {
+        first.to_owned()
+    }
 }
 
 /// `<VALUE>` → `a value`; what is no plain word stays as it is.
@@ -228,7 +233,10 @@ mod tests {
             ("xyzzy", "unknown command \"xyzzy\" | help lists the commands"),
             ("put a", "put needs a value | usage: put <key> <value>        put apple 123"),
             ("get a b", "get takes no \"b\" | usage: get <key> [--all]        get apple"),
-            (".timing maybe", "\"maybe\" does not fit [SWITCH] | usage: .timing [switch]        one of: on, off"),
+            (
+                ".timing maybe",
+                "\"maybe\" does not fit [SWITCH] | usage: .timing [switch]        one of: on, off",
+            ),
         ];
         for (line, told) in table {
             assert_eq!(mistake(line), told);

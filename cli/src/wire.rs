@@ -23,12 +23,12 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 /// How long one request may take. A coordinator answers much earlier, with what it knows.
-pub const DEADLINE: Duration = Duration::from_secs(15);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 /// How long a compaction may take, which answers when it is done.
-pub const LONG_DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const LONG_DEADLINE: Duration = Duration::from_secs(120);
 
 /// A connection to a server, with a name for error messages.
-pub struct Wire {
+pub(crate) struct Wire {
     peer: Peer,
     who: String,
 }
@@ -36,12 +36,12 @@ pub struct Wire {
 impl Wire {
     /// A connection to `addr`, made when it is first used. `who` answers there.
     #[must_use]
-    pub fn new(addr: &str, who: impl Into<String>) -> Self {
+    pub(crate) fn new(addr: &str, who: impl Into<String>) -> Self {
         Self { peer: Peer::new(addr), who: who.into() }
     }
 
     /// One call.
-    pub async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         trace: &Trace,
         deadline: Duration,
@@ -55,20 +55,20 @@ impl Wire {
 
 /// The messages seen since somebody last looked, when it is on.
 #[derive(Default)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// The lines, while tracing; nothing is kept while it is off.
     lines: Mutex<Option<Vec<String>>>,
 }
 
 impl Trace {
     /// Starts or stops.
-    pub fn switch(&self, on: bool) {
+    pub(crate) fn switch(&self, on: bool) {
         *self.lines.lock().unwrap_or_else(PoisonError::into_inner) = on.then(Vec::new);
     }
 
     /// The lines since the last time.
     #[must_use]
-    pub fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -81,7 +81,7 @@ impl Trace {
 }
 
 /// A client that writes down what goes through it.
-pub struct Tap<'a> {
+pub(crate) struct Tap<'a> {
     client: &'a Client,
     trace: &'a Trace,
 }
@@ -116,7 +116,7 @@ impl ClientT for Tap<'_> {
 }
 
 /// Parameters that are JSON already.
-pub struct Encoded(pub Option<Box<RawValue>>);
+pub(crate) struct Encoded(pub(crate) Option<Box<RawValue>>);
 
 impl ToRpcParams for Encoded {
     fn to_rpc_params(self) -> Result<Option<Box<RawValue>>, serde_json::Error> {
@@ -126,7 +126,7 @@ impl ToRpcParams for Encoded {
 
 /// The request as it is sent, but for the id.
 #[must_use]
-pub fn sent(method: &str, params: Option<&RawValue>) -> String {
+pub(crate) fn sent(method: &str, params: Option<&RawValue>) -> String {
     let method = serde_json::Value::from(method);
     match params {
         Some(params) => format!("--> {{\"method\":{method},\"params\":{params}}}"),
@@ -136,7 +136,7 @@ pub fn sent(method: &str, params: Option<&RawValue>) -> String {
 
 /// The response as it is received, but for the id.
 #[must_use]
-pub fn received(result: &Result<Box<RawValue>, ClientError>) -> String {
+pub(crate) fn received(result: &Result<Box<RawValue>, ClientError>) -> String {
     match result {
         Ok(result) => format!("<-- {{\"result\":{result}}}"),
         Err(ClientError::Call(object)) => {

@@ -10,13 +10,13 @@
 
 /// The words of a line, or `None` while a quote is open.
 #[must_use]
-pub fn split_words(line: &str) -> Option<Vec<String>> {
+pub(crate) fn split_words(line: &str) -> Option<Vec<String>> {
     shlex::split(line)
 }
 
 /// The commands of a text for `-e`: parted by `;` or a newline outside quotes.
 #[must_use]
-pub fn split_commands(text: &str) -> Vec<String> {
+pub(crate) fn split_commands(text: &str) -> Vec<String> {
     let mut commands = vec![String::new()];
     let mut scan = Quotes::default();
     for c in text.chars() {
@@ -33,7 +33,7 @@ pub fn split_commands(text: &str) -> Vec<String> {
 
 /// Whether the text ends inside a quote or after a backslash, so that more lines belong to it.
 #[must_use]
-pub fn is_open(text: &str) -> bool {
+pub(crate) fn is_open(text: &str) -> bool {
     let mut scan = Quotes::default();
     for c in text.chars() {
         scan.step(c);
@@ -43,7 +43,7 @@ pub fn is_open(text: &str) -> bool {
 
 /// Whether a line has no command: blank, or only a comment.
 #[must_use]
-pub fn is_blank(line: &str) -> bool {
+pub(crate) fn is_blank(line: &str) -> bool {
     let line = line.trim();
     line.is_empty() || line.starts_with('#')
 }
@@ -108,8 +108,14 @@ mod tests {
     #[test]
     fn an_open_quote_asks_for_more() {
         for (text, open) in [
-            ("put a 'b", true), ("put a \"b'", true), ("put a 'b'", false), ("put a b\\", true),
-            ("# don't", false), ("put it's", true), ("put a \"\\\"\"", false), ("put 'a\\'", false),
+            ("put a 'b", true),
+            ("put a \"b'", true),
+            ("put a 'b'", false),
+            ("put a b\\", true),
+            ("# don't", false),
+            ("put it's", true),
+            ("put a \"\\\"\"", false),
+            ("put 'a\\'", false),
         ] {
             assert_eq!(is_open(text), open, "{text}");
             assert_eq!(split_words(text).is_none(), open, "{text}");

@@ -79,7 +79,9 @@ fn value_from_stdin(allowed: bool) -> Result<Blob, Failure> {
     let refuse = |message: String| Failure::new(ErrorName::BadArgument, message);
     if !allowed {
         let refused = refuse("a value from standard input needs the one-shot form".into());
-        return Err(refused.hint("kv put KEY - < file        (the value \"-\" itself: not possible)"));
+        return Err(
+            refused.hint("kv put KEY - < file        (the value \"-\" itself: not possible)")
+        );
     }
     let mut value = Vec::new();
     // One byte more than the limit, so that the server sees and refuses what is too long.
@@ -128,7 +130,9 @@ fn replica_line(did: &str, replica: &ReplicaReport, brief: Option<bool>) -> Told
     let node = &replica.node;
     let why = replica.why.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
     let became = match replica.outcome {
-        ReplicaOutcome::Ok => return Told::Result(format!("{did} -> {}", reply_text(replica, brief))),
+        ReplicaOutcome::Ok => {
+            return Told::Result(format!("{did} -> {}", reply_text(replica, brief)));
+        }
         ReplicaOutcome::Unreachable => format!("{node} is DOWN, not written{why}"),
         ReplicaOutcome::Refused => format!("{node} refused, not written{why}"),
         ReplicaOutcome::Unknown => format!("{node} did not answer, unknown{why}"),
@@ -172,7 +176,8 @@ fn get_report(reply: &ClusterGet, owners: &[NodeId]) -> Report {
     if reply.status == Status::NotFound {
         let asked: Vec<&NodeId> = if owners.is_empty() { asked } else { owners.iter().collect() };
         let asked: Vec<&str> = asked.into_iter().map(NodeId::as_str).collect();
-        let mut report = Report::not_found(format!("{} not found on {}", reply.key, asked.join(" ")));
+        let mut report =
+            Report::not_found(format!("{} not found on {}", reply.key, asked.join(" ")));
         report.plain = Some(report.narrated.clone());
         report.narrated.splice(0..0, told_before);
         return report;
@@ -265,9 +270,10 @@ mod tests {
     #[test]
     fn a_replica_that_missed_a_put_is_named() {
         let report = put_report(&write(down()), &"123".into(), None);
-        assert!(text(&report.narrated).ends_with(
-            "[n2] PUT apple = 123 -> n2 is DOWN, not written (connection refused)"
-        ));
+        assert!(
+            text(&report.narrated)
+                .ends_with("[n2] PUT apple = 123 -> n2 is DOWN, not written (connection refused)")
+        );
         let plain = text(&report.plain.unwrap());
         assert_eq!(plain, "ok\nwarning: 1 of 2 copies written, not on n2");
     }

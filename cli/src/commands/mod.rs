@@ -27,7 +27,7 @@ mod pages;
 mod raw;
 mod rebalance;
 mod records;
-pub mod settings;
+pub(crate) mod settings;
 mod topology;
 
 use ringkv_shared::Failure;
@@ -38,7 +38,7 @@ use crate::session::Session;
 use crate::usage;
 
 /// Runs one command and gives back what it found out.
-pub async fn run(session: &mut Session, command: Command) -> Result<Report, Failure> {
+pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Report, Failure> {
     match command {
         Command::Put { key, value } => data::put(session, key, value).await,
         Command::Get { key, all: false } => data::get(session, key).await,

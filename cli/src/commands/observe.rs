@@ -86,7 +86,8 @@ fn show_report(reply: &ShowReply) -> Report {
         }
         (true, _) => ", a change waits for: rebalance".to_owned(),
     };
-    report = report.say(format!("epoch {}, replication {}{pending}", reply.epoch, reply.replication));
+    report =
+        report.say(format!("epoch {}, replication {}{pending}", reply.epoch, reply.replication));
     if reply.nodes.is_empty() {
         report = report.say("no nodes yet; add one:  addnode n1 5001");
     }

@@ -5,14 +5,14 @@
 //! `rpc` shows the message with its method, parameters and result; the `id` that the connection
 //! gives to a request is left out. It can call anything, also what harms: `rpc n1 drop …`.
 
+use jsonrpsee::core::client::ClientT as _;
 use ringkv_shared::net::{ClusterApiClient, NodeApiClient};
 use ringkv_shared::{ErrorName, Failure, NodeId};
-use jsonrpsee::core::client::ClientT as _;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::observe::bytes;
-use crate::report::Report;
+use crate::report::{Report, Told};
 use crate::session::Session;
 use crate::wire::{DEADLINE, Encoded, LONG_DEADLINE, Trace, Wire};
 
@@ -23,8 +23,7 @@ pub(super) async fn wal(
     tail: Option<usize>,
 ) -> Result<Report, Failure> {
     let node = connect(s, id.as_str()).await?;
-    let reply =
-        node.call(&s.trace, DEADLINE, async |c| NodeApiClient::log(c, tail).await).await?;
+    let reply = node.call(&s.trace, DEADLINE, async |c| NodeApiClient::log(c, tail).await).await?;
     let mut report = Report::new(&reply).say(format!("# {}", reply.file));
     report.plain = Some(Vec::new());
     for line in reply.lines {
@@ -72,10 +71,9 @@ pub(super) async fn rpc(
             Ok(lines.into_iter().fold(report, Report::say))
         }
         Err(failure) => {
-            for line in lines.iter().filter(|_| s.streams_text()) {
-                s.line(line);
-            }
-            Err(failure)
+            let report = Report::from(failure);
+            let shown = lines.into_iter().map(Told::Result);
+            Ok(Report { narrated: shown.chain(report.narrated).collect(), ..report })
         }
     }
 }
@@ -83,8 +81,11 @@ pub(super) async fn rpc(
 /// Parameters must be a JSON array or object, as JSON-RPC has them.
 fn parse_params(text: String) -> Result<Box<RawValue>, Failure> {
     let bad = |why: String| {
-        Failure::new(ErrorName::BadArgument, format!("the parameters are no JSON array or object{why}"))
-            .hint("for example: rpc n1 get '[\"apple\"]'        rpc n1 dump '{\"limit\":10}'")
+        Failure::new(
+            ErrorName::BadArgument,
+            format!("the parameters are no JSON array or object{why}"),
+        )
+        .hint("for example: rpc n1 get '[\"apple\"]'        rpc n1 dump '{\"limit\":10}'")
     };
     let raw = RawValue::from_string(text).map_err(|error| bad(format!(": {error}")))?;
     if raw.get().trim_start().starts_with(['[', '{']) { Ok(raw) } else { Err(bad(String::new())) }

@@ -144,7 +144,9 @@ impl Rows<'_> {
         let mut field = String::new();
         let mut rest = &self.rest[1..];
         loop {
-            let Some(end) = rest.find('"') else { return Err("a quote is never closed".to_owned()) };
+            let Some(end) = rest.find('"') else {
+                return Err("a quote is never closed".to_owned());
+            };
             field.push_str(&rest[..end]);
             rest = &rest[end + 1..];
             match rest.strip_prefix('"') {
@@ -203,7 +205,8 @@ mod tests {
 
     #[test]
     fn json_lines_take_bytes_too() {
-        let text = "{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":{\"base64\":\"/w==\"},\"value\":\"\"}\n";
+        let text =
+            "{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":{\"base64\":\"/w==\"},\"value\":\"\"}\n";
         assert_eq!(read("f.jsonl", text), ["a=1", "\\xff="]);
         assert!(read("f.jsonl", "{\"key\":\"a\"}")[0].starts_with("line 1: missing field"));
     }

@@ -14,7 +14,7 @@ use crate::report::Report;
 use crate::session::{SOURCE_DEPTH_MAX, Session};
 
 /// Applies a setting.
-pub fn run(s: &mut Session, client: Client) -> Report {
+pub(crate) fn run(s: &mut Session, client: Client) -> Report {
     match client {
         Client::Timing { switch } => set("timing", switch, |on| s.settings.timing = on),
         Client::Brief { switch } => set("brief", switch, |on| s.settings.brief = Some(on)),
@@ -55,7 +55,9 @@ pub(super) async fn source(s: &mut Session, file: &Path) -> Result<Report, Failu
         .map_err(|error| bad(format!("{}: {error}", file.display())))?;
     let outer = s.place.clone();
     s.depth += 1;
-    let exit = crate::feed::feed(s, &file.display().to_string(), text.lines().map(|l| Ok(l.to_owned()))).await;
+    let exit =
+        crate::feed::feed(s, &file.display().to_string(), text.lines().map(|l| Ok(l.to_owned())))
+            .await;
     s.depth -= 1;
     s.place = outer;
     let mut report = Report::new(&json!({ "file": file }));

@@ -145,7 +145,10 @@ impl Highlighter for ShellHelper {
 }
 
 impl Validator for ShellHelper {
-    fn validate(&self, context: &mut ValidationContext<'_>) -> Result<ValidationResult, ReadlineError> {
+    fn validate(
+        &self,
+        context: &mut ValidationContext<'_>,
+    ) -> Result<ValidationResult, ReadlineError> {
         let open = words::is_open(context.input());
         Ok(if open { ValidationResult::Incomplete } else { ValidationResult::Valid(None) })
     }
@@ -166,8 +169,12 @@ mod tests {
     #[test]
     fn words_are_completed_by_their_place() {
         let table = [
-            ("reb", 0, "rebalance"), ("kill n", 5, "n1 n2"), ("kill n1 n", 8, ""),
-            ("rpc c", 4, "coordinator"), (".output j", 8, "json"), (".tr", 0, ".trace"),
+            ("reb", 0, "rebalance"),
+            ("kill n", 5, "n1 n2"),
+            ("kill n1 n", 8, ""),
+            ("rpc c", 4, "coordinator"),
+            (".output j", 8, "json"),
+            (".tr", 0, ".trace"),
         ];
         for (line, at, expected) in table {
             let (start, names) = helper(false).candidates(line);

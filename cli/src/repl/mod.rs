@@ -28,7 +28,7 @@ use crate::session::{LineOutcome, Session};
 use self::editor::Typed;
 
 /// Runs the shell until the person leaves.
-pub async fn run(mut session: Session, banner: String, color: anstream::ColorChoice) -> u8 {
+pub(crate) async fn run(mut session: Session, banner: String, color: anstream::ColorChoice) -> u8 {
     if !banner.is_empty() {
         session.line(banner.trim_end());
     }
