@@ -137,6 +137,12 @@ struct Demo {
     /// Print one JSON line and run on until `kv demo stop`.
     #[arg(long)]
     detach: bool,
+    /// Be the process behind `--detach`: own the cluster until it is asked to end.
+    #[arg(long, hide = true)]
+    supervise: bool,
+    /// When a port is taken, use the next free one.
+    #[arg(long, hide = true)]
+    free_ports: bool,
     #[command(subcommand)]
     action: Option<DemoAction>,
 }
@@ -210,11 +216,9 @@ async fn run(name: String, cli: Cli) -> anyhow::Result<u8> {
         Some(Form::Demo(demo)) => run_demo(global, demo).await,
         Some(Form::Run { file, step, delay }) => {
             let delay = delay.map(Duration::from_millis);
-            Ok(interruptible(script::run_file(&file, step, delay)).await)
+            Ok(script::run_file(&file, step, delay).await)
         }
-        Some(Form::Check { files, update }) => {
-            Ok(interruptible(script::check_files(&files, update)).await)
-        }
+        Some(Form::Check { files, update }) => Ok(script::check_files(&files, update).await),
         Some(Form::Command(command)) => {
             let mut session = one_shot(&global, true);
             let outcome = async { session.run_command(&name, command).await.exit };
@@ -251,14 +255,19 @@ async fn many(global: Global, execute: Option<String>) -> anyhow::Result<u8> {
 }
 
 async fn run_demo(global: Global, demo: Demo) -> anyhow::Result<u8> {
-    let Demo { nodes, replicas, data, port, detach, action } = demo;
+    let Demo { nodes, replicas, data, port, detach, supervise, free_ports, action } = demo;
     let console = || Console::new(global.color.into());
     if let Some(DemoAction::Stop) = action {
         let sentence = cluster::demo_stop(data).await?;
         crate::output::Output::result(&mut console(), format!("{sentence}\n").as_bytes());
         return Ok(exit::OK);
     }
-    let options = DemoOptions { nodes, replicas, data, port, free_ports: port.is_none() };
+    let options =
+        DemoOptions { nodes, replicas, data, port, free_ports: free_ports || port.is_none() };
+    if supervise {
+        cluster::supervise(options).await?;
+        return Ok(exit::OK);
+    }
     if detach {
         cluster::demo_detached(options).await?;
         return Ok(exit::OK);

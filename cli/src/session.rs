@@ -177,7 +177,7 @@ impl Session {
     /// Prints a report as the settings say.
     fn tell(&mut self, name: &str, report: Report) -> LineOutcome {
         match self.settings.format {
-            Format::Json => self.line(&report.json(name).to_string()),
+            Format::Json => self.line(&report.json(name)),
             Format::Table if self.settings.narrate => self.lines(report.narrated),
             Format::Table | Format::Plain => self.tell_plain(report.clone()),
         }

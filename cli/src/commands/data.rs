@@ -264,7 +264,7 @@ mod tests {
              [n2] PUT apple = 123 -> {\"status\":\"ok\"}"
         );
         assert_eq!(text(&report.plain.clone().unwrap()), "ok");
-        assert_eq!(report.json("put")["version"], "1.3");
+        assert_eq!(report.members["version"], "1.3");
     }
 
     #[test]
@@ -322,7 +322,7 @@ mod tests {
         let owners: Vec<NodeId> = vec!["n2".parse().unwrap(), "n3".parse().unwrap()];
         let report = get_report(&got("not_found", json!([])), &owners);
         assert_eq!((text(&report.narrated).as_str(), report.exit), ("apple not found on n2 n3", 3));
-        assert_eq!(report.json("get")["error"]["name"], "KEY_NOT_FOUND");
+        assert_eq!(report.members["error"]["name"], "KEY_NOT_FOUND");
     }
 
     #[test]

@@ -147,6 +147,6 @@ mod tests {
         );
         let report = replication_report(&change(false));
         assert_eq!(text(&report.narrated), "Replication factor 1 -> 2.");
-        assert_eq!(report.json("setreplica")["pending"], false);
+        assert_eq!(report.members["pending"], false);
     }
 }
