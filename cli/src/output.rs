@@ -33,11 +33,16 @@ pub(crate) trait Output: Send {
     fn closed(&self) -> bool {
         false
     }
+
+    /// Whether results were lost, other than by a reader that has gone.
+    fn failed(&self) -> bool {
+        false
+    }
 }
 
 /// Standard output and standard error of the process.
 pub(crate) struct Console {
-    stdout: anstream::AutoStream<io::Stdout>,
+    stdout: io::Stdout,
     stderr: anstream::AutoStream<io::Stderr>,
     closed: bool,
     failed: bool,
@@ -48,7 +53,7 @@ impl Console {
     #[must_use]
     pub(crate) fn new(color: anstream::ColorChoice) -> Self {
         Self {
-            stdout: anstream::AutoStream::new(io::stdout(), color),
+            stdout: io::stdout(),
             stderr: anstream::AutoStream::new(io::stderr(), color),
             closed: false,
             failed: false,
@@ -67,13 +72,8 @@ impl Console {
 
 impl Output for Console {
     fn result(&mut self, bytes: &[u8]) {
-        let raw = self.stdout.as_inner();
-        // Bytes that are no text would be damaged by the filter that strips colour.
-        let written = if std::str::from_utf8(bytes).is_err() {
-            raw.lock().write_all(bytes)
-        } else {
-            self.stdout.write_all(bytes)
-        };
+        // Results carry no colour of ours, and a value is never filtered for what looks like one.
+        let written = self.stdout.write_all(bytes);
         if let Err(error) = written.and_then(|()| self.stdout.flush()) {
             self.broke(&error);
         }
@@ -98,6 +98,10 @@ impl Output for Console {
 
     fn closed(&self) -> bool {
         self.closed
+    }
+
+    fn failed(&self) -> bool {
+        self.failed
     }
 }
 

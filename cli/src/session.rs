@@ -181,7 +181,8 @@ impl Session {
             Format::Table if self.settings.narrate => self.lines(report.narrated),
             Format::Table | Format::Plain => self.tell_plain(report.clone()),
         }
-        LineOutcome { exit: report.exit, leave: self.out.closed() }
+        let exit = if self.out.failed() { exit::REFUSED } else { report.exit };
+        LineOutcome { exit, leave: self.out.closed() }
     }
 
     fn tell_plain(&mut self, report: Report) {
