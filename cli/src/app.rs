@@ -24,7 +24,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::cluster::{self, DemoOptions, LocalCluster};
 use crate::exit;
-use crate::feed::feed;
+use crate::feed::{Given, StandardInput, feed};
 use crate::grammar::{Command, Format};
 use crate::output::Console;
 use crate::report::{Report, Told};
@@ -238,12 +238,12 @@ fn server_inside(_: Server) -> u8 {
 async fn many(global: Global, execute: Option<String>) -> anyhow::Result<u8> {
     if let Some(text) = execute {
         let mut session = one_shot(&global, true);
-        let commands = words::split_commands(&text).into_iter().map(Ok);
+        let commands = Given(words::split_commands(&text).into_iter());
         return Ok(interruptible(feed(&mut session, "-e", commands)).await);
     }
     if !std::io::stdin().is_terminal() {
         let mut session = one_shot(&global, false);
-        let lines = std::io::stdin().lines();
+        let lines = StandardInput::start();
         return Ok(interruptible(feed(&mut session, "stdin", lines)).await);
     }
     if global.connect.is_some() {
@@ -280,7 +280,7 @@ async fn local_shell(global: &Global, options: DemoOptions) -> anyhow::Result<u8
     let cluster = LocalCluster::start(options).await?;
     let mut session = shell(global, cluster.coordinator_addr().to_owned());
     if !std::io::stdin().is_terminal() {
-        let code = interruptible(feed(&mut session, "stdin", std::io::stdin().lines())).await;
+        let code = interruptible(feed(&mut session, "stdin", StandardInput::start())).await;
         cluster.stop().await;
         return Ok(code);
     }

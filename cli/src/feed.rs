@@ -11,22 +11,59 @@
 use std::io;
 
 use ringkv_shared::{ErrorName, Failure};
+use tokio::sync::mpsc;
 
 use crate::exit;
 use crate::session::Session;
 use crate::words;
 
+/// Where lines come from.
+pub(crate) trait Lines {
+    /// The next one, `None` at the end.
+    async fn next_line(&mut self) -> Option<io::Result<String>>;
+}
+
+/// Lines that are all there already.
+pub(crate) struct Given<I>(pub(crate) I);
+
+impl<I: Iterator<Item = String>> Lines for Given<I> {
+    async fn next_line(&mut self) -> Option<io::Result<String>> {
+        self.0.next().map(Ok)
+    }
+}
+
+/// Standard input, read by a thread of its own so that waiting for a line blocks nothing else.
+pub(crate) struct StandardInput(mpsc::Receiver<io::Result<String>>);
+
+impl StandardInput {
+    /// Starts reading.
+    pub(crate) fn start() -> Self {
+        let (to, lines) = mpsc::channel(1);
+        std::thread::spawn(move || {
+            for line in io::stdin().lines() {
+                if to.blocking_send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self(lines)
+    }
+}
+
+impl Lines for StandardInput {
+    async fn next_line(&mut self) -> Option<io::Result<String>> {
+        self.0.recv().await
+    }
+}
+
 /// Runs lines; the exit code is that of the first failed one.
-pub(crate) async fn feed(
-    session: &mut Session,
-    place: &str,
-    lines: impl Iterator<Item = io::Result<String>>,
-) -> u8 {
+pub(crate) async fn feed(session: &mut Session, place: &str, mut lines: impl Lines) -> u8 {
     let mut text = String::new();
-    let mut first_line = 0;
-    for (at, line) in lines.enumerate() {
+    let (mut first_line, mut at) = (0, 0);
+    while let Some(line) = lines.next_line().await {
+        at += 1;
         if text.is_empty() {
-            first_line = at + 1;
+            first_line = at;
         } else {
             text.push('\n');
         }
@@ -61,7 +98,7 @@ mod tests {
         let capture = Capture::default();
         let out = Box::new(capture.clone());
         let mut session = Session::connect("127.0.0.1:1".into(), Settings::default(), out);
-        let exit = feed(&mut session, "stdin", text.lines().map(|l| Ok(l.to_owned()))).await;
+        let exit = feed(&mut session, "stdin", Given(text.lines().map(str::to_owned))).await;
         (exit, capture.take())
     }
 

@@ -55,9 +55,12 @@ pub(super) async fn source(s: &mut Session, file: &Path) -> Result<Report, Failu
         .map_err(|error| bad(format!("{}: {error}", file.display())))?;
     let outer = s.place.clone();
     s.depth += 1;
-    let exit =
-        crate::feed::feed(s, &file.display().to_string(), text.lines().map(|l| Ok(l.to_owned())))
-            .await;
+    let exit = crate::feed::feed(
+        s,
+        &file.display().to_string(),
+        crate::feed::Given(text.lines().map(str::to_owned)),
+    )
+    .await;
     s.depth -= 1;
     s.place = outer;
     let mut report = Report::new(&json!({ "file": file }));
