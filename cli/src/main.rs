@@ -1,2 +1,30 @@
-//! ringkv.
-fn main() {}
+//! `kv`: the ringkv command, its shell, scripts and local clusters. See `kv help`.
+//!
+//! - what may be typed: [`grammar`], [`words`], [`usage`]
+//! - what it does: [`app`], [`session`], [`commands`], [`feed`], [`wire`]
+//! - what is seen: [`report`], [`output`], [`exit`], [`repl`]
+//! - what runs: [`servers`], [`cluster`], [`script`]
+//!
+//! # Caveats
+//!
+//! One thread does everything but line editing: commands wait for the network, not for the CPU.
+
+mod app;
+mod cluster;
+mod commands;
+mod exit;
+mod feed;
+mod grammar;
+mod output;
+mod repl;
+mod report;
+mod script;
+mod servers;
+mod session;
+mod usage;
+mod wire;
+mod words;
+
+fn main() -> std::process::ExitCode {
+    app::main()
+}

@@ -1,0 +1,352 @@
+//! What `kv` does with its arguments: shell, one command, many commands, a script, a server.
+//!
+//! | form | what it does |
+//! |---|---|
+//! | `kv` on a terminal | a local cluster and a shell on it; with `--connect`, a shell on that one |
+//! | `kv put a 1` | one command, the bare result |
+//! | `kv -e 'put a 1; get a'`, `… \| kv` | many commands, up to the first that fails |
+//! | `kv demo`, `kv demo stop` | a local cluster with other sizes, or one that stays |
+//! | `kv run FILE`, `kv check FILE…` | play a script, or compare what it prints |
+//! | `kv coordinator`, `kv node` | one server in this process |
+//!
+//! # Caveats
+//!
+//! Ctrl-C ends a one-shot command with 130; what it had sent may still be applied.
+
+use std::future::Future;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::cluster::{self, DemoOptions, LocalCluster};
+use crate::exit;
+use crate::feed::{Given, StandardInput, feed};
+use crate::grammar::{Command, Format};
+use crate::output::Console;
+use crate::report::{Report, Told};
+use crate::servers::{self, Server};
+use crate::session::{Session, Settings};
+use crate::{repl, script, usage, words};
+
+/// Where the coordinator is when nothing else is said.
+const DEFAULT_ADDR: &str = "127.0.0.1:5000";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "kv", version, about = "A distributed key-value store that you can see inside")]
+#[command(disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    /// Run these commands, parted by ';', up to the first that fails.
+    #[arg(short = 'e', long = "execute", value_name = "COMMANDS")]
+    execute: Option<String>,
+    #[command(subcommand)]
+    form: Option<Form>,
+}
+
+/// Options of every form.
+#[derive(Args, Debug)]
+struct Global {
+    /// The coordinator to talk to (without it: 127.0.0.1:5000).
+    #[arg(long, global = true, env = "KV_CONNECT", value_name = "HOST:PORT")]
+    connect: Option<String>,
+    /// One JSON object a command, errors too.
+    #[arg(long, global = true)]
+    json: bool,
+    /// The shell's sentences rather than the bare result.
+    #[arg(long, global = true)]
+    narrate: bool,
+    /// Colour: on a terminal, always or never; NO_COLOR is heeded.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: Color,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl From<Color> for anstream::ColorChoice {
+    fn from(color: Color) -> Self {
+        match color {
+            Color::Auto => Self::Auto,
+            Color::Always => Self::Always,
+            Color::Never => Self::Never,
+        }
+    }
+}
+
+/// The first word.
+#[derive(Debug, Subcommand)]
+enum Form {
+    /// A local cluster: real processes on this machine.
+    Demo(Demo),
+    /// Play a script.
+    Run {
+        /// The script.
+        file: PathBuf,
+        /// Wait for Enter before each command.
+        #[arg(long)]
+        step: bool,
+        /// Wait so long before each command, in milliseconds.
+        #[arg(long, value_name = "MS")]
+        delay: Option<u64>,
+    },
+    /// Play scripts and compare what they print; exit code 6 when it differs.
+    Check {
+        /// The scripts.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Write what was printed into the scripts.
+        #[arg(long)]
+        update: bool,
+    },
+    #[command(flatten)]
+    Server(Server),
+    #[command(flatten)]
+    Command(Command),
+}
+
+/// Options of a local cluster.
+#[derive(Args, Debug)]
+struct Demo {
+    /// How many nodes.
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    nodes: usize,
+    /// How many copies of each key.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    replicas: usize,
+    /// Keep the data here; without it, in a temporary folder that is deleted at the end.
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// The coordinator's port; the nodes have the next ones.
+    #[arg(long, value_name = "BASE")]
+    port: Option<u16>,
+    /// Print one JSON line and run on until `kv demo stop`.
+    #[arg(long)]
+    detach: bool,
+    /// Be the process behind `--detach`: own the cluster until it is asked to end.
+    #[arg(long, hide = true)]
+    supervise: bool,
+    /// When a port is taken, use the next free one.
+    #[arg(long, hide = true)]
+    free_ports: bool,
+    #[command(subcommand)]
+    action: Option<DemoAction>,
+}
+
+/// What else to do with a local cluster.
+#[derive(Debug, Subcommand)]
+enum DemoAction {
+    /// Stop the detached one.
+    Stop,
+}
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let mut grammar = Cli::command();
+    let parsed = grammar.try_get_matches_from_mut(std::env::args_os()).and_then(|matches| {
+        let name = matches.subcommand_name().unwrap_or_default().to_owned();
+        Ok((name, Cli::from_arg_matches(&matches)?))
+    });
+    match parsed {
+        Ok((_, Cli { form: Some(Form::Server(server)), .. })) => servers::run(server),
+        Ok((name, cli)) => block_on(run(name, cli)),
+        Err(error) => ExitCode::from(mistake(&grammar, &error)),
+    }
+}
+
+/// Tells a mistake on the command line, or the help that was asked for.
+fn mistake(grammar: &clap::Command, error: &clap::Error) -> u8 {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // A reader of the help that has gone is no error.
+        let _ = error.print();
+        return exit::OK;
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let known = |word: &&String| grammar.find_subcommand(word.as_str()).is_some();
+    let name = arguments.iter().find(known).map_or("kv", String::as_str);
+    let report = Report::from(usage::explain(grammar, error, name));
+    let json = arguments.iter().any(|word| word == "--json");
+    let mut out: Box<dyn crate::output::Output> =
+        Box::new(Console::new(anstream::ColorChoice::Auto));
+    if json {
+        out.result(format!("{}\n", report.json(name)).as_bytes());
+        return report.exit;
+    }
+    for told in &report.narrated {
+        let (Told::Result(line) | Told::Notice(line)) = told;
+        out.notice(line);
+    }
+    report.exit
+}
+
+/// Runs a future on this thread.
+fn block_on(future: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, future),
+        Err(error) => Err(error.into()),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let mut out = Console::new(anstream::ColorChoice::Auto);
+            crate::output::Output::notice(&mut out, &format!("error: {error:#}"));
+            ExitCode::from(exit::REFUSED)
+        }
+    }
+}
+
+async fn run(name: String, cli: Cli) -> anyhow::Result<u8> {
+    let Cli { global, execute, form } = cli;
+    match form {
+        Some(Form::Demo(demo)) => run_demo(global, demo).await,
+        Some(Form::Run { file, step, delay }) => {
+            let delay = delay.map(Duration::from_millis);
+            Ok(script::run_file(&file, step, delay).await)
+        }
+        Some(Form::Check { files, update }) => Ok(script::check_files(&files, update).await),
+        Some(Form::Command(command)) => {
+            let mut session = one_shot(&global, true);
+            let outcome = async { session.run_command(&name, command).await.exit };
+            Ok(interruptible(outcome).await)
+        }
+        Some(Form::Server(server)) => Ok(server_inside(server)),
+        None => Ok(many(global, execute).await?),
+    }
+}
+
+/// A server never gets here: `main` runs it before there is a runtime.
+fn server_inside(_: Server) -> u8 {
+    exit::USAGE
+}
+
+/// `-e`, standard input, or a shell.
+async fn many(global: Global, execute: Option<String>) -> anyhow::Result<u8> {
+    if let Some(text) = execute {
+        let mut session = one_shot(&global, true);
+        let commands = Given(words::split_commands(&text).into_iter());
+        return Ok(interruptible(feed(&mut session, "-e", commands)).await);
+    }
+    if !std::io::stdin().is_terminal() {
+        let mut session = one_shot(&global, false);
+        let lines = StandardInput::start();
+        return Ok(interruptible(feed(&mut session, "stdin", lines)).await);
+    }
+    if global.connect.is_some() {
+        let session = shell(&global, address(&global));
+        return Ok(repl::run(session, String::new(), global.color.into()).await);
+    }
+    let options = DemoOptions { nodes: 3, replicas: 1, data: None, port: None, free_ports: true };
+    local_shell(&global, options).await
+}
+
+async fn run_demo(global: Global, demo: Demo) -> anyhow::Result<u8> {
+    let Demo { nodes, replicas, data, port, detach, supervise, free_ports, action } = demo;
+    let console = || Console::new(global.color.into());
+    if let Some(DemoAction::Stop) = action {
+        let sentence = cluster::demo_stop(data).await?;
+        crate::output::Output::result(&mut console(), format!("{sentence}\n").as_bytes());
+        return Ok(exit::OK);
+    }
+    let options =
+        DemoOptions { nodes, replicas, data, port, free_ports: free_ports || port.is_none() };
+    if supervise {
+        cluster::supervise(options).await?;
+        return Ok(exit::OK);
+    }
+    if detach {
+        cluster::demo_detached(options).await?;
+        return Ok(exit::OK);
+    }
+    local_shell(&global, options).await
+}
+
+/// A local cluster with a shell on it; commands from standard input when that is no terminal.
+async fn local_shell(global: &Global, options: DemoOptions) -> anyhow::Result<u8> {
+    let cluster = LocalCluster::start(options).await?;
+    let mut session = shell(global, cluster.coordinator_addr().to_owned());
+    if !std::io::stdin().is_terminal() {
+        let code = interruptible(feed(&mut session, "stdin", StandardInput::start())).await;
+        cluster.stop().await;
+        return Ok(code);
+    }
+    let code = repl::run(session, cluster.banner(), global.color.into()).await;
+    let stopped = cluster.stop().await;
+    let bye = format!("Stopped {stopped} nodes. Bye.\n");
+    crate::output::Output::result(&mut Console::new(global.color.into()), bye.as_bytes());
+    Ok(code)
+}
+
+fn address(global: &Global) -> String {
+    global.connect.clone().unwrap_or_else(|| DEFAULT_ADDR.to_owned())
+}
+
+/// A session for one command or a list of them.
+fn one_shot(global: &Global, value_from_stdin: bool) -> Session {
+    let settings = Settings { value_from_stdin, ..settings(global, global.narrate) };
+    Session::connect(address(global), settings, Box::new(Console::new(global.color.into())))
+}
+
+/// A session for a person.
+fn shell(global: &Global, addr: String) -> Session {
+    let out = Box::new(Console::new(global.color.into()));
+    Session::connect(addr, settings(global, true), out)
+}
+
+fn settings(global: &Global, narrate: bool) -> Settings {
+    let format = if global.json { Format::Json } else { Format::Table };
+    Settings { format, narrate, progress: std::io::stderr().is_terminal(), ..Settings::default() }
+}
+
+/// The exit code of a future, or 130 when Ctrl-C comes first.
+async fn interruptible(future: impl Future<Output = u8>) -> u8 {
+    tokio::select! {
+        code = future => code,
+        _ = tokio::signal::ctrl_c() => exit::INTERRUPTED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_parses() {
+        Cli::command().debug_assert();
+        for line in [
+            "kv",
+            "kv put a 1",
+            "kv put a 1 --json",
+            "kv --connect h:1 get a",
+            "kv get a --connect h:1",
+            "kv demo",
+            "kv demo --nodes 5 --replicas 2 --detach",
+            "kv demo stop --data d",
+            "kv demo --data d",
+            "kv run f --step",
+            "kv check a b --update",
+            "kv --color never show",
+            "kv help put",
+            "kv stop n1",
+            "kv put n -5",
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            assert!(Cli::try_parse_from(&words).is_ok(), "{line}");
+        }
+        assert!(Cli::try_parse_from(["kv", "-e", "put a 1; get a"]).is_ok());
+    }
+}

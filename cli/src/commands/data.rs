@@ -1,0 +1,344 @@
+//! `put`, `get`, `del`: one key at a time, told with the ancestor's sentences.
+//!
+//! ```text
+//! kv> put apple 123
+//! Replicas for key apple: n1 n2
+//! [n1] PUT apple = 123 -> {"status":"ok"}
+//! [n2] PUT apple = 123 -> {"status":"ok"}
+//! kv> get apple
+//! apple -> 123
+//! ```
+//!
+//! # Caveats
+//!
+//! Of a replica's reply only the `status` is told, so the sentences stay those of the ancestor;
+//! `.brief off` shows the whole reply and `.output json` everything.
+
+use std::io::Read as _;
+
+use ringkv_shared::limits::VALUE_BYTES_MAX;
+use ringkv_shared::net::ClusterApiClient;
+use ringkv_shared::protocol::Status;
+use ringkv_shared::protocol::cluster::{
+    ClusterGet, ClusterWrite, ReplicaOutcome, ReplicaReport, WhereReply,
+};
+use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
+use serde_json::json;
+
+use crate::exit;
+use crate::report::{Report, Told};
+use crate::session::Session;
+
+/// Stores a value.
+pub(super) async fn put(s: &mut Session, key: String, value: String) -> Result<Report, Failure> {
+    let key = Blob::from(key);
+    let value = match value.as_str() {
+        "-" => value_from_stdin(s.settings.value_from_stdin)?,
+        _ => Blob::from(value),
+    };
+    let (k, v) = (key.clone(), value.clone());
+    let reply = s.call(async |c| ClusterApiClient::put(c, k, v).await).await?;
+    Ok(put_report(&reply, &value, s.settings.brief))
+}
+
+/// Reads a value.
+pub(super) async fn get(s: &mut Session, key: String) -> Result<Report, Failure> {
+    let key = Blob::from(key);
+    let k = key.clone();
+    let reply = s.call(async |c| ClusterApiClient::get(c, k).await).await?;
+    let owners = match reply.status {
+        Status::Ok => Vec::new(),
+        Status::NotFound => owners_of(s, &key).await,
+    };
+    Ok(get_report(&reply, &owners))
+}
+
+/// Reads every replica's copy.
+pub(super) async fn get_all(s: &mut Session, key: String) -> Result<Report, Failure> {
+    let key = Blob::from(key);
+    let reply = s.call(async |c| ClusterApiClient::locate(c, key, Some(true)).await).await?;
+    Ok(copies_report(&reply))
+}
+
+/// Deletes a key.
+pub(super) async fn del(s: &mut Session, key: String) -> Result<Report, Failure> {
+    let key = Blob::from(key);
+    let reply = s.call(async |c| ClusterApiClient::del(c, key).await).await?;
+    Ok(del_report(&reply, s.settings.brief))
+}
+
+/// Who should have the key: only for the wording of `not found`, so a failure is no failure.
+async fn owners_of(s: &Session, key: &Blob) -> Vec<NodeId> {
+    let key = key.clone();
+    let reply = s.call(async |c| ClusterApiClient::locate(c, key, None).await).await;
+    reply.map(|reply| reply.owners).unwrap_or_default()
+}
+
+/// All of standard input, byte for byte.
+fn value_from_stdin(allowed: bool) -> Result<Blob, Failure> {
+    let refuse = |message: String| Failure::new(ErrorName::BadArgument, message);
+    if !allowed {
+        let refused = refuse("a value from standard input needs the one-shot form".into());
+        return Err(
+            refused.hint("kv put KEY - < file        (the value \"-\" itself: not possible)")
+        );
+    }
+    let mut value = Vec::new();
+    // One byte more than the limit, so that the server sees and refuses what is too long.
+    let limit = VALUE_BYTES_MAX as u64 + 1;
+    std::io::stdin()
+        .lock()
+        .take(limit)
+        .read_to_end(&mut value)
+        .map_err(|error| refuse(format!("standard input: {error}")))?;
+    Ok(value.into())
+}
+
+/// The report of a put.
+fn put_report(reply: &ClusterWrite, value: &Blob, brief: Option<bool>) -> Report {
+    let mut report = Report::new(reply).plain("ok");
+    report = report.say(format!("Replicas for key {}: {}", reply.key, names(&reply.replicas)));
+    if brief != Some(true) {
+        for replica in &reply.replicas {
+            let did = format!("[{}] PUT {} = {value}", replica.node, reply.key);
+            report.narrated.push(replica_line(&did, replica, brief));
+        }
+    }
+    warn_missed(report, reply)
+}
+
+/// The report of a del.
+fn del_report(reply: &ClusterWrite, brief: Option<bool>) -> Report {
+    if reply.status == Status::NotFound {
+        return Report::not_found(format!("{} not found on {}", reply.key, names(&reply.replicas)));
+    }
+    let took: Vec<ReplicaReport> =
+        reply.replicas.iter().filter(|r| r.outcome == ReplicaOutcome::Ok).cloned().collect();
+    let mut report = Report::new(reply).plain("ok");
+    report = report.say(format!("Deleted {} from {}", reply.key, names(&took)));
+    if brief != Some(true) {
+        for replica in reply.replicas.iter().filter(|r| r.outcome != ReplicaOutcome::Ok) {
+            let did = format!("[{}] DEL {}", replica.node, reply.key);
+            report.narrated.push(replica_line(&did, replica, brief));
+        }
+    }
+    warn_missed(report, reply)
+}
+
+/// What became of a write at one replica.
+fn replica_line(did: &str, replica: &ReplicaReport, brief: Option<bool>) -> Told {
+    let node = &replica.node;
+    let why = replica.why.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+    let became = match replica.outcome {
+        ReplicaOutcome::Ok => {
+            return Told::Result(format!("{did} -> {}", reply_text(replica, brief)));
+        }
+        ReplicaOutcome::Unreachable => format!("{node} is DOWN, not written{why}"),
+        ReplicaOutcome::Refused => format!("{node} refused, not written{why}"),
+        ReplicaOutcome::Unknown => format!("{node} did not answer, unknown{why}"),
+    };
+    Told::Result(format!("{did} -> {became}"))
+}
+
+/// The node's own reply: its status, or all of it with `.brief off`.
+fn reply_text(replica: &ReplicaReport, brief: Option<bool>) -> String {
+    match &replica.reply {
+        Some(reply) if brief == Some(false) => reply.to_string(),
+        Some(reply) => match reply.get("status") {
+            Some(status) => json!({ "status": status }).to_string(),
+            None => reply.to_string(),
+        },
+        None => json!({ "status": Status::Ok }).to_string(),
+    }
+}
+
+/// In the plain form the replicas that did not take the write are told as a warning.
+fn warn_missed(report: Report, reply: &ClusterWrite) -> Report {
+    let missed = reply.replicas.iter().filter(|r| r.outcome != ReplicaOutcome::Ok);
+    let missed: Vec<&str> = missed.map(|r| r.node.as_str()).collect();
+    if missed.is_empty() {
+        return report;
+    }
+    let all = reply.replicas.len();
+    let text = format!(
+        "warning: {} of {all} copies written, not on {}",
+        all - missed.len(),
+        missed.join(" ")
+    );
+    report.plain_warn(text)
+}
+
+/// The report of a get.
+fn get_report(reply: &ClusterGet, owners: &[NodeId]) -> Report {
+    let mut asked: Vec<&NodeId> = reply.tried.iter().map(|r| &r.node).collect();
+    asked.push(&reply.from);
+    let told_before = fallback_lines(reply);
+    if reply.status == Status::NotFound {
+        let asked: Vec<&NodeId> = if owners.is_empty() { asked } else { owners.iter().collect() };
+        let asked: Vec<&str> = asked.into_iter().map(NodeId::as_str).collect();
+        let mut report =
+            Report::not_found(format!("{} not found on {}", reply.key, asked.join(" ")));
+        report.plain = Some(report.narrated.clone());
+        report.narrated.splice(0..0, told_before);
+        return report;
+    }
+    let value = reply.value.clone().unwrap_or_default();
+    let mut report = Report::new(reply).plain(value.to_string());
+    report.narrated = told_before;
+    report = report.say(format!("{} -> {value}", reply.key));
+    Report { raw: Some(value.into_bytes()), exit: exit::OK, ..report }
+}
+
+/// `n1 is DOWN, trying n2` for each replica that did not answer.
+fn fallback_lines(reply: &ClusterGet) -> Vec<Told> {
+    let next = reply.tried.iter().skip(1).map(|r| &r.node).chain([&reply.from]);
+    let line = |(tried, next): (&ReplicaReport, &NodeId)| {
+        let what = match tried.outcome {
+            ReplicaOutcome::Unreachable => "is DOWN",
+            ReplicaOutcome::Refused => "refused",
+            ReplicaOutcome::Unknown => "did not answer",
+            ReplicaOutcome::Ok => "has no copy",
+        };
+        Told::Result(format!("{} {what}, trying {next}", tried.node))
+    };
+    reply.tried.iter().zip(next).map(line).collect()
+}
+
+/// The report of `get --all`: one line a replica.
+fn copies_report(reply: &WhereReply) -> Report {
+    let found = reply.copies.iter().any(|c| c.record.as_ref().is_some_and(|r| !r.deleted));
+    let mut report = Report::new(reply);
+    for copy in &reply.copies {
+        let line = match (&copy.record, &copy.why) {
+            (Some(record), _) if record.deleted => {
+                format!("{}  {}  (deleted)", copy.node, record.version)
+            }
+            (Some(record), _) => {
+                let value = record.value.clone().unwrap_or_default();
+                format!("{}  {}  {value}", copy.node, record.version)
+            }
+            (None, Some(why)) => format!("{}  -  ({why})", copy.node),
+            (None, None) => format!("{}  -  (no copy)", copy.node),
+        };
+        report = report.say(line);
+    }
+    Report { exit: if found { exit::OK } else { exit::NOT_FOUND }, ..report }
+}
+
+fn names(replicas: &[ReplicaReport]) -> String {
+    replicas.iter().map(|r| r.node.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::text;
+    use serde_json::from_value;
+
+    fn write(second: serde_json::Value) -> ClusterWrite {
+        from_value(json!({
+            "status": "ok", "key": "apple", "version": "1.3",
+            "replicas": [
+                {"node": "n1", "outcome": "ok", "reply": {"status": "ok", "version": "1.3"}},
+                second,
+            ]
+        }))
+        .unwrap()
+    }
+
+    fn ok() -> serde_json::Value {
+        json!({"node": "n2", "outcome": "ok"})
+    }
+
+    fn down() -> serde_json::Value {
+        json!({"node": "n2", "outcome": "unreachable", "why": "connection refused"})
+    }
+
+    #[test]
+    fn a_put_is_told_as_the_ancestor_told_it() {
+        let report = put_report(&write(ok()), &"123".into(), None);
+        assert_eq!(
+            text(&report.narrated),
+            "Replicas for key apple: n1 n2\n\
+             [n1] PUT apple = 123 -> {\"status\":\"ok\"}\n\
+             [n2] PUT apple = 123 -> {\"status\":\"ok\"}"
+        );
+        assert_eq!(text(&report.plain.clone().unwrap()), "ok");
+        assert_eq!(report.members["version"], "1.3");
+    }
+
+    #[test]
+    fn a_replica_that_missed_a_put_is_named() {
+        let report = put_report(&write(down()), &"123".into(), None);
+        assert!(
+            text(&report.narrated)
+                .ends_with("[n2] PUT apple = 123 -> n2 is DOWN, not written (connection refused)")
+        );
+        let plain = text(&report.plain.unwrap());
+        assert_eq!(plain, "ok\nwarning: 1 of 2 copies written, not on n2");
+    }
+
+    #[test]
+    fn brief_says_less_and_its_opposite_more() {
+        let brief = put_report(&write(ok()), &"1".into(), Some(true));
+        assert_eq!(text(&brief.narrated), "Replicas for key apple: n1 n2");
+        let full = put_report(&write(ok()), &"1".into(), Some(false));
+        assert!(text(&full.narrated).contains(r#"-> {"status":"ok","version":"1.3"}"#));
+    }
+
+    #[test]
+    fn a_delete_names_who_took_it() {
+        assert_eq!(text(&del_report(&write(ok()), None).narrated), "Deleted apple from n1 n2");
+        assert_eq!(
+            text(&del_report(&write(down()), None).narrated),
+            "Deleted apple from n1\n[n2] DEL apple -> n2 is DOWN, not written (connection refused)"
+        );
+        let absent = ClusterWrite { status: Status::NotFound, ..write(ok()) };
+        let report = del_report(&absent, None);
+        assert_eq!((text(&report.narrated).as_str(), report.exit), ("apple not found on n1 n2", 3));
+    }
+
+    fn got(status: &str, tried: serde_json::Value) -> ClusterGet {
+        from_value(json!({
+            "status": status, "key": "apple", "value": "123", "version": "1.3", "from": "n2",
+            "tried": tried
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_get_tells_the_fallback_first() {
+        let report = get_report(&got("ok", json!([])), &[]);
+        assert_eq!(text(&report.narrated), "apple -> 123");
+        assert_eq!(text(&report.plain.unwrap()), "123");
+        assert_eq!(report.raw.as_deref(), Some(b"123".as_slice()));
+        let n1 = json!([{"node": "n1", "outcome": "unreachable"}]);
+        let report = get_report(&got("ok", n1), &[]);
+        assert_eq!(text(&report.narrated), "n1 is DOWN, trying n2\napple -> 123");
+    }
+
+    #[test]
+    fn not_found_names_who_was_asked() {
+        let owners: Vec<NodeId> = vec!["n2".parse().unwrap(), "n3".parse().unwrap()];
+        let report = get_report(&got("not_found", json!([])), &owners);
+        assert_eq!((text(&report.narrated).as_str(), report.exit), ("apple not found on n2 n3", 3));
+        assert_eq!(report.members["error"]["name"], "KEY_NOT_FOUND");
+    }
+
+    #[test]
+    fn every_copy_has_a_line() {
+        let reply: WhereReply = from_value(json!({
+            "status": "ok", "key": "apple", "hash": "51", "token": "52", "owners": ["n1", "n2"],
+            "copies": [
+                {"node": "n1", "record": {"key": "apple", "value": "123", "version": "1.3"}},
+                {"node": "n2", "record": {"key": "apple", "deleted": true, "version": "1.4"}},
+                {"node": "n3", "why": "connection refused"},
+            ]
+        }))
+        .unwrap();
+        assert_eq!(
+            text(&copies_report(&reply).narrated),
+            "n1  1.3  123\nn2  1.4  (deleted)\nn3  -  (connection refused)"
+        );
+    }
+}

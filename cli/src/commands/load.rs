@@ -1,0 +1,174 @@
+//! `load`: many puts from a file, pipelined on the one connection.
+//!
+//! Up to [`IN_FLIGHT_MAX`] puts are under way at once; each is acknowledged on its own, so what
+//! failed is counted and the first failures are named. A key that comes twice in a file is put in
+//! the order of the file: a put for a key waits for the one before it.
+//!
+//! # Caveats
+//!
+//! A line that holds no pair is counted as failed, and the rest is loaded. A load that was
+//! interrupted has loaded what it had sent; to run it again is safe.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use indicatif::{ProgressBar, ProgressStyle};
+use ringkv_shared::net::ClusterApiClient;
+use ringkv_shared::{Blob, ErrorName, Failure};
+use serde_json::json;
+
+use super::records::{Pair, pairs};
+use crate::exit;
+use crate::report::Report;
+use crate::session::Session;
+
+/// How many puts are under way at once.
+const IN_FLIGHT_MAX: usize = 256;
+/// How many failures are named; the others are counted.
+const FAILURES_NAMED: usize = 5;
+
+/// Puts every pair of a file.
+pub(super) async fn load(s: &mut Session, file: &Path) -> Result<Report, Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Failure::new(ErrorName::BadArgument, format!("{}: {error}", file.display()))
+    })?;
+    let pairs = pairs(file, &text);
+    let bar = bar(s.settings.progress, pairs.len());
+    let started = Instant::now();
+    let tally = put_all(s, pairs, &bar).await;
+    bar.finish_and_clear();
+    Ok(tally.report(started.elapsed()))
+}
+
+fn bar(visible: bool, total: usize) -> ProgressBar {
+    if !visible {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("  {wide_bar} {pos}/{len} keys, {per_sec}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total as u64).with_style(style)
+}
+
+async fn put_all(s: &Session, pairs: Vec<Pair>, bar: &ProgressBar) -> Tally {
+    let mut tally = Tally::default();
+    let mut busy: HashSet<Blob> = HashSet::new();
+    let mut under_way = FuturesUnordered::new();
+    for pair in pairs {
+        let (key, value) = match pair {
+            Ok(pair) => pair,
+            Err(bad) => {
+                tally.refuse(bad.to_string(), exit::REFUSED);
+                continue;
+            }
+        };
+        while under_way.len() >= IN_FLIGHT_MAX || busy.contains(&key) {
+            let Some((done, result)) = under_way.next().await else { break };
+            busy.remove(&done);
+            tally.count(&done, result);
+            bar.inc(1);
+        }
+        busy.insert(key.clone());
+        under_way.push(put(s, key, value));
+    }
+    while let Some((done, result)) = under_way.next().await {
+        tally.count(&done, result);
+        bar.inc(1);
+    }
+    tally
+}
+
+async fn put(s: &Session, key: Blob, value: Blob) -> (Blob, Result<(), Failure>) {
+    let k = key.clone();
+    let result = s.call(async |c| ClusterApiClient::put(c, k, value).await).await;
+    (key, result.map(|_| ()))
+}
+
+/// What became of the puts so far.
+#[derive(Default)]
+struct Tally {
+    loaded: u64,
+    failed: u64,
+    /// The first failures, in words.
+    named: Vec<String>,
+    /// The gravest exit code: unknown outcomes count more than refusals.
+    exit: u8,
+}
+
+impl Tally {
+    fn count(&mut self, key: &Blob, result: Result<(), Failure>) {
+        match result {
+            Ok(()) => self.loaded += 1,
+            Err(failure) => {
+                self.refuse(format!("{key}: {}", failure.message), failure.name.exit_code());
+            }
+        }
+    }
+
+    fn refuse(&mut self, why: String, code: u8) {
+        self.failed += 1;
+        if self.named.len() < FAILURES_NAMED {
+            self.named.push(why);
+        }
+        let code = if code == exit::PARTIAL { exit::PARTIAL } else { exit::REFUSED };
+        self.exit = self.exit.max(code);
+    }
+
+    fn report(self, took: Duration) -> Report {
+        let seconds = took.as_secs_f64();
+        let rate = (self.loaded as f64 / seconds.max(1e-6)).round();
+        let members = json!({
+            "loaded": self.loaded, "failed": self.failed, "errors": self.named,
+            "ms": seconds * 1000.0,
+        });
+        let mut report = Report::new(&members)
+            .say(format!("Loaded {} keys in {seconds:.2} s ({rate}/s).", self.loaded));
+        if self.failed == 0 {
+            return report;
+        }
+        report = report.warn(format!("error: {} not loaded", self.failed));
+        for why in &self.named {
+            report = report.warn(format!("  {why}"));
+        }
+        let unnamed = self.failed - self.named.len() as u64;
+        if unnamed > 0 {
+            report = report.warn(format!("  ... and {unnamed} more"));
+        }
+        // Some were loaded: the whole is then done in part, whatever kept the others back.
+        let exit = if self.loaded > 0 { exit::PARTIAL } else { self.exit };
+        Report { exit, ..report }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::text;
+
+    #[test]
+    fn nothing_is_left_out_of_the_count() {
+        let mut tally = Tally::default();
+        for n in 0..999 {
+            tally.count(&n.to_string().as_str().into(), Ok(()));
+        }
+        let report = tally.report(Duration::from_millis(50));
+        assert_eq!(text(&report.narrated), "Loaded 999 keys in 0.05 s (19980/s).");
+        assert_eq!(report.exit, 0);
+    }
+
+    #[test]
+    fn the_first_failures_are_named() {
+        let mut tally = Tally::default();
+        for n in 0..7 {
+            let failure = Failure::new(ErrorName::TooLarge, "too large");
+            tally.count(&format!("k{n}").as_str().into(), Err(failure));
+        }
+        let report = tally.report(Duration::from_millis(50));
+        let told = text(&report.narrated);
+        assert!(told.contains("error: 7 not loaded\n  k0: too large\n"), "{told}");
+        assert!(told.ends_with("  ... and 2 more"), "{told}");
+        assert_eq!(report.exit, 1);
+    }
+}

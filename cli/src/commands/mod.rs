@@ -1,0 +1,72 @@
+//! The commands, one file a family. Each asks the cluster, and makes a
+//! [`Report`](crate::report::Report) of the typed reply with a pure function that its tests call
+//! too.
+//!
+//! | family | commands |
+//! |---|---|
+//! | [`data`] | `put` `get` `del` |
+//! | [`topology`] | `addnode` `removenode` `setreplica` |
+//! | [`rebalance`] | `rebalance` |
+//! | [`observe`] | `show` `stats` `where` `ring` `config` |
+//! | [`pages`] | `scan` `count` `export` |
+//! | [`load`] | `load` |
+//! | [`raw`] | `wal` `compact` `rpc` |
+//! | [`faults`] | `kill` `stop` `start` `restart` `pause` `resume` |
+//! | [`settings`] | the shell's own, and `source` |
+//!
+//! # Caveats
+//!
+//! `rebalance`, `scan`, `load` and `export` print while they run and may end half-way; what was
+//! printed until then was true.
+
+mod data;
+mod faults;
+mod load;
+mod observe;
+mod pages;
+mod raw;
+mod rebalance;
+mod records;
+pub(crate) mod settings;
+mod topology;
+
+use ringkv_shared::Failure;
+
+use crate::grammar::Command;
+use crate::report::Report;
+use crate::session::Session;
+use crate::usage;
+
+/// Runs one command and gives back what it found out.
+pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Report, Failure> {
+    match command {
+        Command::Put { key, value } => data::put(session, key, value).await,
+        Command::Get { key, all: false } => data::get(session, key).await,
+        Command::Get { key, all: true } => data::get_all(session, key).await,
+        Command::Del { key } => data::del(session, key).await,
+        Command::Addnode { id, addr, weight } => topology::add(session, id, addr, weight).await,
+        Command::Removenode { id, force } => topology::remove(session, id, force).await,
+        Command::Setreplica { n } => topology::set_replication(session, n).await,
+        Command::Rebalance { dry_run } => rebalance::run(session, dry_run).await,
+        Command::Show => observe::show(session).await,
+        Command::Stats => observe::stats(session).await,
+        Command::Where { key } => observe::locate(session, key).await,
+        Command::Ring { tokens } => observe::ring(session, tokens).await,
+        Command::Config { key, value } => observe::config(session, key, value).await,
+        Command::Scan { prefix, limit } => pages::scan(session, prefix, limit).await,
+        Command::Count { prefix } => pages::count(session, prefix).await,
+        Command::Export { file } => pages::export(session, &file).await,
+        Command::Load { file } => load::load(session, &file).await,
+        Command::Wal { id, tail } => raw::wal(session, id, tail).await,
+        Command::Compact { id } => raw::compact(session, id).await,
+        Command::Rpc { target, method, params } => raw::rpc(session, target, method, params).await,
+        Command::Source { file } => settings::source(session, &file).await,
+        Command::Help { command } => usage::help(command.as_deref()).map(Report::sentence),
+        Command::Kill { id } => faults::run(session, faults::Fault::Kill, id).await,
+        Command::Stop { id } => faults::run(session, faults::Fault::Stop, id).await,
+        Command::Start { id } => faults::run(session, faults::Fault::Start, id).await,
+        Command::Restart { id } => faults::run(session, faults::Fault::Restart, id).await,
+        Command::Pause { id } => faults::run(session, faults::Fault::Pause, id).await,
+        Command::Resume { id } => faults::run(session, faults::Fault::Resume, id).await,
+    }
+}

@@ -1,0 +1,258 @@
+//! `show`, `stats`, `where`, `ring`, `config`: looking without touching.
+//!
+//! # Caveats
+//!
+//! Key counts come from heartbeats and are as old as the LAST SEEN beside them; `stats` asks every
+//! node and names those that did not answer.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use ringkv_shared::net::ClusterApiClient;
+use ringkv_shared::protocol::cluster::{
+    ConfigReply, Health, Membership, NodeRow, ShowReply, StatsReply, WhereReply,
+};
+use ringkv_shared::{Blob, Failure, NodeId};
+
+use crate::report::Report;
+use crate::session::Session;
+
+/// The nodes.
+pub(super) async fn show(s: &mut Session) -> Result<Report, Failure> {
+    let reply = s.call(async |c| ClusterApiClient::show(c).await).await?;
+    s.note_nodes(reply.nodes.iter().map(|row| row.id.to_string()));
+    Ok(show_report(&reply))
+}
+
+/// Totals.
+pub(super) async fn stats(s: &mut Session) -> Result<Report, Failure> {
+    let reply = s.call(async |c| ClusterApiClient::stats(c).await).await?;
+    Ok(stats_report(&reply))
+}
+
+/// Where a key is.
+pub(super) async fn locate(s: &mut Session, key: String) -> Result<Report, Failure> {
+    let key = Blob::from(key);
+    let reply = s.call(async |c| ClusterApiClient::locate(c, key, None).await).await?;
+    Ok(where_report(&reply))
+}
+
+/// The ring, drawn.
+pub(super) async fn ring(s: &mut Session, tokens: bool) -> Result<Report, Failure> {
+    let reply = s.call(async |c| ClusterApiClient::ring(c, Some(tokens)).await).await?;
+    let mut report = Report::new(&reply);
+    if tokens {
+        for row in &reply.tokens {
+            report = report.say(format!("{} {}", row.token, row.node));
+        }
+        return Ok(report);
+    }
+    Ok(report.say(reply.drawing.trim_end().to_owned()))
+}
+
+/// Settings of the cluster.
+pub(super) async fn config(
+    s: &mut Session,
+    name: Option<String>,
+    value: Option<String>,
+) -> Result<Report, Failure> {
+    let reply = s.call(async |c| ClusterApiClient::config(c, name, value).await).await?;
+    Ok(config_report(&reply))
+}
+
+/// A table without borders, columns two blanks apart.
+fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.iter().copied());
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+/// The report of `show`.
+fn show_report(reply: &ShowReply) -> Report {
+    let header = ["NODE", "ADDRESS", "STATUS", "KEYS", "SHARE", "LOG", "LAST SEEN"];
+    let mut report = Report::new(reply);
+    if !reply.nodes.is_empty() {
+        report = report.say(table(&header, reply.nodes.iter().map(node_cells)));
+    }
+    let pending = match (reply.pending, reply.pending_replication) {
+        (false, _) => String::new(),
+        (true, Some(n)) if n != reply.replication => {
+            format!(", replication {n} waits for: rebalance")
+        }
+        (true, _) => ", a change waits for: rebalance".to_owned(),
+    };
+    report =
+        report.say(format!("epoch {}, replication {}{pending}", reply.epoch, reply.replication));
+    if reply.nodes.is_empty() {
+        report = report.say("no nodes yet; add one:  addnode n1 5001");
+    }
+    report
+}
+
+fn node_cells(row: &NodeRow) -> Vec<String> {
+    let health = match row.health {
+        Health::Up => "UP",
+        Health::Suspect => "SUSPECT",
+        Health::Down => "DOWN",
+    };
+    let status = match row.membership {
+        Membership::Member => health.to_owned(),
+        Membership::Joining => format!("{health} joining"),
+        Membership::Leaving => format!("{health} leaving"),
+    };
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    vec![
+        row.id.to_string(),
+        row.addr.clone(),
+        status,
+        or_dash(row.keys.map(|keys| keys.to_string())),
+        format!("{:.1} %", row.share * 100.0),
+        or_dash(row.log_bytes.map(bytes)),
+        row.last_seen_ms.map_or_else(|| "never".to_owned(), ago),
+    ]
+}
+
+/// `now`, `1.9 s ago`, `3 min ago`.
+fn ago(ms: u64) -> String {
+    match ms {
+        0..1_000 => "now".to_owned(),
+        1_000..60_000 => format!("{:.1} s ago", ms as f64 / 1e3),
+        _ => format!("{} min ago", ms / 60_000),
+    }
+}
+
+/// `31.2 KB`.
+pub(super) fn bytes(count: u64) -> String {
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{:.1} KB", count as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
+        _ => format!("{:.1} GB", count as f64 / 1e9),
+    }
+}
+
+/// The report of `stats`.
+fn stats_report(reply: &StatsReply) -> Report {
+    let StatsReply { nodes, up, copies, replication, epoch, puts, gets, dels, .. } = reply;
+    let report = Report::new(reply).say(format!(
+        "nodes {nodes} ({up} up)   copies {copies}   avg keys/node {:.1}   max/avg {:.2}   replication {replication}   epoch {epoch}",
+        reply.avg_keys_per_node, reply.max_over_avg,
+    ));
+    let report = report.say(format!(
+        "{puts} put, {gets} get, {dels} del, {} of the writes on fewer than all owners",
+        reply.partial_writes
+    ));
+    if reply.silent.is_empty() {
+        return report;
+    }
+    report.warn(format!("warning: not counted, no answer: {}", names(&reply.silent)))
+}
+
+/// The report of `where`.
+fn where_report(reply: &WhereReply) -> Report {
+    let copy = |c: &ringkv_shared::protocol::cluster::ReplicaCopy| {
+        let record = c.record.as_ref()?;
+        let deleted = if record.deleted { " (deleted)" } else { "" };
+        Some(format!("{} {}{deleted}", c.node, record.version))
+    };
+    let stored: Vec<String> = reply.copies.iter().filter_map(copy).collect();
+    let stored = if stored.is_empty() { "nobody".to_owned() } else { stored.join(", ") };
+    let first = reply.owners.first().map_or("nobody", NodeId::as_str);
+    let mut report = Report::new(reply).say(format!(
+        "hash {} -> token {} of {first} -> replicas {}      stored on: {stored}",
+        reply.hash,
+        reply.token,
+        names(&reply.owners),
+    ));
+    if !reply.pending_owners.is_empty() {
+        report = report.say(format!("after rebalance: replicas {}", names(&reply.pending_owners)));
+    }
+    for silent in reply.copies.iter().filter(|c| c.why.is_some()) {
+        let why = silent.why.as_deref().unwrap_or_default();
+        report = report.warn(format!("warning: {} did not answer ({why})", silent.node));
+    }
+    report
+}
+
+/// The report of `config`: one setting in words, several as a table.
+fn config_report(reply: &ConfigReply) -> Report {
+    let report = Report::new(reply);
+    if let [one] = reply.settings.as_slice() {
+        return report
+            .say(format!("{} = {} ({})", one.name, one.value, one.origin))
+            .say(format!("  {}", one.help))
+            .plain(one.value.clone());
+    }
+    let cells = |s: &ringkv_shared::protocol::cluster::Setting| {
+        vec![s.name.clone(), s.value.clone(), s.origin.clone(), s.help.clone()]
+    };
+    report.say(table(&["NAME", "VALUE", "FROM", "WHAT"], reply.settings.iter().map(cells)))
+}
+
+fn names(ids: &[NodeId]) -> String {
+    ids.iter().map(NodeId::as_str).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::text;
+    use serde_json::{from_value, json};
+
+    #[test]
+    fn nodes_stand_in_columns() {
+        let reply: ShowReply = from_value(json!({
+            "status": "ok", "epoch": 4, "replication": 2, "pending": false, "nodes": [
+                {"id": "n1", "addr": "127.0.0.1:5001", "health": "DOWN", "membership": "member",
+                 "weight": 256, "share": 0.331, "keys": 663, "last_seen_ms": 1900},
+                {"id": "n2", "addr": "127.0.0.1:5002", "health": "UP", "membership": "joining",
+                 "weight": 256, "share": 0.34, "keys": 679, "log_bytes": 31200, "last_seen_ms": 20},
+            ]
+        }))
+        .unwrap();
+        assert_eq!(
+            text(&show_report(&reply).narrated),
+            "NODE  ADDRESS         STATUS      KEYS  SHARE   LOG      LAST SEEN\n\
+             n1    127.0.0.1:5001  DOWN        663   33.1 %  -        1.9 s ago\n\
+             n2    127.0.0.1:5002  UP joining  679   34.0 %  31.2 KB  now\n\
+             epoch 4, replication 2"
+        );
+    }
+
+    #[test]
+    fn stats_name_who_was_not_counted() {
+        let reply: StatsReply = from_value(json!({
+            "status": "ok", "nodes": 4, "up": 3, "copies": 2000, "avg_keys_per_node": 500.0,
+            "max_over_avg": 1.07, "replication": 2, "epoch": 5, "coordinator_epoch": 1,
+            "puts": 1000, "gets": 3, "dels": 0, "partial_writes": 0, "silent": ["n2"]
+        }))
+        .unwrap();
+        assert_eq!(
+            text(&stats_report(&reply).narrated),
+            "nodes 4 (3 up)   copies 2000   avg keys/node 500.0   max/avg 1.07   replication 2   epoch 5\n\
+             1000 put, 3 get, 0 del, 0 of the writes on fewer than all owners\n\
+             warning: not counted, no answer: n2"
+        );
+    }
+
+    #[test]
+    fn where_goes_from_hash_to_copies() {
+        let reply: WhereReply = from_value(json!({
+            "status": "ok", "key": "apple", "hash": "517a", "token": "518c", "owners": ["n1", "n2"],
+            "copies": [
+                {"node": "n1", "record": {"key": "apple", "version": "1.3"}},
+                {"node": "n2", "record": {"key": "apple", "version": "1.3"}},
+            ]
+        }))
+        .unwrap();
+        assert_eq!(
+            text(&where_report(&reply).narrated),
+            "hash 517a -> token 518c of n1 -> replicas n1 n2      stored on: n1 1.3, n2 1.3"
+        );
+    }
+}

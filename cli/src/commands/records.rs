@@ -1,0 +1,218 @@
+//! The files that `load` reads: csv, JSON lines and word lists, as an iterator of pairs.
+//!
+//! | ending | form |
+//! |---|---|
+//! | `.csv` | `key,value`; RFC 4180 quotes, so commas, quotes and newlines may be inside |
+//! | `.jsonl` `.ndjson` | `{"key":…,"value":…}` a line, also `{"base64":…}`; what `export` writes |
+//! | other | one key a line; its value is the number of the line |
+//!
+//! # Caveats
+//!
+//! A first line `key,value` in a csv file is taken for a header. The file is read whole: it is
+//! meant for what fits in memory, as the store's own map must. An empty line in a word list or a
+//! JSON lines file holds no pair; anything else that is no pair ends the load with its line.
+
+use std::path::Path;
+
+use ringkv_shared::Blob;
+use serde::Deserialize;
+
+/// A key and its value, or what is wrong with which line.
+pub(super) type Pair = Result<(Blob, Blob), BadLine>;
+
+/// A line that holds no pair.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {why}")]
+pub(super) struct BadLine {
+    /// Its number, from 1.
+    pub(super) line: usize,
+    /// What is wrong.
+    pub(super) why: String,
+}
+
+/// The pairs of a file's text, by the ending of its name.
+pub(super) fn pairs(path: &Path, text: &str) -> Vec<Pair> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("csv") => csv(text),
+        Some("jsonl" | "ndjson") => json_lines(text),
+        _ => words(text),
+    }
+}
+
+fn words(text: &str) -> Vec<Pair> {
+    let pair = |(at, line): (usize, &str)| Ok((Blob::from(line), Blob::from((at + 1).to_string())));
+    text.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(pair).collect()
+}
+
+fn json_lines(text: &str) -> Vec<Pair> {
+    #[derive(Deserialize)]
+    struct Row {
+        key: Blob,
+        value: Blob,
+    }
+    let pair = |(at, line): (usize, &str)| match serde_json::from_str::<Row>(line) {
+        Ok(Row { key, value }) => Ok((key, value)),
+        Err(error) => Err(BadLine { line: at + 1, why: error.to_string() }),
+    };
+    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(pair).collect()
+}
+
+fn csv(text: &str) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    let mut rows = Rows { rest: text, line: 1 };
+    while let Some((line, row)) = rows.next_row() {
+        let row = row.and_then(|fields| match <[String; 2]>::try_from(fields) {
+            Ok([key, value]) => Ok((key, value)),
+            Err(fields) => Err(format!("{} fields, expected key,value", fields.len())),
+        });
+        match row {
+            Ok((key, value)) if line == 1 && key == "key" && value == "value" => {}
+            Ok((key, value)) => pairs.push(Ok((key.into(), value.into()))),
+            Err(why) => pairs.push(Err(BadLine { line, why })),
+        }
+    }
+    pairs
+}
+
+/// The rows of a csv text.
+struct Rows<'a> {
+    rest: &'a str,
+    line: usize,
+}
+
+impl Rows<'_> {
+    /// The next row that is not empty, with the number of its first line.
+    fn next_row(&mut self) -> Option<(usize, Result<Vec<String>, String>)> {
+        while let Some(rest) = self.rest.strip_prefix("\r\n").or(self.rest.strip_prefix('\n')) {
+            self.rest = rest;
+            self.line += 1;
+        }
+        if self.rest.is_empty() {
+            return None;
+        }
+        let line = self.line;
+        let mut fields = Vec::new();
+        loop {
+            match self.field() {
+                Ok((field, more)) => {
+                    fields.push(field);
+                    if !more {
+                        return Some((line, Ok(fields)));
+                    }
+                }
+                Err(why) => {
+                    self.skip_line();
+                    return Some((line, Err(why)));
+                }
+            }
+        }
+    }
+
+    /// The next field, and whether another follows in its row.
+    fn field(&mut self) -> Result<(String, bool), String> {
+        let field = if self.rest.starts_with('"') { self.quoted()? } else { self.bare() };
+        if let Some(rest) = self.rest.strip_prefix(',') {
+            self.rest = rest;
+            return Ok((field, true));
+        }
+        match self.rest.strip_prefix("\r\n").or(self.rest.strip_prefix('\n')) {
+            Some(rest) => {
+                self.rest = rest;
+                self.line += 1;
+                Ok((field, false))
+            }
+            None if self.rest.is_empty() => Ok((field, false)),
+            None => Err("text after a closing quote".to_owned()),
+        }
+    }
+
+    /// A field without quotes: up to a comma or the end of the line.
+    fn bare(&mut self) -> String {
+        let end = self.rest.find([',', '\n']).unwrap_or(self.rest.len());
+        let ends_line = !self.rest[end..].starts_with(',');
+        let mut field = &self.rest[..end];
+        self.rest = &self.rest[end..];
+        if ends_line {
+            field = field.strip_suffix('\r').unwrap_or(field);
+        }
+        field.to_owned()
+    }
+
+    /// A field in quotes, where `""` stands for one.
+    fn quoted(&mut self) -> Result<String, String> {
+        let mut field = String::new();
+        let mut rest = &self.rest[1..];
+        loop {
+            let Some(end) = rest.find('"') else {
+                return Err("a quote is never closed".to_owned());
+            };
+            field.push_str(&rest[..end]);
+            rest = &rest[end + 1..];
+            match rest.strip_prefix('"') {
+                Some(after) => {
+                    field.push('"');
+                    rest = after;
+                }
+                None => break,
+            }
+        }
+        self.rest = rest;
+        self.line += field.matches('\n').count();
+        Ok(field)
+    }
+
+    fn skip_line(&mut self) {
+        let end = self.rest.find('\n').map_or(self.rest.len(), |end| end + 1);
+        self.rest = &self.rest[end..];
+        self.line += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(name: &str, text: &str) -> Vec<String> {
+        let told = |pair: Pair| match pair {
+            Ok((key, value)) => format!("{key}={value}"),
+            Err(bad) => bad.to_string(),
+        };
+        pairs(Path::new(name), text).into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn csv_is_rfc_4180() {
+        let text = "key,value\r\na,1\r\n\"b,c\",\"say \"\"hi\"\"\"\n\"d\",\"x\ny\"\n\ne,\n";
+        assert_eq!(read("f.csv", text), ["a=1", "b,c=say \"hi\"", "d=x\\ny", "e="]);
+    }
+
+    #[test]
+    fn a_bad_row_is_named_and_the_others_are_read() {
+        let text = "a,1\nb\nc,2,3\n\"d\"x,4\ne,5";
+        assert_eq!(
+            read("f.csv", text),
+            [
+                "a=1",
+                "line 2: 1 fields, expected key,value",
+                "line 3: 3 fields, expected key,value",
+                "line 4: text after a closing quote",
+                "e=5",
+            ]
+        );
+        assert_eq!(read("f.csv", "a,\"1")[0], "line 1: a quote is never closed");
+    }
+
+    #[test]
+    fn json_lines_take_bytes_too() {
+        let text =
+            "{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":{\"base64\":\"/w==\"},\"value\":\"\"}\n";
+        assert_eq!(read("f.jsonl", text), ["a=1", "\\xff="]);
+        assert!(read("f.jsonl", "{\"key\":\"a\"}")[0].starts_with("line 1: missing field"));
+    }
+
+    #[test]
+    fn a_word_list_counts_its_lines() {
+        assert_eq!(read("words", "apple\n\npear tree\n"), ["apple=1", "pear tree=3"]);
+    }
+}

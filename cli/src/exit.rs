@@ -1,0 +1,48 @@
+//! Exit codes: one number a command, the same in every form.
+//!
+//! | code | meaning |
+//! |---:|---|
+//! | 0 | done |
+//! | 1 | refused, nothing was applied |
+//! | 2 | the command line itself is wrong |
+//! | 3 | no such key or node |
+//! | 4 | nobody answers, nothing was sent |
+//! | 5 | the outcome is unknown or partial |
+//! | 6 | a check or a transcript differs |
+//! | 7 | a condition on the stored version did not hold |
+//! | 130 | interrupted |
+//!
+//! A failure that came over the wire has its code from
+//! [`ErrorName::exit_code`](ringkv_shared::ErrorName::exit_code); these are for what the shell
+//! finds out by itself.
+//!
+//! # Caveats
+//!
+//! A script's code is that of its first failed command. The servers have two more codes of their
+//! own (73, 74), which never come from here.
+
+/// Done.
+pub(crate) const OK: u8 = 0;
+/// Refused, nothing was applied.
+pub(crate) const REFUSED: u8 = 1;
+/// The command line is wrong.
+pub(crate) const USAGE: u8 = 2;
+/// No such key or node.
+pub(crate) const NOT_FOUND: u8 = 3;
+/// The outcome is unknown, or only a part was done.
+pub(crate) const PARTIAL: u8 = 5;
+/// Interrupted from the keyboard.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+#[cfg(test)]
+mod tests {
+    use ringkv_shared::ErrorName;
+
+    #[test]
+    fn the_shells_codes_are_those_of_the_wire() {
+        assert_eq!(super::USAGE, ErrorName::BadArgument.exit_code());
+        assert_eq!(super::NOT_FOUND, ErrorName::NodeNotFound.exit_code());
+        assert_eq!(super::PARTIAL, ErrorName::OutcomeUnknown.exit_code());
+        assert_eq!(super::REFUSED, ErrorName::NotApplied.exit_code());
+    }
+}

@@ -1,0 +1,416 @@
+//! The one grammar: what may stand on a line of the REPL, after `kv`, in `-e`, in a script.
+//!
+//! A line is split into words as a shell does (quotes keep spaces and newlines together), and the
+//! words go through one clap parser. `kv put apple 123` and `kv> put apple 123` are the same
+//! [`Command`]. Words that start with a dot belong to the shell itself ([`Client`]): they change
+//! how it prints, never the cluster.
+//!
+//! ```text
+//! put <key> <value|->    get <key> [--all]     del <key>         scan [prefix]
+//! addnode <id> <port>    removenode <id>       setreplica <N>    rebalance [--dry-run]
+//! ```
+//!
+//! # Caveats
+//!
+//! A value that starts with `-` and is no number needs `--` before it: `put -- k -x`. So a
+//! mistyped option is an error and never becomes a value.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use ringkv_shared::NodeId;
+
+/// A whole line.
+#[derive(Debug, Parser)]
+#[command(name = "kv", multicall = true, disable_help_subcommand = true, disable_help_flag = true)]
+pub(crate) struct Line {
+    /// Its one command.
+    #[command(subcommand)]
+    pub(crate) word: Word,
+}
+
+/// What a line may start with: a command, or a setting of the shell.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Word {
+    /// For the cluster.
+    #[command(flatten)]
+    Command(Command),
+    /// For the shell.
+    #[command(flatten)]
+    Client(Client),
+}
+
+/// A command for the cluster: the same in every form.
+#[derive(Debug, Subcommand)]
+#[command(disable_help_subcommand = true)]
+pub(crate) enum Command {
+    /// Store a value at all owners of its key.
+    #[command(
+        after_help = "put apple 123\nput \"two words\" \"a value\"\nput pic - < cat.jpg    (value from standard input, byte for byte; one-shot form)"
+    )]
+    Put {
+        /// The key.
+        key: String,
+        /// The value; `-` reads it from standard input.
+        #[arg(allow_negative_numbers = true)]
+        value: String,
+    },
+    /// Read a value from the first owner that answers.
+    #[command(
+        after_help = "get apple\nget apple --all    (every replica's copy, with its version)"
+    )]
+    Get {
+        /// The key.
+        key: String,
+        /// Ask every replica and show each copy.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Delete a key at all its owners.
+    #[command(after_help = "del apple")]
+    Del {
+        /// The key.
+        key: String,
+    },
+    /// Put a node on the ring; in a local cluster, start it too.
+    #[command(after_help = "addnode n4 5004\naddnode big 10.0.0.7:5001 --weight 512")]
+    Addnode {
+        /// Its name: a-z, 0-9 and '-'.
+        id: NodeId,
+        /// Where it answers: `port` (on 127.0.0.1) or `host:port`.
+        #[arg(value_name = "[HOST:]PORT", value_parser = parse_address)]
+        addr: String,
+        /// Virtual nodes: its share against the others'.
+        #[arg(long, value_name = "W")]
+        weight: Option<u32>,
+    },
+    /// Take a node off the ring; it keeps its data until a rebalance.
+    #[command(after_help = "removenode n3")]
+    Removenode {
+        /// Its name.
+        id: NodeId,
+        /// Even when that loses the only copy of some keys.
+        #[arg(long)]
+        force: bool,
+    },
+    /// How many nodes keep each key.
+    #[command(after_help = "setreplica 2")]
+    Setreplica {
+        /// The number of copies.
+        #[arg(value_name = "N")]
+        n: usize,
+    },
+    /// Move keys to where the ring says.
+    #[command(after_help = "rebalance --dry-run    (only count)\nrebalance")]
+    Rebalance {
+        /// Only count what would move.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// The nodes: address, status, keys, share of the ring.
+    Show,
+    /// Totals and balance.
+    Stats,
+    /// Why a key is where it is, and who has it now.
+    #[command(name = "where", visible_alias = "locate", after_help = "where apple")]
+    Where {
+        /// The key.
+        key: String,
+    },
+    /// The ring, drawn.
+    #[command(after_help = "ring\nring --tokens")]
+    Ring {
+        /// Every token, in order.
+        #[arg(long)]
+        tokens: bool,
+    },
+    /// Keys and values in key order, over all nodes, each once.
+    #[command(after_help = "scan\nscan user: --limit 10")]
+    Scan {
+        /// Only keys that start so.
+        prefix: Option<String>,
+        /// At most so many.
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+    },
+    /// How many keys there are.
+    #[command(after_help = "count\ncount user:")]
+    Count {
+        /// Only keys that start so.
+        prefix: Option<String>,
+    },
+    /// Put many keys from a file: csv, jsonl, or a plain word list.
+    #[command(
+        after_help = "load users.csv     (key,value)\nload export.jsonl  ({\"key\":…,\"value\":…})\nload words.txt     (one key a line; its value is the line's number)"
+    )]
+    Load {
+        /// The file; its name's ending says which form it has.
+        file: PathBuf,
+    },
+    /// Write every key and value to a file, one JSON object a line.
+    #[command(after_help = "export backup.jsonl\nexport -    (standard output)")]
+    Export {
+        /// The file; `-` is standard output.
+        file: PathBuf,
+    },
+    /// The last lines of a node's log.
+    #[command(after_help = "wal n1 --tail 5")]
+    Wal {
+        /// The node.
+        id: NodeId,
+        /// How many lines.
+        #[arg(long, value_name = "N")]
+        tail: Option<usize>,
+    },
+    /// Compact a node's log now.
+    #[command(after_help = "compact n1")]
+    Compact {
+        /// The node.
+        id: NodeId,
+    },
+    /// One raw JSON-RPC call; both lines are shown.
+    #[command(
+        after_help = "rpc n1 size\nrpc n1 get '[\"apple\"]'\nrpc coordinator where '{\"key\":\"apple\"}'"
+    )]
+    Rpc {
+        /// `coordinator`, or a node's name.
+        #[arg(value_name = "COORDINATOR|ID")]
+        target: String,
+        /// The method.
+        method: String,
+        /// Its parameters: a JSON array or object.
+        #[arg(value_name = "JSON")]
+        params: Option<String>,
+    },
+    /// List settings of the cluster, or set one.
+    #[command(after_help = "config\nconfig NAME\nconfig NAME VALUE")]
+    Config {
+        /// Which setting.
+        key: Option<String>,
+        /// Its new value.
+        #[arg(allow_negative_numbers = true)]
+        value: Option<String>,
+    },
+    /// End a node at once, as a crash would (local cluster).
+    Kill {
+        /// The node.
+        id: NodeId,
+    },
+    /// End a node in good order (local cluster).
+    Stop {
+        /// The node.
+        id: NodeId,
+    },
+    /// Start a stopped node on its own data (local cluster).
+    Start {
+        /// The node.
+        id: NodeId,
+    },
+    /// Stop a node in good order and start it again (local cluster).
+    Restart {
+        /// The node.
+        id: NodeId,
+    },
+    /// Freeze a node: it keeps its connections and answers nothing (local cluster).
+    Pause {
+        /// The node.
+        id: NodeId,
+    },
+    /// Let a paused node go on (local cluster).
+    Resume {
+        /// The node.
+        id: NodeId,
+    },
+    /// Run the lines of a file here, stopping at the first error.
+    #[command(after_help = "source setup.kv")]
+    Source {
+        /// The file.
+        file: PathBuf,
+    },
+    /// All commands, or one of them.
+    #[command(after_help = "help\nhelp put")]
+    Help {
+        /// Which.
+        command: Option<String>,
+    },
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+impl Switch {
+    /// Whether it is on.
+    #[must_use]
+    pub(crate) fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Sentences and tables, for people.
+    #[default]
+    Table,
+    /// One JSON object a command.
+    Json,
+    /// The bare result.
+    Plain,
+}
+
+/// A setting of the shell itself, or leaving it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Client {
+    /// Say how long each command took.
+    #[command(name = ".timing")]
+    Timing {
+        /// Without a word: on.
+        #[arg(default_value = "on")]
+        switch: Switch,
+    },
+    /// How results are written.
+    #[command(name = ".output")]
+    Output {
+        /// The form.
+        format: Format,
+    },
+    /// Show the JSON-RPC messages sent and received.
+    #[command(name = ".trace")]
+    Trace {
+        /// Without a word: on.
+        #[arg(default_value = "on")]
+        switch: Switch,
+    },
+    /// On: only summaries. Off: every line of narration. At first: up to 20 lines.
+    #[command(name = ".brief")]
+    Brief {
+        /// Without a word: on.
+        #[arg(default_value = "on")]
+        switch: Switch,
+    },
+    /// The lines typed so far.
+    #[command(name = ".history")]
+    History,
+    /// Clear the screen.
+    #[command(name = ".clear")]
+    Clear,
+    /// Leave; a local cluster stops.
+    #[command(visible_alias = "quit")]
+    Exit,
+}
+
+/// `5003` → `127.0.0.1:5003`; `host:5003` as it is.
+fn parse_address(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or(("127.0.0.1", text));
+    match port.parse::<u16>() {
+        Ok(number) if number > 0 && !host.is_empty() => Ok(format!("{host}:{number}")),
+        _ => Err(format!("{text:?} is no address: write a port (5004) or host:port")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Word, clap::Error> {
+        Line::try_parse_from(words).map(|line| line.word)
+    }
+
+    #[test]
+    fn every_line_of_the_contract_parses() {
+        let table = [
+            "put apple 123",
+            "put n -5",
+            "put a -",
+            "get apple",
+            "get apple --all",
+            "get --all apple",
+            "del apple",
+            "addnode n4 5004",
+            "addnode n4 host:5004 --weight 512",
+            "removenode n3",
+            "removenode n3 --force",
+            "setreplica 2",
+            "rebalance",
+            "rebalance --dry-run",
+            "show",
+            "stats",
+            "where apple",
+            "locate apple",
+            "ring",
+            "ring --tokens",
+            "scan",
+            "scan user: --limit 3",
+            "count",
+            "count user:",
+            "load a.csv",
+            "export -",
+            "wal n1",
+            "wal n1 --tail 3",
+            "compact n1",
+            "rpc coordinator info",
+            "rpc n1 get [\"apple\"]",
+            "config",
+            "config a",
+            "config a 1",
+            "source f",
+            "kill n1",
+            "stop n1",
+            "start n1",
+            "restart n1",
+            "pause n1",
+            "resume n1",
+            "help",
+            "help put",
+            "exit",
+            "quit",
+            ".timing on",
+            ".timing",
+            ".output json",
+            ".trace off",
+            ".brief",
+            ".history",
+            ".clear",
+            "put -- k -x",
+        ];
+        for line in table {
+            let words: Vec<&str> = line.split(' ').collect();
+            assert!(parse(&words).is_ok(), "{line}: {:?}", parse(&words).err());
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_the_grammar_is_refused() {
+        for line in [
+            "pput a 1",
+            "put a",
+            "put a 1 2",
+            "get",
+            "get a --jsno",
+            "addnode N1 5001",
+            "addnode n1 0",
+            "addnode n1 :5",
+            "addnode n1 70000",
+            "setreplica x",
+            ".timing maybe",
+            "put a --ttl",
+            "kill",
+            "show n1",
+        ] {
+            let words: Vec<&str> = line.split(' ').collect();
+            assert!(parse(&words).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_port_alone_is_on_this_machine() {
+        assert_eq!(parse_address("5004").as_deref(), Ok("127.0.0.1:5004"));
+        assert_eq!(parse_address("[::1]:5004").as_deref(), Ok("[::1]:5004"));
+    }
+}

@@ -1,0 +1,258 @@
+//! Usage lines, help and mistakes, all made from the one grammar.
+//!
+//! A mistake on the command line is told as every other failure: what happened, then what to do.
+//!
+//! ```text
+//! kv> pput a 1
+//! error: unknown command "pput"
+//!   did you mean: put
+//! kv> put a
+//! error: put needs a value
+//!   usage: put <key> <value>
+//! ```
+//!
+//! # Caveats
+//!
+//! Only one guess is offered, and none when nothing is near: a wrong guess is worse than a list.
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, CommandFactory as _};
+use ringkv_shared::{ErrorName, Failure};
+
+use crate::grammar::Line;
+
+/// How like a known word an unknown one must be to be guessed, 0 to 1 (Jaro–Winkler).
+const LIKENESS_MIN: f64 = 0.8;
+
+/// One command as help and completion know it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its arguments: `<key> <value>`.
+    pub(crate) arguments: String,
+    /// What it does, in one line.
+    pub(crate) about: String,
+}
+
+/// Every command of the REPL, in the order of the grammar.
+#[must_use]
+pub(crate) fn entries() -> Vec<Entry> {
+    let entry = |command: &Command| Entry {
+        name: command.get_name().to_owned(),
+        arguments: arguments(command),
+        about: command.get_about().map(ToString::to_string).unwrap_or_default(),
+    };
+    Line::command().get_subcommands().map(entry).collect()
+}
+
+/// Every first word that the REPL knows, other spellings too.
+#[must_use]
+pub(crate) fn names() -> Vec<String> {
+    names_of(&Line::command())
+}
+
+fn names_of(grammar: &Command) -> Vec<String> {
+    let spellings = |c: &Command| {
+        let name = c.get_name().to_owned();
+        std::iter::once(name).chain(c.get_all_aliases().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    grammar.get_subcommands().flat_map(spellings).collect()
+}
+
+/// The list of all commands, or one command with its arguments and examples.
+pub(crate) fn help(topic: Option<&str>) -> Result<String, Failure> {
+    let Some(topic) = topic else { return Ok(list()) };
+    let grammar = Line::command();
+    match grammar.find_subcommand(topic) {
+        Some(command) => Ok(describe(command)),
+        None => Err(unknown(&grammar, topic)),
+    }
+}
+
+fn list() -> String {
+    let entries = entries();
+    let left = |e: &Entry| format!("{} {}", e.name, e.arguments).trim_end().to_owned();
+    let width = entries.iter().map(|e| left(e).chars().count()).max().unwrap_or(0);
+    let line = |e: &Entry| format!("{:width$}  {}", left(e), e.about.trim_end_matches('.'));
+    entries.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn describe(command: &Command) -> String {
+    let usage = format!("{} {}", command.get_name(), arguments(command));
+    let mut lines = vec![usage.trim_end().to_owned()];
+    lines.extend(command.get_about().map(|about| format!("  {about}")));
+    for arg in command.get_arguments() {
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        lines.push(format!("  {:14} {help}", spelling(arg)));
+    }
+    if let Some(examples) = command.get_after_help() {
+        lines.push("for example:".to_owned());
+        lines.extend(examples.to_string().lines().map(|line| format!("  {line}")));
+    }
+    lines.join("\n")
+}
+
+/// The arguments of a command as its usage line has them.
+fn arguments(command: &Command) -> String {
+    let shown =
+        |arg: &&Arg| !arg.is_global_set() && !matches!(arg.get_id().as_str(), "help" | "version");
+    let parts = command.get_arguments().filter(shown).map(|arg| match spelling(arg) {
+        text if arg.is_required_set() => text,
+        text if arg.is_positional() => format!("[{}]", text.trim_matches(['<', '>'])),
+        text => format!("[{text}]"),
+    });
+    parts.collect::<Vec<_>>().join(" ")
+}
+
+/// `<key>`, `--all` or `--limit N`.
+fn spelling(arg: &Arg) -> String {
+    let id = arg.get_id().as_str();
+    let value = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+    let value = match value {
+        Some(name) if name.eq_ignore_ascii_case(id) && name.len() > 1 => name.to_lowercase(),
+        Some(name) => name,
+        None => id.to_owned(),
+    };
+    match arg.get_long() {
+        None => format!("<{value}>"),
+        Some(long) if arg.get_action().takes_values() => format!("--{long} {value}"),
+        Some(long) => format!("--{long}"),
+    }
+}
+
+/// What is wrong with a line that the grammar refused, and what to do about it.
+#[must_use]
+pub(crate) fn explain(grammar: &Command, error: &clap::Error, name: &str) -> Failure {
+    let text = |kind| context(error, kind);
+    let argument = text(ContextKind::InvalidArg).unwrap_or_default();
+    let value = text(ContextKind::InvalidValue).unwrap_or_default();
+    let message = match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let word = text(ContextKind::InvalidSubcommand).unwrap_or_default();
+            return unknown(grammar, &word);
+        }
+        ErrorKind::MissingRequiredArgument => format!("{name} needs {}", with_article(&argument)),
+        ErrorKind::UnknownArgument => format!("{name} takes no {argument:?}"),
+        ErrorKind::InvalidValue if value.is_empty() => format!("{argument} needs a value"),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
+            match std::error::Error::source(error) {
+                Some(why) => why.to_string(),
+                None => format!("{value:?} does not fit {}", plain_name(&argument)),
+            }
+        }
+        _ => first_line(error),
+    };
+    let failure = Failure::new(ErrorName::BadArgument, message);
+    match grammar.find_subcommand(name) {
+        Some(command) => failure.hint(usage_hint(command, error)),
+        None => failure.hint("kv help lists the commands"),
+    }
+}
+
+/// The failure of a first word that nobody knows.
+fn unknown(grammar: &Command, word: &str) -> Failure {
+    let failure = Failure::new(ErrorName::BadArgument, format!("unknown command {word:?}"));
+    match nearest(word, names_of(grammar)) {
+        Some(guess) => failure.hint(format!("did you mean: {guess}")),
+        None => failure.hint("help lists the commands"),
+    }
+}
+
+/// The known word that is most like the given one, if any is like enough.
+fn nearest(word: &str, known: Vec<String>) -> Option<String> {
+    let likeness = |known: &String| strsim::jaro_winkler(word, known);
+    let best = known.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(&best) >= LIKENESS_MIN).then_some(best)
+}
+
+fn usage_hint(command: &Command, error: &clap::Error) -> String {
+    let mut hint = format!("usage: {} {}", command.get_name(), arguments(command));
+    hint.truncate(hint.trim_end().len());
+    if let Some(valid) = context(error, ContextKind::ValidValue) {
+        hint.push_str(&format!("        one of: {valid}"));
+    } else if let Some(examples) = command.get_after_help() {
+        let examples = examples.to_string();
+        hint.push_str(&format!("        {}", examples.lines().next().unwrap_or_default()));
+    }
+    hint
+}
+
+fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text.clone()),
+        ContextValue::Strings(texts) => Some(texts.join(", ")),
+        _ => None,
+    }
+}
+
+/// `<VALUE>` → `value`.
+fn plain_name(argument: &str) -> String {
+    let first = argument.split(", ").next().unwrap_or_default();
+    let name = first.trim_matches(['<', '>']);
+    if name.chars().all(char::is_uppercase) && name.len() > 1 {
+        name.to_lowercase()
+    } else {
+        first.to_owned()
+    }
+}
+
+/// `<VALUE>` → `a value`; what is no plain word stays as it is.
+fn with_article(argument: &str) -> String {
+    match plain_name(argument) {
+        name if !name.chars().all(char::is_lowercase) => name,
+        name if name.starts_with(['a', 'e', 'i', 'o', 'u']) => format!("an {name}"),
+        name => format!("a {name}"),
+    }
+}
+
+/// The first line of clap's own text, without its `error: `.
+fn first_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or("the command line is wrong");
+    line.trim_start_matches("error: ").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser as _;
+
+    fn mistake(line: &str) -> String {
+        let words: Vec<&str> = line.split(' ').collect();
+        let error = Line::try_parse_from(&words).unwrap_err();
+        let failure = explain(&Line::command(), &error, words[0]);
+        format!("{} | {}", failure.message, failure.hint.unwrap_or_default())
+    }
+
+    #[test]
+    fn mistakes_say_what_to_do() {
+        let table = [
+            ("pput a 1", "unknown command \"pput\" | did you mean: put"),
+            ("rebalence", "unknown command \"rebalence\" | did you mean: rebalance"),
+            ("xyzzy", "unknown command \"xyzzy\" | help lists the commands"),
+            ("put a", "put needs a value | usage: put <key> <value>        put apple 123"),
+            ("get a b", "get takes no \"b\" | usage: get <key> [--all]        get apple"),
+            (
+                ".timing maybe",
+                "\"maybe\" does not fit [SWITCH] | usage: .timing [switch]        one of: on, off",
+            ),
+        ];
+        for (line, told) in table {
+            assert_eq!(mistake(line), told);
+        }
+        assert!(mistake("setreplica x").contains("usage: setreplica <N>"));
+        assert!(mistake("addnode n1 x").starts_with("\"x\" is no address: write a port"));
+        assert!(mistake("kill N1").starts_with("\"N1\" is no node id"));
+    }
+
+    #[test]
+    fn help_knows_every_command() {
+        let all = help(None).unwrap();
+        assert!(all.lines().any(|l| l.starts_with("put <key> <value>  ")), "{all}");
+        assert!(all.contains("scan [prefix] [--limit N]"), "{all}");
+        let put = help(Some("put")).unwrap();
+        assert!(put.starts_with("put <key> <value>\n  Store a value"), "{put}");
+        assert_eq!(help(Some("gett")).unwrap_err().hint.as_deref(), Some("did you mean: get"));
+    }
+}
