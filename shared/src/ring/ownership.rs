@@ -102,7 +102,8 @@ impl Ring {
     /// The share of all positions that a node owns first, 0 to 1.
     #[must_use]
     pub fn share(&self, node: &NodeId) -> f64 {
-        self.arcs().filter(|(_, _, owner)| *owner == node).map(|(from, to, _)| arc(from, to)).sum()
+        let owned = self.arcs().filter(|(_, _, owner)| *owner == node);
+        owned.fold(0.0, |sum, (from, to, _)| sum + arc(from, to))
     }
 
     /// `(after, up to, owner)` for every arc; the first wraps around.
@@ -128,8 +129,7 @@ impl Ring {
         starts
             .zip(cuts.iter().copied())
             .filter(|(_, to)| set(self, *to, n) != set(other, *to, other_n))
-            .map(|(from, to)| arc(from, to))
-            .sum()
+            .fold(0.0, |sum, (from, to)| sum + arc(from, to))
     }
 }
 
