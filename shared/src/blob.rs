@@ -2,7 +2,8 @@
 //!
 //! On the wire a [`Blob`] that is UTF-8 is a JSON string, so a person can read and type it; any
 //! other travels as `{"base64": "…"}`. Both spellings are accepted for any bytes; ours is the
-//! first whenever it is possible.
+//! first whenever it is possible, but for a large text made mostly of control characters: escaped
+//! as `\u00XX` it could outgrow the line limit, so it travels as base64 too.
 
 use std::fmt;
 
@@ -113,9 +114,16 @@ pub fn disturbs_terminal(c: char) -> bool {
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{061c}')
 }
 
+/// Whether JSON's escapes would make a large text more than twice as long.
+fn swells(text: &str) -> bool {
+    const LARGE_BYTES: usize = 64 * 1024;
+    text.len() > LARGE_BYTES
+        && text.bytes().filter(|b| *b < b' ' && !b"\n\r\t".contains(b)).count() > text.len() / 5
+}
+
 impl Serialize for Blob {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if let Some(text) = self.as_text() {
+        if let Some(text) = self.as_text().filter(|text| !swells(text)) {
             return serializer.serialize_str(text);
         }
         let mut map = serializer.serialize_map(Some(1))?;
@@ -174,13 +182,7 @@ mod tests {
 
     #[test]
     fn other_shapes_are_refused() {
-        for bad in [
-            "1",
-            "null",
-            "{}",
-            r#"{"base64":"%"}"#,
-            r#"{"base64":"","x":""}"#,
-        ] {
+        for bad in ["1", "null", "{}", r#"{"base64":"%"}"#, r#"{"base64":"","x":""}"#] {
             assert!(serde_json::from_str::<Blob>(bad).is_err(), "{bad}");
         }
     }

@@ -15,8 +15,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// The totally ordered version of a write.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[derive(Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(try_from = "String", into = "String")]
 pub struct Version {
     /// The coordinator's start number; 0 for a write sent straight to a node. Monotonic.
@@ -52,10 +53,8 @@ impl FromStr for Version {
     fn from_str(text: &str) -> Result<Self, BadVersion> {
         let bad = || BadVersion(text.to_owned());
         let (epoch, counter) = text.split_once('.').ok_or_else(bad)?;
-        let version = Self::new(
-            epoch.parse().map_err(|_| bad())?,
-            counter.parse().map_err(|_| bad())?,
-        );
+        let version =
+            Self::new(epoch.parse().map_err(|_| bad())?, counter.parse().map_err(|_| bad())?);
         if version.to_string() == text { Ok(version) } else { Err(bad()) }
     }
 }

@@ -20,7 +20,12 @@ use crate::{Blob, NodeId, Version};
 pub trait NodeApi {
     /// Stores `value` under `key`. Without a version the node gives the next one it has not seen.
     #[method(name = "put")]
-    fn put(&self, key: Blob, value: Blob, version: Option<Version>) -> Result<WriteReply, ErrorObjectOwned>;
+    fn put(
+        &self,
+        key: Blob,
+        value: Blob,
+        version: Option<Version>,
+    ) -> Result<WriteReply, ErrorObjectOwned>;
     /// Reads a key.
     #[method(name = "get")]
     fn get(&self, key: Blob) -> Result<GetReply, ErrorObjectOwned>;
@@ -74,10 +79,19 @@ pub trait ClusterApi {
     async fn del(&self, key: Blob) -> Result<ClusterWrite, ErrorObjectOwned>;
     /// Registers a node and puts it on the ring.
     #[method(name = "addnode", param_kind = map)]
-    async fn addnode(&self, id: NodeId, addr: String, weight: Option<u32>) -> Result<ChangeReply, ErrorObjectOwned>;
+    async fn addnode(
+        &self,
+        id: NodeId,
+        addr: String,
+        weight: Option<u32>,
+    ) -> Result<ChangeReply, ErrorObjectOwned>;
     /// Takes a node off the ring; it keeps its data until `rebalance` has copied it.
     #[method(name = "removenode", param_kind = map)]
-    async fn removenode(&self, id: NodeId, force: Option<bool>) -> Result<ChangeReply, ErrorObjectOwned>;
+    async fn removenode(
+        &self,
+        id: NodeId,
+        force: Option<bool>,
+    ) -> Result<ChangeReply, ErrorObjectOwned>;
     /// Sets N.
     #[method(name = "setreplica")]
     async fn setreplica(&self, n: usize) -> Result<ChangeReply, ErrorObjectOwned>;
@@ -95,7 +109,8 @@ pub trait ClusterApi {
     async fn stats(&self) -> Result<StatsReply, ErrorObjectOwned>;
     /// Where a key belongs and where it is; with its values on request.
     #[method(name = "where", param_kind = map)]
-    async fn locate(&self, key: Blob, values: Option<bool>) -> Result<WhereReply, ErrorObjectOwned>;
+    async fn locate(&self, key: Blob, values: Option<bool>)
+    -> Result<WhereReply, ErrorObjectOwned>;
     /// The ring, drawn; with all tokens on request.
     #[method(name = "ring", param_kind = map)]
     async fn ring(&self, tokens: Option<bool>) -> Result<RingReply, ErrorObjectOwned>;
@@ -110,10 +125,18 @@ pub trait ClusterApi {
     ) -> Result<ScanReply, ErrorObjectOwned>;
     /// Events after number `after`; waits up to `wait_ms` (at most 30,000) for the first.
     #[method(name = "events", param_kind = map)]
-    async fn events(&self, after: Option<u64>, wait_ms: Option<u64>) -> Result<EventsReply, ErrorObjectOwned>;
+    async fn events(
+        &self,
+        after: Option<u64>,
+        wait_ms: Option<u64>,
+    ) -> Result<EventsReply, ErrorObjectOwned>;
     /// Lists settings, or sets one.
     #[method(name = "config", param_kind = map)]
-    async fn config(&self, name: Option<String>, value: Option<String>) -> Result<ConfigReply, ErrorObjectOwned>;
+    async fn config(
+        &self,
+        name: Option<String>,
+        value: Option<String>,
+    ) -> Result<ConfigReply, ErrorObjectOwned>;
     /// Who answers here.
     #[method(name = "info")]
     async fn info(&self) -> Result<InfoReply, ErrorObjectOwned>;

@@ -1,1 +1,147 @@
-//! Written next.
+//! jsonrpsee's async client over our transport.
+//!
+//! Calls are multiplexed on one connection. What they send is collected in an outbox that one
+//! writer task empties with one write for all that has gathered, so many concurrent calls cost
+//! few system calls.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use jsonrpsee::async_client::ClientBuilder;
+use jsonrpsee::core::client::{ReceivedMessage, TransportReceiverT, TransportSenderT};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+use tokio_util::codec::FramedRead;
+
+use super::wire::{JsonLines, Line};
+use crate::limits::LINE_BYTES_MAX;
+
+/// A connected client: use it with the `…Client` traits of this module.
+pub type Client = jsonrpsee::async_client::Client;
+
+/// When this much waits to be written, callers wait too.
+const OUTBOX_BYTES_MAX: usize = LINE_BYTES_MAX;
+/// Calls waiting for the client's own task; beyond, callers wait.
+const CALLS_QUEUED_MAX: usize = 4096;
+/// jsonrpsee's own timeout runs on real time and cannot be simulated, so it is set out of the
+/// way: every call is bounded by a deadline of its caller (see `Peer`).
+const JSONRPSEE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Connects to `addr` (`host:port`) within `timeout`.
+///
+/// # Errors
+///
+/// That of the connection attempt; [`io::ErrorKind::TimedOut`] after `timeout`.
+pub async fn connect(addr: &str, timeout: Duration) -> io::Result<Client> {
+    let stream = tokio::time::timeout(timeout, TcpStream::connect(addr)).await??;
+    stream.set_nodelay(true)?;
+    let (reader, writer) = stream.into_split();
+    let outbox = Arc::new(Outbox::default());
+    tokio::spawn(write_gathered(outbox.clone(), writer));
+    let receiver = Receiver(FramedRead::new(reader, JsonLines::new(LINE_BYTES_MAX)));
+    Ok(ClientBuilder::new()
+        .request_timeout(JSONRPSEE_TIMEOUT)
+        .max_concurrent_requests(CALLS_QUEUED_MAX)
+        .build_with_tokio(Sender(outbox), receiver))
+}
+
+/// What waits to be written.
+#[derive(Default)]
+struct Outbox {
+    gathered: Mutex<Gathered>,
+    /// Told when something was put in or the outbox was closed.
+    filled: Notify,
+    /// Told when all was taken out.
+    emptied: Notify,
+}
+
+#[derive(Default)]
+struct Gathered {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+impl Outbox {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Gathered> {
+        self.gathered.lock().expect("no panic while the lock is held")
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.filled.notify_one();
+        self.emptied.notify_one();
+    }
+}
+
+async fn write_gathered(outbox: Arc<Outbox>, mut writer: OwnedWriteHalf) {
+    let mut batch = Vec::new();
+    loop {
+        let closed = {
+            let mut gathered = outbox.lock();
+            std::mem::swap(&mut batch, &mut gathered.bytes);
+            gathered.closed
+        };
+        outbox.emptied.notify_one();
+        if !batch.is_empty() {
+            if writer.write_all(&batch).await.is_err() {
+                return outbox.close();
+            }
+            batch.clear();
+        } else if closed {
+            return;
+        } else {
+            outbox.filled.notified().await;
+        }
+    }
+}
+
+struct Sender(Arc<Outbox>);
+
+impl TransportSenderT for Sender {
+    type Error = io::Error;
+
+    async fn send(&mut self, message: String) -> io::Result<()> {
+        loop {
+            {
+                let mut gathered = self.0.lock();
+                if gathered.closed {
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
+                if gathered.bytes.len() < OUTBOX_BYTES_MAX {
+                    gathered.bytes.extend_from_slice(message.as_bytes());
+                    gathered.bytes.push(b'\n');
+                    self.0.filled.notify_one();
+                    return Ok(());
+                }
+            }
+            self.0.emptied.notified().await;
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+struct Receiver(FramedRead<OwnedReadHalf, JsonLines>);
+
+impl TransportReceiverT for Receiver {
+    type Error = io::Error;
+
+    async fn receive(&mut self) -> io::Result<ReceivedMessage> {
+        match self.0.next().await {
+            Some(Ok(Line::Json(line))) => Ok(ReceivedMessage::Bytes(line.into())),
+            Some(Ok(Line::TooLong)) => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "an answer is over the line limit"))
+            }
+            Some(Err(error)) => Err(error),
+            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed")),
+        }
+    }
+}

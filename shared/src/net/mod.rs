@@ -1,11 +1,12 @@
 //! JSON-RPC 2.0 over newline-delimited TCP: the only socket code of the project.
 
 mod api;
-mod wire;
 mod client;
-mod server;
-mod peer;
+mod dispatch;
 mod errors;
+mod peer;
+mod server;
+mod wire;
 
 pub use api::{ClusterApiClient, ClusterApiServer, NodeApiClient, NodeApiServer};
 pub use client::{Client, connect};

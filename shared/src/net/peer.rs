@@ -1,1 +1,110 @@
-//! Written next.
+//! A server we talk to again and again: connects when needed, bounds every call by a deadline,
+//! and throws the connection away after a transport error or a missed deadline, since after a
+//! partition an old stream stays dead even when the network heals.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonrpsee::core::client::Error;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
+
+use super::client::{Client, connect};
+use super::errors::failure_from_object;
+use crate::{ErrorName, Failure};
+
+/// Why a call has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// No connection: certainly nothing was sent.
+    #[error("cannot be reached ({0})")]
+    Unreachable(io::Error),
+    /// Sent, and no answer within the deadline: it may have been done.
+    #[error("no answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    /// The connection broke with the call in flight: it may have been done.
+    #[error("connection lost ({0})")]
+    Lost(String),
+    /// The peer answered with an error.
+    #[error("{0}")]
+    Refused(Failure),
+}
+
+impl PeerError {
+    /// The failure that tells of it, naming the peer as `who` (for example `n1 at 127.0.0.1:5001`).
+    #[must_use]
+    pub fn into_failure(self, who: &str) -> Failure {
+        match self {
+            Self::Refused(failure) => failure,
+            Self::Unreachable(_) => Failure::new(ErrorName::Unreachable, format!("{who} {self}")),
+            Self::TimedOut(_) | Self::Lost(_) => {
+                Failure::new(ErrorName::OutcomeUnknown, format!("{who}: {self}"))
+            }
+        }
+    }
+}
+
+/// One server, by address. Cheap to keep, connects on the first call.
+#[derive(Debug)]
+pub struct Peer {
+    addr: String,
+    connection: Mutex<Option<Arc<Client>>>,
+}
+
+impl Peer {
+    /// A peer at `addr` (`host:port`); nothing is sent yet.
+    #[must_use]
+    pub fn new(addr: impl Into<String>) -> Self {
+        Self { addr: addr.into(), connection: Mutex::new(None) }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn addr(&self) -> &str {
+        &self.addr
+    }
+
+    /// Makes one call, connecting first if necessary, all within `deadline`. Never retried.
+    ///
+    /// # Errors
+    ///
+    /// See [`PeerError`]: only `Unreachable` promises that nothing was sent.
+    pub async fn call<T, F>(&self, deadline: Duration, call: F) -> Result<T, PeerError>
+    where
+        F: AsyncFnOnce(&Client) -> Result<T, Error>,
+    {
+        let by = Instant::now() + deadline;
+        let client = match timeout_at(by, self.connected(deadline)).await {
+            Ok(client) => client.map_err(PeerError::Unreachable)?,
+            Err(_) => return Err(PeerError::Unreachable(io::ErrorKind::TimedOut.into())),
+        };
+        let error = match timeout_at(by, call(&client)).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(Error::Call(object))) => {
+                return Err(PeerError::Refused(failure_from_object(&object)));
+            }
+            Ok(Err(other)) => PeerError::Lost(other.to_string()),
+            Err(_) => PeerError::TimedOut(deadline),
+        };
+        self.forget(&client).await;
+        Err(error)
+    }
+
+    async fn connected(&self, timeout: Duration) -> io::Result<Arc<Client>> {
+        let mut connection = self.connection.lock().await;
+        if let Some(client) = connection.as_ref().filter(|client| client.is_connected()) {
+            return Ok(client.clone());
+        }
+        let client = Arc::new(connect(&self.addr, timeout).await?);
+        *connection = Some(client.clone());
+        Ok(client)
+    }
+
+    async fn forget(&self, client: &Arc<Client>) {
+        let mut connection = self.connection.lock().await;
+        if connection.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, client)) {
+            *connection = None;
+        }
+    }
+}
