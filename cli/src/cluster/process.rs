@@ -64,8 +64,9 @@ struct Ready {
 impl Process {
     /// Starts a child and waits for its ready line.
     pub(super) async fn spawn(launch: &Launch) -> Result<Self, Failure> {
-        let mut child = start(launch)
-            .map_err(|e| failed(launch, &format!("cannot run {}: {e}", launch.program.display())))?;
+        let mut child = start(launch).map_err(|e| {
+            failed(launch, &format!("cannot run {}: {e}", launch.program.display()))
+        })?;
         let pid = child.id().expect("a child that nobody has waited for has an id");
         let stdout = child.stdout.take().expect("standard output is a pipe");
         match timeout(READY_DEADLINE, ready_line(stdout)).await {
