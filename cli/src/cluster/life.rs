@@ -147,7 +147,7 @@ mod tests {
             for life in [Life::Running, Life::Paused, Life::Stopped] {
                 let what = match action.effects(life, "n1") {
                     Ok(effects) => format!("{effects:?}"),
-                    Err(f) => format!("{f} ({})", f.hint.unwrap_or_default()),
+                    Err(f) => format!("{f} ({})", f.hint.clone().unwrap_or_default()),
                 };
                 table += &format!("{action:?} {life:?}: {what}\n");
             }
