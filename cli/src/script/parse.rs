@@ -308,4 +308,21 @@ nope not found
             assert_eq!(parse(text).unwrap_err().to_string(), says);
         }
     }
+
+    #[test]
+    fn the_scripts_of_the_project_parse() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts");
+        let mut count = 0;
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "kv") {
+                let script = parse(&std::fs::read_to_string(&path).unwrap());
+                let title = script.unwrap_or_else(|e| panic!("{}:{e}", path.display())).title;
+                let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+                assert!(title.starts_with(&stem), "{title} in {}", path.display());
+                count += 1;
+            }
+        }
+        assert!(count >= 10, "only {count} scripts");
+    }
 }
