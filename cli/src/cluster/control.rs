@@ -22,14 +22,14 @@ const SIZE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// A supervisor at the other end of a connection.
 #[derive(Debug)]
-pub struct Control {
+pub(crate) struct Control {
     peer: Peer,
 }
 
 impl Control {
     /// The supervisor at `addr`, as the coordinator's `info` tells it; connects with the first call.
     #[must_use]
-    pub fn new(addr: String) -> Self {
+    pub(crate) fn new(addr: String) -> Self {
         Self { peer: Peer::new(addr) }
     }
 
@@ -38,7 +38,7 @@ impl Control {
     /// # Errors
     ///
     /// No such process, it does not run, or the supervisor is gone. Likewise for all others.
-    pub async fn kill(&self, id: &NodeId) -> Result<String, Failure> {
+    pub(crate) async fn kill(&self, id: &NodeId) -> Result<String, Failure> {
         self.act(Action::Kill, id).await
     }
 
@@ -47,7 +47,7 @@ impl Control {
     /// # Errors
     ///
     /// As [`Self::kill`].
-    pub async fn stop(&self, id: &NodeId) -> Result<String, Failure> {
+    pub(crate) async fn stop(&self, id: &NodeId) -> Result<String, Failure> {
         self.act(Action::Stop, id).await
     }
 
@@ -56,7 +56,7 @@ impl Control {
     /// # Errors
     ///
     /// As [`Self::kill`]; it runs already, or does not come up.
-    pub async fn start(&self, id: &NodeId) -> Result<String, Failure> {
+    pub(crate) async fn start(&self, id: &NodeId) -> Result<String, Failure> {
         self.act(Action::Start, id).await
     }
 
@@ -65,7 +65,7 @@ impl Control {
     /// # Errors
     ///
     /// As [`Self::kill`]; it does not come up.
-    pub async fn restart(&self, id: &NodeId) -> Result<String, Failure> {
+    pub(crate) async fn restart(&self, id: &NodeId) -> Result<String, Failure> {
         self.act(Action::Restart, id).await
     }
 
@@ -74,7 +74,7 @@ impl Control {
     /// # Errors
     ///
     /// As [`Self::kill`].
-    pub async fn pause(&self, id: &NodeId) -> Result<String, Failure> {
+    pub(crate) async fn pause(&self, id: &NodeId) -> Result<String, Failure> {
         self.act(Action::Pause, id).await
     }
 
@@ -83,7 +83,7 @@ impl Control {
     /// # Errors
     ///
     /// As [`Self::kill`]; it is not halted.
-    pub async fn resume(&self, id: &NodeId) -> Result<String, Failure> {
+    pub(crate) async fn resume(&self, id: &NodeId) -> Result<String, Failure> {
         self.act(Action::Resume, id).await
     }
 
@@ -92,7 +92,7 @@ impl Control {
     /// # Errors
     ///
     /// The port is taken, the node runs at another, or it does not come up.
-    pub async fn spawn(&self, id: &NodeId, port: u16) -> Result<String, Failure> {
+    pub(crate) async fn spawn(&self, id: &NodeId, port: u16) -> Result<String, Failure> {
         self.call(async |c| ControlApiClient::spawn(c, id.clone(), port).await).await
     }
 

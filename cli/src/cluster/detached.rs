@@ -43,7 +43,7 @@ const END_POLL: Duration = Duration::from_millis(20);
 /// # Errors
 ///
 /// The cluster does not start; the supervisor's own words are in the message.
-pub async fn demo_detached(options: DemoOptions) -> anyhow::Result<()> {
+pub(crate) async fn demo_detached(options: DemoOptions) -> anyhow::Result<()> {
     let mut words = tempfile::tempfile().context("cannot make a temporary file")?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut child = Command::new(program)
@@ -77,7 +77,7 @@ pub async fn demo_detached(options: DemoOptions) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// The cluster does not start, or its files cannot be written.
-pub async fn supervise(options: DemoOptions) -> anyhow::Result<()> {
+pub(crate) async fn supervise(options: DemoOptions) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let kept = options.data.is_some();
@@ -107,7 +107,7 @@ pub async fn supervise(options: DemoOptions) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// There is none, or it does not end.
-pub async fn demo_stop(data: Option<PathBuf>) -> anyhow::Result<String> {
+pub(crate) async fn demo_stop(data: Option<PathBuf>) -> anyhow::Result<String> {
     let (path, what) = match &data {
         Some(dir) => (ClusterFile::path_in(dir), format!("has its data in {}", dir.display())),
         None => (ClusterFile::pointer(), "runs here".to_owned()),

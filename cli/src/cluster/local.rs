@@ -33,22 +33,22 @@ const ENDPOINT_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What cluster to start.
 #[derive(Clone, Debug, Default)]
-pub struct DemoOptions {
+pub(crate) struct DemoOptions {
     /// How many nodes, `n1` and so on; 0 is allowed.
-    pub nodes: usize,
+    pub(crate) nodes: usize,
     /// The replication factor.
-    pub replicas: usize,
+    pub(crate) replicas: usize,
     /// Where to keep the data; `None` for a temporary directory, removed at the end.
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// The coordinator's port, the nodes get those above it. `None` for 5000 or, when something
     /// there is taken, the next free block.
-    pub port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// Every process takes a port that the system gives it: for tests.
-    pub free_ports: bool,
+    pub(crate) free_ports: bool,
 }
 
 /// A running cluster of child processes.
-pub struct LocalCluster {
+pub(crate) struct LocalCluster {
     supervisor: Arc<Supervisor>,
     endpoint: JoinHandle<()>,
     endpoint_addr: String,
@@ -91,7 +91,7 @@ impl LocalCluster {
     ///
     /// A port or the data directory is taken, or a child does not come up (its own words are in
     /// the message). Nothing is left running then.
-    pub async fn start(options: DemoOptions) -> anyhow::Result<Self> {
+    pub(crate) async fn start(options: DemoOptions) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         Self::launch(options, program, false).await
     }
@@ -153,19 +153,19 @@ impl LocalCluster {
 
     /// Where the coordinator serves.
     #[must_use]
-    pub fn coordinator_addr(&self) -> &str {
+    pub(crate) fn coordinator_addr(&self) -> &str {
         &self.coordinator
     }
 
     /// Where the supervisor serves, for [`super::Control`].
     #[must_use]
-    pub fn supervisor_addr(&self) -> &str {
+    pub(crate) fn supervisor_addr(&self) -> &str {
         &self.endpoint_addr
     }
 
     /// What a shell says when it starts.
     #[must_use]
-    pub fn banner(&self) -> String {
+    pub(crate) fn banner(&self) -> String {
         let mut text = String::new();
         if let PortPlan::Block { base, instead_of: Some(wanted) } = self.plan {
             text += &format!("Ports from {wanted} on are taken: using those from {base} on.\n");
@@ -191,7 +191,7 @@ impl LocalCluster {
     }
 
     /// Ends all processes and tells how many there were. A temporary directory goes too.
-    pub async fn stop(self) -> usize {
+    pub(crate) async fn stop(self) -> usize {
         let stopped = self.supervisor.stop_all().await;
         self.stop_endpoint.cancel();
         let _ended = timeout(ENDPOINT_DEADLINE, self.endpoint).await;

@@ -39,6 +39,6 @@ mod rpc;
 mod state;
 mod supervisor;
 
-pub use control::Control;
-pub use detached::{demo_detached, demo_stop, supervise};
-pub use local::{DemoOptions, LocalCluster};
+pub(crate) use control::Control;
+pub(crate) use detached::{demo_detached, demo_stop, supervise};
+pub(crate) use local::{DemoOptions, LocalCluster};

@@ -34,9 +34,9 @@ struct Verdict {
     complete: bool,
 }
 
-/// Compares scripts, with shells made by `connect`. 0 when all are as written (or were updated), 6 when one
-/// differs, 2 when one cannot be read.
-pub async fn check_files<S: Shell>(
+/// Compares scripts, with shells made by `connect`. 0 when all are as written (or were updated),
+/// 6 when one differs, 2 when one cannot be read.
+pub(super) async fn check_with<S: Shell>(
     paths: &[PathBuf],
     update: bool,
     mut connect: impl FnMut(&str) -> S,

@@ -20,7 +20,8 @@
 //!
 //! - text to steps: [`parse`]; what fits what, and the diff: [`matcher`], with [`mask`] for what
 //!   changes from run to run
-//! - the world a script acts on: [`stage`]; playing: [`run`]; comparing: [`check`]
+//! - the world a script acts on: [`stage`], with the real shell: [`shell`]
+//! - playing: [`run`]; comparing: [`check`]
 //!
 //! # Caveats
 //!
@@ -32,8 +33,7 @@ mod mask;
 mod matcher;
 mod parse;
 mod run;
+mod shell;
 mod stage;
 
-pub use check::check_files;
-pub use run::run_file;
-pub use stage::{Live, Shell};
+pub(crate) use shell::{check_files, run_file};

@@ -27,7 +27,7 @@ struct Pace {
 
 /// Plays a script with shells made by `connect`. The exit code is that of the first command that
 /// ended otherwise than expected.
-pub async fn run_file<S: Shell>(
+pub(super) async fn run_with<S: Shell>(
     path: &Path,
     step: bool,
     delay: Option<Duration>,

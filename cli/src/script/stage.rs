@@ -26,7 +26,7 @@ const WAIT_POLL: Duration = Duration::from_millis(20);
 const SHOW_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Runs the commands of a script.
-pub trait Shell {
+pub(crate) trait Shell {
     /// Runs one line; all that it printed, results and errors in order, and its exit code.
     async fn run_line(&mut self, line: &str) -> (String, u8);
 }
@@ -46,7 +46,7 @@ pub(super) trait Stage {
 }
 
 /// Real clusters, and shells on them made by `connect` from the coordinator's address.
-pub struct Live<S, C: FnMut(&str) -> S> {
+pub(crate) struct Live<S, C: FnMut(&str) -> S> {
     connect: C,
     cluster: Option<(LocalCluster, S)>,
     dir: TempDir,
@@ -58,7 +58,7 @@ impl<S: Shell, C: FnMut(&str) -> S> Live<S, C> {
     /// # Errors
     ///
     /// The temporary directory cannot be made.
-    pub fn new(connect: C) -> std::io::Result<Self> {
+    pub(crate) fn new(connect: C) -> std::io::Result<Self> {
         let dir = tempfile::Builder::new().prefix("ringkv-script-").tempdir()?;
         Ok(Self { connect, cluster: None, dir })
     }
