@@ -1,1 +1,33 @@
-//! ringkv.
+//! The coordinator: routes requests to storage nodes, watches them, and owns the ring.
+//!
+//! | module | what |
+//! |---|---|
+//! | `state` `log` | members, placements and epoch: a pure machine, and the text log it is replayed from |
+//! | `cluster` | what all parts share: the view in force, the peers, the counters |
+//! | `route` | put, get, del |
+//! | `changes` | addnode, removenode, setreplica |
+//! | `rebalance` `walk` | the copying that puts a change in force |
+//! | `heartbeat` `events` | who is alive, and telling it |
+//! | `observe` `settings` | show, stats, where, ring, scan, config |
+//! | `api` `server` | the methods, and the process around them |
+//!
+//! # Caveats
+//!
+//! One coordinator a cluster. It keeps no keys: while it is down, nodes keep their data and
+//! nobody routes.
+
+mod api;
+mod changes;
+mod cluster;
+mod events;
+mod heartbeat;
+mod log;
+mod observe;
+mod rebalance;
+mod route;
+mod server;
+mod settings;
+mod state;
+mod walk;
+
+pub use server::{CoordinatorArgs, main_with};

@@ -1,1 +1,45 @@
-//! ringkv.
+//! A storage node: an in-memory map, persisted by an append-only text log.
+//!
+//! ```text
+//!   JSON-RPC ── api ──► Engine ──► Store          the map, changed at once
+//!                         │  └───► log::Tail      the same change as a line, waiting
+//!                         ▼
+//!                     Committer ── one write, one sync for all that wait ──► data.log
+//!                     Compactor ── when enough changed ──► snap-000041.log
+//! ```
+//!
+//! A request changes the map and appends to the log in one step; its reply is held until that
+//! line is durable. So the network may be as parallel as it likes: there is one order of writes,
+//! the order of the lines, and a person can read it with `cat data.log`.
+//!
+//! - [`Store`] — the map; pure
+//! - [`log`] — lines, segments, recovery; the format is described in [`log::record`]
+//! - [`Engine`], [`Committer`] — map and log together, group commit
+//! - [`Compactor`] — snapshots
+//! - [`NodeService`] — the methods on the wire
+//! - [`run`], [`main_with`], [`NodeArgs`] — the process
+//!
+//! # Caveats
+//!
+//! All keys and values live in memory; the log only makes them survive. One node is one thread
+//! of work plus one that waits for the disk.
+
+pub mod log;
+
+mod api;
+mod args;
+mod commit;
+mod compact;
+mod engine;
+mod error;
+mod server;
+mod store;
+
+pub use api::NodeService;
+pub use args::{ConfigError, NodeArgs};
+pub use commit::Committer;
+pub use compact::{Compacted, Compactor};
+pub use engine::{Durability, Engine, EngineOptions, Figures, Step, StepHook, WriteOutcome};
+pub use error::{NodeError, StorageError};
+pub use server::{NodeConfig, main_with, run};
+pub use store::{Entry, Page, PageRequest, Standing, Store};

@@ -5,13 +5,20 @@
 //! lets a seeded simulator run a whole cluster in one thread.
 //!
 //! - names and data: [`NodeId`], [`Blob`], [`Version`], [`Failure`], [`limits`]
+//! - who owns what: [`ring`], [`topology`]; what answers amount to: [`quorum`]; who is alive:
+//!   [`detector`]; what a rebalance does: [`plan`]
 //! - what travels: [`protocol`]
 //! - the only socket code, behind the feature `net`: [`net`]
 
+pub mod detector;
 pub mod limits;
 #[cfg(feature = "net")]
 pub mod net;
+pub mod plan;
 pub mod protocol;
+pub mod quorum;
+pub mod ring;
+pub mod topology;
 
 mod blob;
 mod failure;

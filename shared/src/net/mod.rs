@@ -5,6 +5,7 @@ mod client;
 mod dispatch;
 mod errors;
 mod peer;
+mod process;
 mod server;
 mod wire;
 
@@ -12,4 +13,5 @@ pub use api::{ClusterApiClient, ClusterApiServer, NodeApiClient, NodeApiServer};
 pub use client::{Client, connect};
 pub use errors::{failure_from_object, failure_into_object};
 pub use peer::{Peer, PeerError};
+pub use process::{print_ready, run_process};
 pub use server::{ServerLimits, Service, serve};

@@ -1,0 +1,124 @@
+//! The methods: each line hands over to the module that does it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonrpsee::core::async_trait;
+use jsonrpsee::types::ErrorObjectOwned;
+use ringkv_shared::net::{ClusterApiServer, failure_into_object};
+use ringkv_shared::protocol::Status;
+use ringkv_shared::protocol::cluster::{
+    ChangeReply, ClusterGet, ClusterWrite, ConfigReply, EventsReply, InfoReply, RebalanceReport,
+    RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
+};
+use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
+
+use crate::cluster::Cluster;
+
+/// The longest wait of `events`.
+const EVENTS_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Keys in a page of `scan` when the caller names no limit.
+const SCAN_KEYS_DEFAULT: usize = 1000;
+
+pub(crate) struct Api(pub(crate) Arc<Cluster>);
+
+type Answer<T> = Result<T, ErrorObjectOwned>;
+
+#[async_trait]
+impl ClusterApiServer for Api {
+    async fn put(&self, key: Blob, value: Blob) -> Answer<ClusterWrite> {
+        self.0.put(key, value).await.map_err(failure_into_object)
+    }
+
+    async fn get(&self, key: Blob) -> Answer<ClusterGet> {
+        self.0.get(key).await.map_err(failure_into_object)
+    }
+
+    async fn del(&self, key: Blob) -> Answer<ClusterWrite> {
+        self.0.del(key).await.map_err(failure_into_object)
+    }
+
+    async fn addnode(&self, id: NodeId, addr: String, weight: Option<u32>) -> Answer<ChangeReply> {
+        self.0.addnode(id, addr, weight.unwrap_or(1)).await.map_err(failure_into_object)
+    }
+
+    async fn removenode(&self, id: NodeId, force: Option<bool>) -> Answer<ChangeReply> {
+        self.0.removenode(id, force.unwrap_or(false)).await.map_err(failure_into_object)
+    }
+
+    async fn setreplica(&self, n: usize) -> Answer<ChangeReply> {
+        self.0.setreplica(n).await.map_err(failure_into_object)
+    }
+
+    async fn rebalance(&self, dry_run: Option<bool>) -> Answer<RebalanceReport> {
+        self.0.rebalance(dry_run.unwrap_or(false)).map_err(failure_into_object)
+    }
+
+    async fn progress(&self, after: Option<u64>) -> Answer<RebalanceReport> {
+        Ok(self.0.lock_job().report(after.unwrap_or(0)))
+    }
+
+    async fn show(&self) -> Answer<ShowReply> {
+        Ok(self.0.show().await)
+    }
+
+    async fn stats(&self) -> Answer<StatsReply> {
+        Ok(self.0.stats().await)
+    }
+
+    async fn locate(&self, key: Blob, values: Option<bool>) -> Answer<WhereReply> {
+        self.0.locate(key, values.unwrap_or(false)).await.map_err(failure_into_object)
+    }
+
+    async fn ring(&self, tokens: Option<bool>) -> Answer<RingReply> {
+        Ok(self.0.ring(tokens.unwrap_or(false)))
+    }
+
+    async fn scan(
+        &self,
+        prefix: Option<Blob>,
+        after: Option<Blob>,
+        limit: Option<usize>,
+        keys_only: Option<bool>,
+    ) -> Answer<ScanReply> {
+        let limit = limit.unwrap_or(SCAN_KEYS_DEFAULT);
+        Ok(self.0.scan(prefix, after, limit, keys_only.unwrap_or(false)).await)
+    }
+
+    async fn events(&self, after: Option<u64>, wait_ms: Option<u64>) -> Answer<EventsReply> {
+        let wait = Duration::from_millis(wait_ms.unwrap_or(0)).min(EVENTS_WAIT_MAX);
+        Ok(self.0.events.after(after.unwrap_or(0), wait).await)
+    }
+
+    async fn config(&self, name: Option<String>, value: Option<String>) -> Answer<ConfigReply> {
+        self.0.config(name.as_deref(), value.as_deref()).map_err(failure_into_object)
+    }
+
+    async fn info(&self) -> Answer<InfoReply> {
+        Ok(InfoReply {
+            status: Status::Ok,
+            role: "coordinator".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            data: self.0.data.display().to_string(),
+            supervisor: self.0.supervisor.clone(),
+        })
+    }
+}
+
+impl Cluster {
+    fn config(&self, name: Option<&str>, value: Option<&str>) -> Result<ConfigReply, Failure> {
+        let mut settings = self.settings();
+        match (name, value) {
+            (Some(name), Some(value)) => settings.set(name, value)?,
+            (None, Some(_)) => {
+                return Err(Failure::new(
+                    ErrorName::BadArgument,
+                    "a value without the name of a setting",
+                ));
+            }
+            _ => {}
+        }
+        Ok(ConfigReply { status: Status::Ok, settings: settings.list(name)? })
+    }
+}

@@ -1,0 +1,207 @@
+//! addnode, removenode, setreplica: each stages a placement; with nothing to copy it is in force
+//! at once, else it waits for `rebalance`. See [`ringkv_shared::topology`].
+
+use std::net::ToSocketAddrs as _;
+
+use futures::future::join_all;
+use ringkv_shared::net::{NodeApiClient, Peer};
+use ringkv_shared::protocol::Status;
+use ringkv_shared::protocol::cluster::ChangeReply;
+use ringkv_shared::protocol::node::SizeReply;
+use ringkv_shared::topology::Topology;
+use ringkv_shared::{ErrorName, Failure, NodeId};
+
+use crate::cluster::Cluster;
+use crate::state::{Event, Member};
+
+/// The most units of virtual nodes.
+const WEIGHT_MAX: u32 = 64;
+/// The most nodes: a ring token names its node by 16 bits.
+const NODES_MAX: usize = 1000;
+
+impl Cluster {
+    pub(crate) async fn addnode(
+        &self,
+        id: NodeId,
+        addr: String,
+        weight: u32,
+    ) -> Result<ChangeReply, Failure> {
+        let _alone = self.alone()?;
+        if !(1..=WEIGHT_MAX).contains(&weight) {
+            let message = format!("weight {weight} is not from 1 to {WEIGHT_MAX}");
+            return Err(Failure::new(ErrorName::BadArgument, message));
+        }
+        let addr = check_addr(&addr)?;
+        let before = self.view().topology.clone();
+        let known = self.view().nodes.get(&id).cloned();
+        if let Some(node) = known.as_ref().filter(|node| node.member.addr == addr) {
+            return Err(taken(format!("{id} is already in the cluster at {}", node.member.addr)));
+        }
+        if let Some(node) = self.view().nodes.values().find(|node| node.member.addr == addr) {
+            return Err(taken(format!("nothing new answers at {addr}: that is {}", node.id)));
+        }
+        let size = self.meet(&id, &addr).await?;
+        match known {
+            Some(node) if node.member.uuid == size.uuid => {
+                self.commit(&Event::Move { id: id.clone(), addr: addr.clone() })?;
+                self.events.tell(format!("{id} moved to {addr}"));
+            }
+            Some(node) => {
+                return Err(taken(format!(
+                    "{id} is already in the cluster at {}",
+                    node.member.addr
+                )));
+            }
+            None if before.newest().ring.members().len() >= NODES_MAX => {
+                let message = format!("the cluster has {NODES_MAX} nodes, the most there can be");
+                return Err(Failure::new(ErrorName::BadArgument, message));
+            }
+            None => {
+                let member = Member { addr: addr.clone(), weight, uuid: size.uuid };
+                self.commit(&Event::Add { id: id.clone(), member })?;
+                self.finalise_if_empty().await?;
+                self.events.tell(format!("{id} added at {addr}"));
+            }
+        }
+        let mut reply = self.changed(&before);
+        reply.share = Some(self.view().topology.newest().ring.share(&id));
+        reply.addr = Some(addr);
+        Ok(reply)
+    }
+
+    pub(crate) async fn removenode(&self, id: NodeId, force: bool) -> Result<ChangeReply, Failure> {
+        let _alone = self.alone()?;
+        let node = self.node(&id)?;
+        let before = self.view().topology.clone();
+        if !before.newest().has(&id) {
+            return Err(Failure::new(ErrorName::NodeNotFound, format!("{id} is leaving already"))
+                .hint("rebalance copies its keys and lets it go"));
+        }
+        let holds_data = before.current.has(&id);
+        if holds_data && node.is_down() && before.current.replication < 2 && !force {
+            return Err(Failure::new(
+                ErrorName::NotApplied,
+                format!("{id} is DOWN and holds the only copy of its keys"),
+            )
+            .hint(format!("restart {id} first; to lose those keys: removenode {id} --force")));
+        }
+        if before.newest().ring.members().len() == 1 && holds_data && !force {
+            return Err(Failure::new(ErrorName::NotApplied, format!("{id} is the last node"))
+                .hint(format!("add another first; to give up all keys: removenode {id} --force")));
+        }
+        self.commit(&Event::Remove { id: id.clone() })?;
+        let forced =
+            force && (node.is_down() || self.view().topology.newest().ring.members().is_empty());
+        if forced && before.current.replication < 2 {
+            self.commit(&Event::Final)?;
+        } else {
+            self.finalise_if_empty().await?;
+        }
+        self.events.tell(format!("{id} removed from the ring"));
+        Ok(self.changed(&before))
+    }
+
+    pub(crate) async fn setreplica(&self, n: usize) -> Result<ChangeReply, Failure> {
+        let _alone = self.alone()?;
+        let before = self.view().topology.clone();
+        let nodes = before.newest().ring.members().len();
+        if n == 0 {
+            return Err(Failure::new(ErrorName::BadArgument, "replication is at least 1"));
+        }
+        if n > nodes.max(1) {
+            let (has, most) = (plural(nodes), nodes.max(1));
+            return Err(Failure::new(
+                ErrorName::BadArgument,
+                format!("replication {n} needs {n} nodes, the cluster has {has}"),
+            )
+            .hint(format!("add nodes first, or: setreplica {most}")));
+        }
+        if n != before.newest().replication {
+            self.commit(&Event::Replicas { n })?;
+            self.finalise_if_empty().await?;
+            self.events.tell(format!("replication set to {n}"));
+        }
+        Ok(self.changed(&before))
+    }
+
+    /// One change at a time, and none while a rebalance runs.
+    pub(crate) fn alone(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Failure> {
+        self.changing.try_lock().map_err(|_| {
+            Failure::new(ErrorName::Busy, "another change of the ring or a rebalance is under way")
+                .hint("wait until it has finished: progress tells")
+        })
+    }
+
+    /// Asks the node at `addr` who it is.
+    async fn meet(&self, id: &NodeId, addr: &str) -> Result<SizeReply, Failure> {
+        let peer = Peer::new(addr);
+        let answer =
+            peer.call(self.timeout(), async |client| NodeApiClient::size(client).await).await;
+        let size = answer.map_err(|error| {
+            Failure::new(ErrorName::Unreachable, format!("no node answers at {addr}: it {error}"))
+                .hint(format!("start one there: kv node --id {id} --listen {addr} --data DIR"))
+        })?;
+        if size.id != *id {
+            let message = format!("the node at {addr} is called {}, not {id}", size.id);
+            return Err(Failure::new(ErrorName::BadArgument, message)
+                .hint(format!("addnode {} {addr}", size.id)));
+        }
+        Ok(size)
+    }
+
+    /// Puts a staged placement in force when no node holds anything that would have to be copied.
+    async fn finalise_if_empty(&self) -> Result<(), Failure> {
+        self.older_views_unused().await;
+        let view = self.view();
+        if view.topology.pending.is_none() {
+            return Ok(());
+        }
+        let sizes = join_all(view.nodes.values().map(|node| async {
+            let size =
+                node.peer.call(self.timeout(), async |client| NodeApiClient::size(client).await);
+            size.await.is_ok_and(|size| size.size == 0 && size.tombstones == 0)
+        }));
+        let nothing_to_copy = view.topology.current.ring.members().is_empty()
+            || sizes.await.into_iter().all(|empty| empty);
+        if nothing_to_copy {
+            self.commit(&Event::Final)?;
+        }
+        Ok(())
+    }
+
+    fn changed(&self, before: &Topology) -> ChangeReply {
+        let topology = &self.view().topology;
+        let (old, new) = (&topology.current, topology.newest());
+        ChangeReply {
+            status: Status::Ok,
+            epoch: topology.epoch,
+            pending: topology.pending.is_some(),
+            replication: new.replication,
+            replication_before: before.newest().replication,
+            share: None,
+            addr: None,
+            moved_share: old.ring.moved_share(old.replication, &new.ring, new.replication),
+        }
+    }
+}
+
+fn taken(message: String) -> Failure {
+    Failure::new(ErrorName::NodeExists, message)
+        .hint("show lists the nodes; take another id or port")
+}
+
+fn plural(nodes: usize) -> String {
+    if nodes == 1 { "1 node".to_owned() } else { format!("{nodes} nodes") }
+}
+
+/// `host:port`, or a port of this machine.
+fn check_addr(addr: &str) -> Result<String, Failure> {
+    let full = if addr.contains(':') { addr.to_owned() } else { format!("127.0.0.1:{addr}") };
+    let usable = !full.contains(|c: char| c.is_whitespace() || c.is_control());
+    let found = full.to_socket_addrs().ok().and_then(|mut found| found.next());
+    if usable && found.is_some_and(|addr| addr.port() != 0) {
+        return Ok(full);
+    }
+    Err(Failure::new(ErrorName::BadArgument, format!("{addr:?} is no port or host:port"))
+        .hint("addnode n4 5004, or: addnode n4 192.168.0.7:5004"))
+}

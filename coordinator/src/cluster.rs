@@ -1,0 +1,275 @@
+//! What all parts of the coordinator share.
+//!
+//! The *view* is an immutable picture of members and placements. Every request takes the view
+//! once and holds it to its end; a change of the ring publishes a new view and can wait until
+//! nobody uses an older one. That wait is what makes a staged placement safe to copy for: after
+//! it, every write in flight goes to the new owners too.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use ringkv_shared::detector::Detector;
+use ringkv_shared::net::Peer;
+use ringkv_shared::protocol::cluster::Health;
+use ringkv_shared::protocol::node::SizeReply;
+use ringkv_shared::topology::Topology;
+use ringkv_shared::{ErrorName, Failure, NodeId, Version};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::events::Events;
+use crate::log::Log;
+use crate::rebalance::Job;
+use crate::settings::Settings;
+use crate::state::{Event, Member, State};
+
+/// A picture of the cluster that requests work from.
+pub(crate) struct View {
+    pub(crate) topology: Topology,
+    pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
+    /// Requests under way with this view.
+    pub(crate) users: TaskTracker,
+}
+
+/// A member with its connections and what is known of it.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) member: Member,
+    /// For requests.
+    pub(crate) peer: Peer,
+    /// For heartbeats, so that they do not stand in line behind data.
+    pub(crate) pulse: Peer,
+    watched: Mutex<Watched>,
+}
+
+struct Watched {
+    detector: Detector,
+    last: Option<SizeReply>,
+    error: Option<String>,
+}
+
+/// The last word on a node.
+pub(crate) struct Opinion {
+    pub(crate) health: Health,
+    pub(crate) last_seen_ms: Option<u64>,
+    pub(crate) last: Option<SizeReply>,
+    pub(crate) error: Option<String>,
+}
+
+/// Requests counted since the start.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) puts: AtomicU64,
+    pub(crate) gets: AtomicU64,
+    pub(crate) dels: AtomicU64,
+    pub(crate) partial_writes: AtomicU64,
+}
+
+/// The durable part: the machine and its log, changed together.
+struct Durable {
+    state: State,
+    log: Log,
+}
+
+pub(crate) struct Cluster {
+    durable: Mutex<Durable>,
+    view: Mutex<Arc<View>>,
+    /// Views that were replaced and may still be used.
+    replaced: Mutex<Vec<TaskTracker>>,
+    settings: Mutex<Settings>,
+    /// Writes numbered so far in this epoch.
+    counter: AtomicU64,
+    boot_epoch: u32,
+    started: Instant,
+    pub(crate) events: Events,
+    pub(crate) counters: Counters,
+    pub(crate) job: Mutex<Job>,
+    /// One change of the ring at a time.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    pub(crate) data: PathBuf,
+    pub(crate) supervisor: Option<String>,
+}
+
+impl Cluster {
+    /// The cluster as its log tells it, with this start noted.
+    pub(crate) fn new(
+        mut state: State,
+        log: Log,
+        data: PathBuf,
+        supervisor: Option<String>,
+    ) -> Result<Self, crate::log::LogError> {
+        let mut log = log;
+        let boot = Event::Boot { epoch: state.boot_epoch + 1 };
+        log.append(&boot)?;
+        state.apply(&boot);
+        let started = Instant::now();
+        let view = View {
+            topology: state.topology.clone(),
+            nodes: nodes_of(&state, &BTreeMap::new(), 0),
+            users: TaskTracker::new(),
+        };
+        Ok(Self {
+            boot_epoch: state.boot_epoch,
+            durable: Mutex::new(Durable { state, log }),
+            view: Mutex::new(Arc::new(view)),
+            replaced: Mutex::default(),
+            settings: Mutex::default(),
+            counter: AtomicU64::new(0),
+            started,
+            events: Events::new(),
+            counters: Counters::default(),
+            job: Mutex::new(Job::idle()),
+            changing: tokio::sync::Mutex::default(),
+            data,
+            supervisor,
+        })
+    }
+
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.view.lock().expect("no panic while the lock is held").clone()
+    }
+
+    pub(crate) fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().expect("no panic while the lock is held")
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.settings().timeout()
+    }
+
+    pub(crate) fn boot_epoch(&self) -> u32 {
+        self.boot_epoch
+    }
+
+    /// Milliseconds since the start: the detectors' clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The version of the next write.
+    pub(crate) fn next_version(&self) -> Version {
+        Version::new(self.boot_epoch, self.counter.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Makes a change: durable first, then in force as a new view.
+    pub(crate) fn commit(&self, event: &Event) -> Result<Arc<View>, Failure> {
+        let mut durable = self.durable.lock().expect("no panic while the lock is held");
+        durable.log.append(event).map_err(|error| {
+            Failure::new(
+                ErrorName::OutcomeUnknown,
+                format!("the coordinator's log failed: {error}"),
+            )
+            .hint("restart the coordinator: it goes on with what its log holds")
+        })?;
+        durable.state.apply(event);
+        let old = self.view();
+        let fresh = Arc::new(View {
+            topology: durable.state.topology.clone(),
+            nodes: nodes_of(&durable.state, &old.nodes, self.now_ms()),
+            users: TaskTracker::new(),
+        });
+        *self.view.lock().expect("no panic while the lock is held") = fresh.clone();
+        old.users.close();
+        self.replaced.lock().expect("no panic while the lock is held").push(old.users.clone());
+        Ok(fresh)
+    }
+
+    /// Waits until no request works from an older view. Requests have deadlines, so this ends.
+    pub(crate) async fn older_views_unused(&self) {
+        loop {
+            let next = self.replaced.lock().expect("no panic while the lock is held").pop();
+            let Some(users) = next else { return };
+            users.wait().await;
+        }
+    }
+
+    /// The node of that id.
+    pub(crate) fn node(&self, id: &NodeId) -> Result<Arc<Node>, Failure> {
+        let view = self.view();
+        view.nodes.get(id).cloned().ok_or_else(|| {
+            let known: Vec<&str> = view.nodes.keys().map(NodeId::as_str).collect();
+            Failure::new(ErrorName::NodeNotFound, format!("no node {id} in the cluster")).hint(
+                format!(
+                    "nodes: {}",
+                    if known.is_empty() { "none yet".into() } else { known.join(" ") }
+                ),
+            )
+        })
+    }
+}
+
+/// The nodes of a state, keeping those of `old` that have not moved.
+fn nodes_of(
+    state: &State,
+    old: &BTreeMap<NodeId, Arc<Node>>,
+    now_ms: u64,
+) -> BTreeMap<NodeId, Arc<Node>> {
+    let node = |(id, member): (&NodeId, &Member)| {
+        let kept = old.get(id).filter(|node| node.member == *member).cloned();
+        (id.clone(), kept.unwrap_or_else(|| Arc::new(Node::new(id, member, now_ms))))
+    };
+    state.members.iter().map(node).collect()
+}
+
+impl Node {
+    fn new(id: &NodeId, member: &Member, now_ms: u64) -> Self {
+        let watched = Watched { detector: Detector::new(now_ms), last: None, error: None };
+        Self {
+            id: id.clone(),
+            member: member.clone(),
+            peer: Peer::new(&member.addr),
+            pulse: Peer::new(&member.addr),
+            watched: Mutex::new(watched),
+        }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().expect("no panic while the lock is held")
+    }
+
+    pub(crate) fn is_down(&self) -> bool {
+        self.watched().detector.health() == Health::Down
+    }
+
+    /// `n1 at 127.0.0.1:5001`, for errors.
+    pub(crate) fn name(&self) -> String {
+        format!("{} at {}", self.id, self.member.addr)
+    }
+
+    pub(crate) fn opinion(&self, now_ms: u64) -> Opinion {
+        let watched = self.watched();
+        Opinion {
+            health: watched.detector.health(),
+            last_seen_ms: watched.detector.last_seen_ms(now_ms),
+            last: watched.last.clone(),
+            error: watched.error.clone(),
+        }
+    }
+
+    /// A heartbeat was answered.
+    pub(crate) fn answered(
+        &self,
+        reply: SizeReply,
+        now_ms: u64,
+    ) -> Option<ringkv_shared::detector::Transition> {
+        let mut watched = self.watched();
+        watched.last = Some(reply);
+        watched.error = None;
+        watched.detector.answered(now_ms)
+    }
+
+    /// A heartbeat was missed, for the reason in `error`.
+    pub(crate) fn missed(
+        &self,
+        error: String,
+        now_ms: u64,
+        down_after: u32,
+    ) -> Option<ringkv_shared::detector::Transition> {
+        let mut watched = self.watched();
+        watched.error = Some(error);
+        watched.detector.missed(now_ms, down_after)
+    }
+}

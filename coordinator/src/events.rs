@@ -1,0 +1,62 @@
+//! What happened lately, for whoever polls `events`: the last [`EVENTS_KEPT`], numbered.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ringkv_shared::protocol::Status;
+use ringkv_shared::protocol::cluster::{Event, EventsReply};
+use tokio::sync::watch;
+
+/// How many events are kept; older ones are forgotten.
+const EVENTS_KEPT: usize = 1000;
+
+pub(crate) struct Events {
+    kept: Mutex<VecDeque<Event>>,
+    /// The newest number.
+    last: watch::Sender<u64>,
+}
+
+impl Events {
+    pub(crate) fn new() -> Self {
+        Self { kept: Mutex::default(), last: watch::Sender::new(0) }
+    }
+
+    /// Tells everybody. One line.
+    pub(crate) fn tell(&self, text: String) {
+        tracing::info!("{text}");
+        let at_ms =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as u64);
+        let mut kept = self.kept.lock().expect("no panic while the lock is held");
+        let number = *self.last.borrow() + 1;
+        kept.push_back(Event { number, at_ms, text });
+        if kept.len() > EVENTS_KEPT {
+            kept.pop_front();
+        }
+        self.last.send_replace(number);
+    }
+
+    /// The events after `after`, waiting up to `wait` for the first.
+    pub(crate) async fn after(&self, after: u64, wait: Duration) -> EventsReply {
+        let mut last = self.last.subscribe();
+        let _ = tokio::time::timeout(wait, last.wait_for(|last| *last > after)).await;
+        let kept = self.kept.lock().expect("no panic while the lock is held");
+        let events = kept.iter().filter(|event| event.number > after).cloned().collect();
+        EventsReply { status: Status::Ok, events, last: *self.last.borrow() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_waiter_gets_the_event_it_waited_for() {
+        let events = Events::new();
+        events.tell("one".into());
+        let wait = Duration::from_secs(30);
+        let (reply, ()) = tokio::join!(events.after(1, wait), async { events.tell("two".into()) });
+        assert_eq!(reply.events.len(), 1);
+        assert_eq!((reply.events[0].text.as_str(), reply.last), ("two", 2));
+    }
+}

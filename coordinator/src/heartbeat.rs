@@ -1,0 +1,69 @@
+//! Asks every node `size` again and again, and tells when one goes or comes back.
+//!
+//! # Caveats
+//!
+//! A coordinator that was itself paused sees at most one missed beat a node for it, since the
+//! beats it slept through were never sent.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use ringkv_shared::detector::Transition;
+use ringkv_shared::net::NodeApiClient;
+use ringkv_shared::protocol::cluster::Health;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{Cluster, Node};
+
+/// Watches until `shutdown`.
+pub(crate) async fn watch(cluster: Arc<Cluster>, shutdown: CancellationToken) {
+    loop {
+        let pause = cluster.settings().heartbeat();
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => beat(&cluster).await,
+        }
+    }
+}
+
+/// One heartbeat of all nodes, at once.
+pub(crate) async fn beat(cluster: &Cluster) {
+    let view = cluster.view();
+    join_all(view.nodes.values().map(|node| beat_one(cluster, node))).await;
+}
+
+async fn beat_one(cluster: &Cluster, node: &Node) {
+    let (deadline, down_after) = {
+        let settings = cluster.settings();
+        (settings.heartbeat(), settings.down_after())
+    };
+    let answer = node.pulse.call(deadline, async |client| NodeApiClient::size(client).await).await;
+    let now_ms = cluster.now_ms();
+    let transition = match answer {
+        Ok(reply) if reply.uuid != node.member.uuid => {
+            let stranger =
+                format!("another node answers there: {} with data {}", reply.id, reply.uuid);
+            node.missed(stranger, now_ms, down_after)
+        }
+        Ok(reply) => node.answered(reply, now_ms),
+        Err(error) => node.missed(error.to_string(), now_ms, down_after),
+    };
+    if let Some(transition) = transition {
+        tell(cluster, node, transition);
+    }
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn tell(cluster: &Cluster, node: &Node, transition: Transition) {
+    let Transition { from, to, misses, silent_ms } = transition;
+    match (from, to) {
+        (_, Health::Down) => cluster.events.tell(format!(
+            "{} is DOWN ({misses} heartbeats missed, {:.1} s)",
+            node.id,
+            silent_ms as f64 / 1000.0
+        )),
+        (Health::Down, Health::Up) => cluster.events.tell(format!("{} is UP", node.id)),
+        (_, Health::Suspect) => tracing::info!(node = %node.id, "missed a heartbeat"),
+        _ => {}
+    }
+}

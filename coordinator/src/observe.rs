@@ -1,0 +1,207 @@
+//! show, stats, where, ring, scan: looking without touching. All of it works with nodes down.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+use futures::future::join_all;
+use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
+use ringkv_shared::net::NodeApiClient;
+use ringkv_shared::protocol::Status;
+use ringkv_shared::protocol::cluster::{
+    Health, Membership, NodeRow, ReplicaCopy, RingReply, ScanReply, ShowReply, StatsReply,
+    TokenRow, WhereReply,
+};
+use ringkv_shared::protocol::node::{Record, SizeReply};
+use ringkv_shared::ring::{draw, key_position};
+use ringkv_shared::{Blob, Failure, NodeId};
+
+use crate::cluster::{Cluster, Node, Opinion, View};
+use crate::route::check_key;
+use crate::walk::{Range, Walk};
+
+impl Cluster {
+    pub(crate) async fn show(&self) -> ShowReply {
+        let view = self.view();
+        let sizes = self.sizes(&view).await;
+        let now_ms = self.now_ms();
+        let rows = view.nodes.values().zip(&sizes);
+        let topology = &view.topology;
+        ShowReply {
+            status: Status::Ok,
+            nodes: rows.map(|(node, size)| row(&view, node, size.as_ref(), now_ms)).collect(),
+            epoch: topology.epoch,
+            replication: topology.current.replication,
+            pending_replication: topology.pending.as_ref().map(|pending| pending.replication),
+            pending: topology.pending.is_some(),
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) async fn stats(&self) -> StatsReply {
+        let view = self.view();
+        let sizes = self.sizes(&view).await;
+        let answered: Vec<u64> = sizes.iter().flatten().map(|size| size.size).collect();
+        let silent = view.nodes.keys().zip(&sizes).filter(|(_, size)| size.is_none());
+        let copies: u64 = answered.iter().sum();
+        let avg = copies as f64 / answered.len().max(1) as f64;
+        let most = answered.iter().max().copied().unwrap_or(0) as f64;
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        StatsReply {
+            status: Status::Ok,
+            nodes: view.nodes.len(),
+            up: answered.len(),
+            copies,
+            avg_keys_per_node: avg,
+            max_over_avg: if copies == 0 { 1.0 } else { most / avg },
+            replication: view.topology.newest().replication,
+            epoch: view.topology.epoch,
+            coordinator_epoch: self.boot_epoch(),
+            puts: count(&self.counters.puts),
+            gets: count(&self.counters.gets),
+            dels: count(&self.counters.dels),
+            partial_writes: count(&self.counters.partial_writes),
+            silent: silent.map(|(id, _)| id.clone()).collect(),
+        }
+    }
+
+    /// Asks all nodes for their size, just now; those that are down are not waited for.
+    async fn sizes(&self, view: &View) -> Vec<Option<SizeReply>> {
+        let deadline = self.settings().heartbeat();
+        join_all(view.nodes.values().map(|node| async move {
+            if node.is_down() {
+                return None;
+            }
+            let size =
+                node.pulse.call(deadline, async |client| NodeApiClient::size(client).await).await;
+            size.ok().filter(|size| size.uuid == node.member.uuid)
+        }))
+        .await
+    }
+
+    pub(crate) async fn locate(&self, key: Blob, values: bool) -> Result<WhereReply, Failure> {
+        check_key(&key)?;
+        let view = self.view();
+        let position = key_position(key.as_bytes());
+        let owners = view.topology.current.owners(key.as_bytes());
+        let pending = view.topology.pending.as_ref().map(|p| p.owners(key.as_bytes()));
+        let copies = self.copies(&view, &key, &owners, values).await;
+        let token = view.topology.current.ring.token_at(position);
+        Ok(WhereReply {
+            status: Status::Ok,
+            hash: format!("{position:016x}"),
+            token: token.map_or_else(String::new, |(token, _)| format!("{token:016x}")),
+            pending_owners: pending.filter(|pending| *pending != owners).unwrap_or_default(),
+            key,
+            owners,
+            copies,
+        })
+    }
+
+    /// What every node has of a key: owners first, then strays; owners without one are named too.
+    async fn copies(
+        &self,
+        view: &View,
+        key: &Blob,
+        owners: &[NodeId],
+        values: bool,
+    ) -> Vec<ReplicaCopy> {
+        let others = view.nodes.keys().filter(|id| !owners.contains(id));
+        let ordered: Vec<&NodeId> = owners.iter().chain(others).collect();
+        let copies =
+            join_all(ordered.iter().map(|id| self.copy_at(&view.nodes[*id], key, values))).await;
+        let told = |copy: &ReplicaCopy| copy.record.is_some() || owners.contains(&copy.node);
+        copies.into_iter().filter(told).collect()
+    }
+
+    async fn copy_at(&self, node: &Node, key: &Blob, values: bool) -> ReplicaCopy {
+        let id = node.id.clone();
+        if node.is_down() {
+            return ReplicaCopy { why: Some(format!("{id} is DOWN")), node: id, record: None };
+        }
+        let keys = vec![key.clone()];
+        let answer = node
+            .peer
+            .call(self.timeout(), async move |client| NodeApiClient::fetch(client, keys).await)
+            .await;
+        match answer {
+            Ok(reply) => {
+                let without_value = |record: Record| Record { value: None, ..record };
+                let record = reply.records.into_iter().next();
+                let record = if values { record } else { record.map(without_value) };
+                ReplicaCopy { node: id, record, why: None }
+            }
+            Err(error) => {
+                ReplicaCopy { why: Some(format!("{id} {error}")), node: id, record: None }
+            }
+        }
+    }
+
+    pub(crate) fn ring(&self, tokens: bool) -> RingReply {
+        let topology = self.view().topology.clone();
+        let placement = topology.newest();
+        let row = |(token, node): (u64, &NodeId)| TokenRow {
+            token: format!("{token:016x}"),
+            node: node.clone(),
+        };
+        RingReply {
+            status: Status::Ok,
+            epoch: topology.epoch,
+            replication: placement.replication,
+            drawing: draw(&placement.ring),
+            tokens: if tokens { placement.ring.tokens().map(row).collect() } else { Vec::new() },
+        }
+    }
+
+    pub(crate) async fn scan(
+        &self,
+        prefix: Option<Blob>,
+        after: Option<Blob>,
+        limit: usize,
+        keys_only: bool,
+    ) -> ScanReply {
+        let limit = limit.clamp(1, PAGE_KEYS_MAX);
+        let view = self.view();
+        let range = Range { prefix, after, keys_only, tombstones: true, page_keys: limit };
+        let mut walk = Walk::new(self, &view, range);
+        let (mut items, mut bytes, mut next) = (Vec::<Record>::new(), 0, None);
+        let mut last = None;
+        while let Some(group) = walk.next().await {
+            if items.len() == limit || bytes >= PAGE_BYTES_MAX {
+                next = last;
+                break;
+            }
+            last = group.first().map(|(_, record)| record.key.clone());
+            let newest =
+                group.into_iter().map(|(_, record)| record).max_by_key(|record| record.version);
+            if let Some(record) = newest.filter(|record| !record.deleted) {
+                bytes += record.key.len() + record.value.as_ref().map_or(0, Blob::len);
+                items.push(record);
+            }
+        }
+        let silent: BTreeSet<NodeId> = walk.silent;
+        ScanReply { status: Status::Ok, items, next, silent: silent.into_iter().collect() }
+    }
+}
+
+fn row(view: &View, node: &Node, size: Option<&SizeReply>, now_ms: u64) -> NodeRow {
+    let Opinion { health, last_seen_ms, last, error } = node.opinion(now_ms);
+    let topology = &view.topology;
+    let membership = match (topology.current.has(&node.id), topology.newest().has(&node.id)) {
+        (true, true) => Membership::Member,
+        (false, _) => Membership::Joining,
+        (true, false) => Membership::Leaving,
+    };
+    let told = size.or(last.as_ref());
+    NodeRow {
+        id: node.id.clone(),
+        addr: node.member.addr.clone(),
+        health,
+        membership,
+        weight: node.member.weight,
+        share: topology.newest().ring.share(&node.id),
+        keys: told.map(|size| size.size),
+        log_bytes: told.map(|size| size.log_bytes),
+        last_seen_ms,
+        error: error.filter(|_| health != Health::Up),
+    }
+}

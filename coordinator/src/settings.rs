@@ -1,0 +1,153 @@
+//! What can be set while the coordinator runs, each with unit, bounds and what it changes.
+
+use std::time::Duration;
+
+use ringkv_shared::protocol::cluster::Setting;
+use ringkv_shared::{ErrorName, Failure};
+
+/// One setting.
+struct Entry {
+    name: &'static str,
+    value: u64,
+    default: u64,
+    least: u64,
+    most: u64,
+    help: &'static str,
+}
+
+/// All of them.
+pub(crate) struct Settings([Entry; 4]);
+
+const HEARTBEAT: usize = 0;
+const DOWN_AFTER: usize = 1;
+const TIMEOUT: usize = 2;
+const W: usize = 3;
+
+impl Default for Settings {
+    fn default() -> Self {
+        let entry = |name, default, least, most, help| Entry {
+            name,
+            value: default,
+            default,
+            least,
+            most,
+            help,
+        };
+        Self([
+            entry(
+                "heartbeat",
+                500,
+                20,
+                60_000,
+                "milliseconds between heartbeats; shorter notices a dead node sooner and alarms falsely more often",
+            ),
+            entry(
+                "down_after",
+                u64::from(ringkv_shared::detector::DOWN_AFTER_MISSES),
+                1,
+                100,
+                "heartbeats missed in a row until a node is DOWN",
+            ),
+            entry(
+                "timeout",
+                2000,
+                10,
+                60_000,
+                "milliseconds a replica has for an answer; after that its part is unknown",
+            ),
+            entry(
+                "w",
+                1,
+                1,
+                100,
+                "replicas that must have a write before it is acknowledged, at most N",
+            ),
+        ])
+    }
+}
+
+impl Settings {
+    pub(crate) fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.0[HEARTBEAT].value)
+    }
+
+    pub(crate) fn down_after(&self) -> u32 {
+        u32::try_from(self.0[DOWN_AFTER].value).expect("bounded by 100")
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.0[TIMEOUT].value)
+    }
+
+    pub(crate) fn w(&self) -> usize {
+        usize::try_from(self.0[W].value).expect("bounded by 100")
+    }
+
+    /// All settings, or the named one.
+    pub(crate) fn list(&self, name: Option<&str>) -> Result<Vec<Setting>, Failure> {
+        let shown: Vec<Setting> = self
+            .0
+            .iter()
+            .filter(|entry| name.is_none_or(|name| name == entry.name))
+            .map(Entry::show)
+            .collect();
+        if shown.is_empty() { Err(self.unknown(name.unwrap_or_default())) } else { Ok(shown) }
+    }
+
+    /// Sets one.
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), Failure> {
+        let unknown = self.unknown(name);
+        let entry = self.0.iter_mut().find(|entry| entry.name == name).ok_or(unknown)?;
+        match value.parse() {
+            Ok(number) if (entry.least..=entry.most).contains(&number) => {
+                entry.value = number;
+                Ok(())
+            }
+            _ => Err(Failure::new(
+                ErrorName::BadArgument,
+                format!(
+                    "{name} cannot be {value:?}: it is a number from {} to {}",
+                    entry.least, entry.most
+                ),
+            )),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Failure {
+        let names: Vec<&str> = self.0.iter().map(|entry| entry.name).collect();
+        Failure::new(ErrorName::BadArgument, format!("no setting {name:?}"))
+            .hint(format!("settings: {}", names.join(" ")))
+    }
+}
+
+impl Entry {
+    fn show(&self) -> Setting {
+        let origin = if self.value == self.default { "default" } else { "set" };
+        Setting {
+            name: self.name.to_owned(),
+            value: self.value.to_string(),
+            origin: origin.to_owned(),
+            help: format!(
+                "{} ({} to {}, default {})",
+                self.help, self.least, self.most, self.default
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_settings_are_refused_and_change_nothing() {
+        let mut settings = Settings::default();
+        for (name, value) in [("heartbeat", "0"), ("heartbeat", "x"), ("w", "-1"), ("nope", "1")] {
+            assert!(settings.set(name, value).is_err(), "{name} {value}");
+        }
+        assert_eq!(settings.heartbeat(), Duration::from_millis(500));
+        settings.set("heartbeat", "100").unwrap();
+        assert_eq!(settings.heartbeat(), Duration::from_millis(100));
+        assert_eq!(settings.list(Some("heartbeat")).unwrap()[0].origin, "set");
+    }
+}

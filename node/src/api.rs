@@ -1,0 +1,404 @@
+//! The node's methods: limits first, then the engine, then the shape of the answer.
+//!
+//! All but `compact` are synchronous: a burst of requests runs in the order in which it came, and
+//! its replies leave together once [`Engine::settle`] says that they are safe.
+//!
+//! # Caveats
+//!
+//! An `apply` or `drop` is a batch, not a transaction: a crash may keep the first part of one that
+//! was not acknowledged.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use jsonrpsee::types::ErrorObjectOwned;
+use jsonrpsee::{Methods, core::async_trait};
+use ringkv_shared::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_BYTES_MAX};
+use ringkv_shared::net::{NodeApiServer, Service, failure_into_object};
+use ringkv_shared::protocol::Status;
+use ringkv_shared::protocol::node::{
+    BatchReply, CompactReply, DumpReply, FetchReply, GetReply, KeyVersion, LogReply, NodeStats,
+    Record, SizeReply, WriteReply,
+};
+use ringkv_shared::{Blob, ErrorName, Failure, Version};
+
+use crate::compact::NotCompacted;
+use crate::engine::{Engine, WriteOutcome};
+use crate::store::{Entry, PageRequest};
+
+const TAIL_LINES_DEFAULT: usize = 20;
+const TAIL_LINES_MAX: usize = 1_000;
+
+/// An engine behind the methods on the wire.
+#[derive(Clone)]
+pub struct NodeService {
+    engine: Engine,
+    methods: Rc<Methods>,
+}
+
+impl NodeService {
+    /// The methods of this engine.
+    #[must_use]
+    pub fn new(engine: Engine) -> Self {
+        let methods = Rc::new(Api(engine.clone()).into_rpc().into());
+        Self { engine, methods }
+    }
+}
+
+impl Service for NodeService {
+    fn methods(&self) -> &Methods {
+        &self.methods
+    }
+
+    fn settle(&self) -> impl Future<Output = ()> {
+        self.engine.settle()
+    }
+
+    fn is_barrier(&self, method: &str) -> bool {
+        method == "compact"
+    }
+}
+
+struct Api(Engine);
+
+type Answer<T> = Result<T, ErrorObjectOwned>;
+
+#[async_trait]
+impl NodeApiServer for Api {
+    fn put(&self, key: Blob, value: Blob, version: Option<Version>) -> Answer<WriteReply> {
+        check_key(&key).and_then(|()| check_value(&value)).map_err(failure_into_object)?;
+        check_version(version).map_err(failure_into_object)?;
+        let outcome = self.0.write(key.into_bytes(), Some(value.into_bytes()), version);
+        Ok(write_reply(Status::Ok, outcome))
+    }
+
+    fn get(&self, key: Blob) -> Answer<GetReply> {
+        check_key(&key).map_err(failure_into_object)?;
+        let (value, version) =
+            self.0.get(key.as_bytes()).map_or((None, None), |e| (e.value, Some(e.version)));
+        let status = if value.is_some() { Status::Ok } else { Status::NotFound };
+        Ok(GetReply { status, value: value.map(Blob::from), version })
+    }
+
+    fn del(&self, key: Blob, version: Option<Version>) -> Answer<WriteReply> {
+        check_key(&key).map_err(failure_into_object)?;
+        check_version(version).map_err(failure_into_object)?;
+        let outcome = self.0.write(key.into_bytes(), None, version);
+        let status = if outcome.existed { Status::Ok } else { Status::NotFound };
+        Ok(write_reply(status, outcome))
+    }
+
+    fn size(&self) -> Answer<SizeReply> {
+        let figures = self.0.figures();
+        Ok(SizeReply {
+            status: Status::Ok,
+            size: figures.keys,
+            tombstones: figures.tombstones,
+            id: self.0.options().id.clone(),
+            uuid: self.0.uuid().to_string(),
+            log_bytes: figures.log_bytes,
+        })
+    }
+
+    fn dump(
+        &self,
+        after: Option<Blob>,
+        limit: Option<usize>,
+        prefix: Option<Blob>,
+        keys_only: Option<bool>,
+        tombstones: Option<bool>,
+    ) -> Answer<DumpReply> {
+        let keys_only = keys_only.unwrap_or(false);
+        let page = self.0.page(&PageRequest {
+            after: after.map(Blob::into_bytes),
+            prefix: prefix.unwrap_or_default().into_bytes(),
+            keys_max: limit.unwrap_or(PAGE_KEYS_MAX).clamp(1, PAGE_KEYS_MAX),
+            bytes_max: PAGE_BYTES_MAX,
+            keys_only,
+            tombstones: tombstones.unwrap_or(false),
+        });
+        let last = page.entries.last().map(|(key, _)| Blob::from(key.clone()));
+        let items = page.entries.into_iter().map(|(key, entry)| record(key, entry, !keys_only));
+        Ok(DumpReply {
+            status: Status::Ok,
+            items: items.collect(),
+            next: last.filter(|_| page.more),
+        })
+    }
+
+    fn apply(&self, records: Vec<Record>) -> Answer<BatchReply> {
+        check_records(&records).map_err(failure_into_object)?;
+        let changes = records.into_iter().map(|record| {
+            let value = record.value.map(Blob::into_bytes);
+            self.0.merge(record.key.into_bytes(), value, record.version)
+        });
+        let changed = changes.filter(|changed| *changed).count() as u64;
+        Ok(BatchReply { status: Status::Ok, changed })
+    }
+
+    fn fetch(&self, keys: Vec<Blob>) -> Answer<FetchReply> {
+        check_count(keys.len()).map_err(failure_into_object)?;
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        for key in keys {
+            let Some(entry) = self.0.get(key.as_bytes()) else { continue };
+            bytes += key.len() + entry.value.as_ref().map_or(0, Bytes::len);
+            if bytes > PAGE_BYTES_MAX && !records.is_empty() {
+                break;
+            }
+            records.push(record(key.into_bytes(), entry, true));
+        }
+        Ok(FetchReply { status: Status::Ok, records })
+    }
+
+    fn drop_keys(&self, keys: Vec<KeyVersion>) -> Answer<BatchReply> {
+        check_count(keys.len()).map_err(failure_into_object)?;
+        let forget = |kv: KeyVersion| self.0.forget(kv.key.into_bytes(), kv.version);
+        let changed = keys.into_iter().map(forget).filter(|changed| *changed).count() as u64;
+        Ok(BatchReply { status: Status::Ok, changed })
+    }
+
+    fn stats(&self) -> Answer<NodeStats> {
+        let (figures, options) = (self.0.figures(), self.0.options());
+        Ok(NodeStats {
+            status: Status::Ok,
+            id: options.id.clone(),
+            uuid: self.0.uuid().to_string(),
+            data: options.data.display().to_string(),
+            pid: std::process::id(),
+            durability: options.durability.to_string(),
+            keys: figures.keys,
+            tombstones: figures.tombstones,
+            log_bytes: figures.log_bytes,
+            sequence: figures.sequence,
+            durable: figures.durable,
+            replayed: figures.replayed,
+            replay_us: figures.replay_us,
+            syncs: figures.syncs,
+            appends: figures.appends,
+            compactions: figures.compactions,
+            last_compaction_s: figures.last_compaction.map(|at| at.elapsed().as_secs()),
+        })
+    }
+
+    async fn compact(&self) -> Answer<CompactReply> {
+        let done = self.0.compact().await.map_err(|why| failure_into_object(refused(why)))?;
+        Ok(CompactReply {
+            status: Status::Ok,
+            records: done.records,
+            bytes_before: done.bytes_before,
+            bytes_after: done.bytes_after,
+        })
+    }
+
+    fn log(&self, tail: Option<usize>) -> Answer<LogReply> {
+        let path = self.0.active_path();
+        let lines_max = tail.unwrap_or(TAIL_LINES_DEFAULT).min(TAIL_LINES_MAX);
+        // The lines may tell of writes that are not safe yet.
+        let _ = self.0.figures();
+        let lines = File::open(&path).and_then(|file| last_lines(file, lines_max));
+        let lines = lines.map_err(|error| {
+            let message = format!("cannot read {}: {error}", path.display());
+            failure_into_object(Failure::new(ErrorName::NotReady, message).hint("try again"))
+        })?;
+        Ok(LogReply { status: Status::Ok, file: path.display().to_string(), lines })
+    }
+}
+
+fn write_reply(status: Status, outcome: WriteOutcome) -> WriteReply {
+    WriteReply { status, version: outcome.version, superseded: outcome.superseded }
+}
+
+fn record(key: Bytes, entry: Entry, with_value: bool) -> Record {
+    let deleted = entry.value.is_none();
+    let value = entry.value.filter(|_| with_value).map(Blob::from);
+    Record { key: key.into(), value, deleted, version: entry.version }
+}
+
+fn refused(why: NotCompacted) -> Failure {
+    let (name, hint) = match why {
+        NotCompacted::Busy => (ErrorName::Busy, "wait for one of them"),
+        NotCompacted::Stopping => (ErrorName::NotReady, "ask again when the node is back"),
+    };
+    Failure::new(name, why.to_string()).hint(hint)
+}
+
+/// Whole lines at the end of the file, within one page.
+fn last_lines(mut file: File, lines_max: usize) -> std::io::Result<Vec<String>> {
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(PAGE_BYTES_MAX as u64);
+    file.seek(SeekFrom::Start(from))?;
+    let mut bytes = Vec::new();
+    file.take(PAGE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
+    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(&[][..], |end| &bytes[..end]);
+    let skip_partial = usize::from(from > 0);
+    let lines: Vec<&[u8]> = whole.split(|&b| b == b'\n').skip(skip_partial).collect();
+    let last = lines.iter().skip(lines.len().saturating_sub(lines_max));
+    Ok(last.map(|line| String::from_utf8_lossy(line).into_owned()).collect())
+}
+
+fn check_key(key: &Blob) -> Result<(), Failure> {
+    check_size("key", key.len(), KEY_BYTES_MAX)
+}
+
+fn check_value(value: &Blob) -> Result<(), Failure> {
+    check_size("value", value.len(), VALUE_BYTES_MAX)
+}
+
+fn check_size(what: &str, bytes: usize, max: usize) -> Result<(), Failure> {
+    if bytes <= max {
+        return Ok(());
+    }
+    let message = format!("a {what} of {bytes} bytes; at most {max} are taken");
+    Err(Failure::new(ErrorName::TooLarge, message).hint(format!("use a shorter {what}")))
+}
+
+fn check_count(count: usize) -> Result<(), Failure> {
+    if count <= PAGE_KEYS_MAX {
+        return Ok(());
+    }
+    let message = format!("{count} keys in one request; at most {PAGE_KEYS_MAX} are taken");
+    Err(Failure::new(ErrorName::TooLarge, message).hint("send smaller batches"))
+}
+
+/// The last number of an epoch is refused: there would be no next version to give.
+fn check_version(version: Option<Version>) -> Result<(), Failure> {
+    match version {
+        Some(Version { counter: u64::MAX, .. }) => {
+            let message = format!("the version counter {} has no successor", u64::MAX);
+            Err(Failure::new(ErrorName::BadArgument, message).hint("use a smaller counter"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks a whole batch before any of it is applied.
+fn check_records(records: &[Record]) -> Result<(), Failure> {
+    check_count(records.len())?;
+    let mut bytes = 0;
+    for record in records {
+        check_key(&record.key)?;
+        check_version(Some(record.version))?;
+        if record.value.is_some() == record.deleted {
+            let message = format!("record {:?} needs either a value or deleted", record.key);
+            return Err(Failure::new(ErrorName::BadArgument, message));
+        }
+        if let Some(value) = &record.value {
+            check_value(value)?;
+            bytes += value.len();
+        }
+        bytes += record.key.len();
+    }
+    if records.len() > 1 { check_size("batch", bytes, PAGE_BYTES_MAX) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Durability, EngineOptions, StepHook};
+    use serde_json::{Value, json};
+
+    fn service(dir: &std::path::Path) -> NodeService {
+        let options = EngineOptions {
+            id: "n1".parse().unwrap(),
+            data: dir.to_owned(),
+            durability: Durability::Always,
+            compact_after: 100,
+            hook: StepHook::default(),
+        };
+        NodeService::new(Engine::open(options).unwrap().0)
+    }
+
+    async fn call(service: &NodeService, method: &str, params: Value) -> Value {
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let (reply, _) = service.methods().raw_json_request(&request.to_string(), 1).await.unwrap();
+        let reply: Value = serde_json::from_str(reply.get()).unwrap();
+        let object = reply.as_object().unwrap();
+        object.get("result").or_else(|| object.get("error")).unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn results_have_the_shapes_of_the_protocol() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path());
+        for (method, params, expected) in [
+            ("get", json!(["a"]), json!({"status": "not_found"})),
+            ("put", json!(["a", "1"]), json!({"status": "ok", "version": "0.1"})),
+            ("put", json!(["a", "2", "3.5"]), json!({"status": "ok", "version": "3.5"})),
+            (
+                "put",
+                json!(["a", "0", "1.1"]),
+                json!({"status": "ok", "version": "3.5", "superseded": true}),
+            ),
+            ("get", json!({"key": "a"}), json!({"status": "ok", "value": "2", "version": "3.5"})),
+            ("del", json!(["a"]), json!({"status": "ok", "version": "3.6"})),
+            ("del", json!(["a"]), json!({"status": "not_found", "version": "3.7"})),
+            ("get", json!(["a"]), json!({"status": "not_found", "version": "3.7"})),
+            (
+                "fetch",
+                json!([["a", "b"]]),
+                json!({"status": "ok", "records": [{"key": "a", "deleted": true, "version": "3.7"}]}),
+            ),
+            (
+                "apply",
+                json!([[{"key": "b", "value": "x", "version": "2.1"}]]),
+                json!({"status": "ok", "changed": 1}),
+            ),
+            (
+                "apply",
+                json!([[{"key": "b", "value": "x", "version": "2.1"}]]),
+                json!({"status": "ok", "changed": 0}),
+            ),
+            (
+                "dump",
+                json!({}),
+                json!({"status": "ok", "items": [{"key": "b", "value": "x", "version": "2.1"}]}),
+            ),
+            (
+                "dump",
+                json!({"limit": 1, "keys_only": true, "tombstones": true}),
+                json!({"status": "ok", "items": [{"key": "a", "deleted": true, "version": "3.7"}], "next": "a"}),
+            ),
+            (
+                "drop",
+                json!([[{"key": "b", "version": "2.2"}]]),
+                json!({"status": "ok", "changed": 0}),
+            ),
+            (
+                "drop",
+                json!([[{"key": "b", "version": "2.1"}]]),
+                json!({"status": "ok", "changed": 1}),
+            ),
+        ] {
+            let shown = format!("{method} {params}");
+            assert_eq!(call(&service, method, params).await, expected, "{shown}");
+        }
+        let size = call(&service, "size", json!([])).await;
+        assert_eq!(
+            (&size["size"], &size["tombstones"], &size["id"]),
+            (&json!(0), &json!(1), &json!("n1"))
+        );
+        assert_eq!(call(&service, "stats", json!([])).await["sequence"], json!(6));
+    }
+
+    #[tokio::test]
+    async fn what_is_over_a_limit_is_refused_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path());
+        let big = "v".repeat(VALUE_BYTES_MAX + 1);
+        let half = "v".repeat(PAGE_BYTES_MAX / 2 + 1);
+        let record = |key: &str, value: &str| json!({"key": key, "value": value, "version": "1.1"});
+        for (method, params, name) in [
+            ("put", json!(["k".repeat(KEY_BYTES_MAX + 1), "v"]), "TOO_LARGE"),
+            ("put", json!(["k", big]), "TOO_LARGE"),
+            ("apply", json!([[record("a", "1"), record("b", &big)]]), "TOO_LARGE"),
+            ("apply", json!([[record("a", &half), record("b", &half)]]), "TOO_LARGE"),
+            ("apply", json!([[record("a", "1"), {"key": "b", "version": "1.1"}]]), "BAD_ARGUMENT"),
+            ("put", json!(["k", "v", format!("1.{}", u64::MAX)]), "BAD_ARGUMENT"),
+        ] {
+            assert_eq!(call(&service, method, params).await["data"]["name"], json!(name));
+        }
+        assert_eq!(call(&service, "stats", json!([])).await["sequence"], json!(0));
+    }
+}

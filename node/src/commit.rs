@@ -1,0 +1,224 @@
+//! Group commit: one write and one sync for all that wait.
+//!
+//! A sync costs milliseconds whether it covers one line or a thousand. So the committer takes
+//! whatever has gathered while the last sync ran, writes it with one call, syncs once, and lets all
+//! those replies go. The busier the node, the larger the group; nobody waits for a timer.
+//!
+//! # Caveats
+//!
+//! A write or sync that fails is never tried again and never acknowledged: the error ends the
+//! process. What the file then holds is for the next start to judge.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::StorageError;
+use crate::engine::{Durability, Shared};
+use crate::log::record::Header;
+use crate::log::writer::Writer;
+
+/// A request to close the active segment, answered with the header of the next.
+pub(crate) type Rotation = oneshot::Sender<Header>;
+
+/// The only one who writes to the active segment.
+#[derive(Debug)]
+pub struct Committer {
+    shared: Arc<Shared>,
+    /// `None` only while a blocking thread has it.
+    writer: Option<Writer>,
+    rotations: mpsc::Receiver<Rotation>,
+    /// Last line written.
+    written: u64,
+}
+
+impl Committer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        writer: Writer,
+        rotations: mpsc::Receiver<Rotation>,
+    ) -> Self {
+        let written = shared.lock().tail.seq();
+        Self { shared, writer: Some(writer), rotations, written }
+    }
+
+    /// Commits until `stop`, then writes and syncs what is left.
+    ///
+    /// # Errors
+    ///
+    /// The disk failed; nothing more may be acknowledged.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), StorageError> {
+        let shared = Arc::clone(&self.shared);
+        let mut clock = shared.sync_interval().map(tokio::time::interval);
+        if let Some(clock) = &mut clock {
+            clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        loop {
+            let tick = async {
+                match &mut clock {
+                    Some(clock) => clock.tick().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(reply) = self.rotations.recv() => self.rotate(reply).await?,
+                () = shared.work.notified() => {
+                    // Connections that are ready now join this group.
+                    tokio::task::yield_now().await;
+                    self.commit(shared.options.durability == Durability::Always).await?;
+                }
+                _ = tick => self.commit(true).await?,
+                () = stop.cancelled() => return self.commit(true).await,
+            }
+        }
+    }
+
+    /// Writes what waits; with `sync` also makes it durable.
+    async fn commit(&mut self, sync: bool) -> Result<(), StorageError> {
+        let (lines, seq, durable) = {
+            let mut state = self.shared.lock();
+            (state.tail.take(), state.tail.seq(), state.tail.durable())
+        };
+        if lines.is_empty() && !(sync && durable < seq) {
+            return Ok(());
+        }
+        self.blocking(move |writer| write(writer, &lines, seq, sync)).await?;
+        self.publish(seq, sync);
+        Ok(())
+    }
+
+    async fn rotate(&mut self, reply: Rotation) -> Result<(), StorageError> {
+        let (rest, header, line, hook) = {
+            let mut state = self.shared.lock();
+            let (rest, header, line) = state.tail.rotate();
+            state.closed_bytes += state.active_bytes;
+            state.active_bytes = line.len() as u64;
+            (rest, header, line, self.shared.options.hook.clone())
+        };
+        let seq = header.seq;
+        let next = header.clone();
+        self.blocking(move |writer| write(writer, &rest, seq, true)).await?;
+        self.publish(seq, true);
+        self.blocking(move |writer| writer.rotate(&next, &line, &hook)).await?;
+        // The compactor may have been told to stop meanwhile; the segment is closed anyway.
+        let _ = reply.send(header);
+        Ok(())
+    }
+
+    /// Tells who waits.
+    fn publish(&mut self, seq: u64, synced: bool) {
+        self.written = self.written.max(seq);
+        if synced {
+            let mut state = self.shared.lock();
+            state.tail.made_durable(seq);
+            state.figures.syncs += 1;
+        }
+        self.shared.acknowledged.send_replace(self.written);
+    }
+
+    /// Lends the writer to a thread that may wait for the disk.
+    async fn blocking<F>(&mut self, work: F) -> Result<(), StorageError>
+    where
+        F: FnOnce(&mut Writer) -> Result<(), StorageError> + Send + 'static,
+    {
+        let mut writer = self.writer.take().expect("a blocking step that ended put it back");
+        let lent = tokio::task::spawn_blocking(move || {
+            let result = work(&mut writer);
+            (writer, result)
+        });
+        let (writer, result) = lent.await.expect("writing does not panic");
+        self.writer = Some(writer);
+        result
+    }
+}
+
+fn write(writer: &mut Writer, lines: &[u8], seq: u64, sync: bool) -> Result<(), StorageError> {
+    if !lines.is_empty() {
+        writer.write(lines)?;
+    }
+    if sync { writer.sync(seq) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Engine, EngineOptions, StepHook};
+    use bytes::Bytes;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    fn open(dir: &std::path::Path, durability: Durability) -> (Engine, Committer) {
+        let (data, id) = (dir.to_owned(), "n1".parse().unwrap());
+        let hook = StepHook::default();
+        let options = EngineOptions { id, data, durability, compact_after: 100, hook };
+        let (engine, committer, _) = Engine::open(options).unwrap();
+        (engine, committer)
+    }
+
+    fn put(engine: &Engine, key: &'static str) {
+        engine.write(Bytes::from_static(key.as_bytes()), Some(Bytes::new()), None);
+    }
+
+    fn is_settled(settle: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
+        settle.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_ends_the_committer_and_acknowledges_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (engine, mut committer) = open(dir.path(), Durability::Always);
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        committer.writer.as_mut().unwrap().replace_file(full);
+        put(&engine, "a");
+        let mut settle = pin!(engine.settle());
+        let failure = committer.run(CancellationToken::new()).await.unwrap_err();
+        assert_eq!(crate::NodeError::from(failure).exit_code(), 74);
+        assert!(!is_settled(settle.as_mut()));
+    }
+
+    #[tokio::test]
+    async fn a_burst_is_one_sync_and_replies_wait_for_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (engine, mut committer) = open(dir.path(), Durability::Always);
+        ["a", "b", "c"].map(|key| put(&engine, key));
+        let mut settle = pin!(engine.settle());
+        assert!(!is_settled(settle.as_mut()));
+        committer.commit(true).await.unwrap();
+        assert!(is_settled(settle.as_mut()));
+        assert_eq!(engine.figures().syncs, 1);
+        assert_eq!(engine.figures().durable, 3);
+    }
+
+    #[tokio::test]
+    async fn a_read_waits_only_for_what_it_tells() {
+        let dir = tempfile::tempdir().unwrap();
+        let (engine, mut committer) = open(dir.path(), Durability::Always);
+        put(&engine, "old");
+        committer.commit(true).await.unwrap();
+        put(&engine, "new");
+        drop(engine.settle());
+        for (key, settled) in [(&b"old"[..], true), (b"new", false), (b"none", true)] {
+            assert_eq!((engine.get(key).is_some(), settled), (key != b"none", settled));
+            assert_eq!(is_settled(pin!(engine.settle())), settled, "{key:?}");
+        }
+        let version = engine.get(b"old").unwrap().version;
+        engine.forget(Bytes::from_static(b"old"), version);
+        drop(engine.settle());
+        assert!(engine.get(b"old").is_none());
+        assert!(!is_settled(pin!(engine.settle())), "a crash could bring the key back");
+    }
+
+    #[tokio::test]
+    async fn the_weaker_policies_acknowledge_what_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (engine, mut committer) = open(dir.path(), Durability::Os);
+        put(&engine, "a");
+        let mut settle = pin!(engine.settle());
+        committer.commit(false).await.unwrap();
+        assert!(is_settled(settle.as_mut()));
+        assert_eq!((engine.figures().durable, engine.figures().syncs), (0, 0));
+    }
+}

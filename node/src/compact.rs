@@ -1,0 +1,203 @@
+//! Compaction: the log gives way to a snapshot, while writes go on.
+//!
+//! It is due when at least N operations *and* at least as many as there are live keys have passed
+//! since the last one, so its cost is a constant share of the work. Then:
+//!
+//! 1. the committer closes segment n; new lines go to n + 1;
+//! 2. the map is copied page by page into `snap-n.tmp`, between other requests;
+//! 3. all lines appended until then are made durable, then `END`, sync, rename, sync directory;
+//! 4. segments up to n and older snapshots are deleted.
+//!
+//! The pages are taken from the live map, so the snapshot is *fuzzy*: it may already hold changes
+//! whose lines are in segment n + 1. Replaying them over it gives the same map. Take one key, let o
+//! be its entry in the original history and r in the replay, which starts with r = v, what the page saw.
+//! Each line that changed the key either makes r equal to o, or leaves r = v: a `PUT` or `DEL` that
+//! is newer than v or the same makes r what it made o, an older one leaves v; a `DRP` of v
+//! removes it as it did then, of another version leaves v. Once equal they stay equal, since
+//! they get the same lines. And the line that made the entry the page saw (or removed it)
+//! makes them equal at the latest, because it is a write of v itself. Step 3 keeps the order between
+//! keys: no snapshot holds a change whose predecessors a crash could still take.
+//!
+//! A crash between any two steps leaves either the old files or the new snapshot complete, and
+//! recovery uses the newest snapshot that has its name.
+//!
+//! # Caveats
+//!
+//! Tombstones are kept, so a map that only sees deletes does not shrink; `drop` is what
+//! removes them. A deleted key's version is what stops an old copy from coming back.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::StorageError;
+use crate::engine::{Engine, Shared};
+use crate::log::snapshot::{self, SnapshotWriter};
+use crate::store::{Page, PageRequest};
+
+/// What a compaction did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// Records in the snapshot.
+    pub records: u64,
+    /// Bytes on disk before.
+    pub bytes_before: u64,
+    /// Bytes on disk after.
+    pub bytes_after: u64,
+}
+
+/// Where a caller waits for a compaction to end.
+pub(crate) type CompactRequest = oneshot::Sender<Compacted>;
+
+/// Why a compaction was not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotCompacted {
+    #[error("too many callers wait for a compaction already")]
+    Busy,
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+impl Engine {
+    /// Compacts now; the answer comes when it is done.
+    pub(crate) async fn compact(&self) -> Result<Compacted, NotCompacted> {
+        let (done, wait) = oneshot::channel();
+        self.0.compactions.try_send(done).map_err(|_| NotCompacted::Busy)?;
+        wait.await.map_err(|_| NotCompacted::Stopping)
+    }
+}
+
+/// The background task that compacts.
+#[derive(Debug)]
+pub struct Compactor {
+    shared: Arc<Shared>,
+    requests: mpsc::Receiver<CompactRequest>,
+}
+
+impl Compactor {
+    pub(crate) const fn new(shared: Arc<Shared>, requests: mpsc::Receiver<CompactRequest>) -> Self {
+        Self { shared, requests }
+    }
+
+    /// Compacts when it is due or asked for, until `stop`; a compaction that runs is given up then.
+    ///
+    /// # Errors
+    ///
+    /// The disk failed.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), StorageError> {
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            result = self.work() => result,
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), StorageError> {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            tokio::select! {
+                Some(done) = self.requests.recv() => {
+                    let compacted = self.compact().await?;
+                    // Whoever asked may be gone.
+                    let _ = done.send(compacted);
+                }
+                () = shared.compaction_due.notified() => {
+                    if self.is_due() {
+                        self.compact().await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Operations may have notified again while a compaction ran that covered them.
+    fn is_due(&self) -> bool {
+        let state = self.shared.lock();
+        state.since_compaction >= self.shared.options.compact_after.max(state.store.live())
+    }
+
+    /// One compaction, now.
+    ///
+    /// # Errors
+    ///
+    /// The disk failed.
+    pub async fn compact(&mut self) -> Result<Compacted, StorageError> {
+        let bytes_before = self.begin();
+        let (reply, rotated) = oneshot::channel();
+        // A committer that is gone has failed or was stopped, and this task ends with it.
+        let _ = self.shared.rotations.send(reply).await;
+        let Ok(next) = rotated.await else { std::future::pending().await };
+        let dir = Arc::clone(&self.shared.dir);
+        let writer =
+            blocking(move || SnapshotWriter::start(dir, &next).map(|w| (w, next.segment - 1)));
+        let (writer, segment) = writer.await?;
+        let writer = self.copy_map(writer).await?;
+        self.all_durable().await;
+        let hook = self.shared.options.hook.clone();
+        let dir = Arc::clone(&self.shared.dir);
+        let (records, bytes) = blocking(move || {
+            let written = writer.finish(&hook)?;
+            snapshot::delete_covered(&dir, segment, &hook)?;
+            Ok(written)
+        })
+        .await?;
+        let bytes_after = self.end(bytes);
+        info!(records, bytes_before, bytes_after, segment, "compacted the log");
+        Ok(Compacted { records, bytes_before, bytes_after })
+    }
+
+    fn begin(&self) -> u64 {
+        let mut state = self.shared.lock();
+        state.since_compaction = 0;
+        state.closed_bytes + state.active_bytes
+    }
+
+    fn end(&self, snapshot_bytes: u64) -> u64 {
+        let mut state = self.shared.lock();
+        state.closed_bytes = snapshot_bytes;
+        state.figures.compactions += 1;
+        state.figures.last_compaction = Some(Instant::now());
+        state.closed_bytes + state.active_bytes
+    }
+
+    async fn copy_map(&self, mut writer: SnapshotWriter) -> Result<SnapshotWriter, StorageError> {
+        let mut after = None;
+        loop {
+            let Page { entries, more } = self.page(after);
+            after = entries.last().map(|(key, _)| key.clone());
+            writer = blocking(move || writer.add(entries).map(|()| writer)).await?;
+            if !more {
+                return Ok(writer);
+            }
+        }
+    }
+
+    fn page(&self, after: Option<Bytes>) -> Page {
+        self.shared.lock().store.page(&PageRequest {
+            after,
+            prefix: Bytes::new(),
+            keys_max: PAGE_KEYS_MAX,
+            bytes_max: PAGE_BYTES_MAX,
+            keys_only: false,
+            tombstones: true,
+        })
+    }
+
+    /// Waits until every line appended so far is safe to the node's policy.
+    async fn all_durable(&self) {
+        let seq = self.shared.lock().tail.seq();
+        let mut acknowledged = self.shared.acknowledged.subscribe();
+        let reached = acknowledged.wait_for(|safe| *safe >= seq).await;
+        reached.expect("the sender lives as long as this compactor");
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, StorageError> {
+    tokio::task::spawn_blocking(work).await.expect("writing a snapshot does not panic")
+}

@@ -1,0 +1,123 @@
+//! What can go wrong with the disk and with starting a node.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ringkv_shared::NodeId;
+
+use crate::args::ConfigError;
+
+/// The data directory cannot be used, or what was written to it cannot be trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// Another process has the directory.
+    #[error(
+        "data directory {} is in use by another process; stop that one, or give --data another directory",
+        dir.display()
+    )]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The directory belongs to another node.
+    #[error(
+        "data directory {} belongs to node {found}, not {wanted}; start with --id {found}, or give --data another directory",
+        dir.display()
+    )]
+    OtherNode {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it is.
+        found: NodeId,
+        /// Who asked for it.
+        wanted: NodeId,
+    },
+    /// Acknowledged data is damaged.
+    #[error(
+        "{}: line {line} offset {offset}: {reason}; {later_fine} later lines look fine; acknowledged data is damaged. \
+         Nothing was changed. Restore the file from a copy, or replace this node: start it with an empty directory and rebalance",
+        file.display()
+    )]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Number of the line, from 1.
+        line: u64,
+        /// Where the line starts, in bytes.
+        offset: u64,
+        /// What is wrong with it.
+        reason: String,
+        /// How many lines after it have a good checksum.
+        later_fine: u64,
+    },
+    /// The operating system refused or failed.
+    #[error("{doing} {}: {source}; check the disk, its free space and the permissions", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+impl StorageError {
+    /// For `map_err`: names what was tried with which file.
+    pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    /// Damage that is not in one line: a file that is missing, foreign or too short.
+    pub fn damaged(file: &Path, reason: impl Into<String>) -> Self {
+        let (file, reason) = (file.to_owned(), reason.into());
+        Self::Damaged { file, line: 1, offset: 0, reason, later_fine: 0 }
+    }
+}
+
+/// Why a node could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Flags, environment or configuration file.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The address is not this machine's own.
+    #[error(
+        "will not listen on {addr}: other machines could reach it, and this version has no way to ask them for a token; listen on 127.0.0.1"
+    )]
+    NotLoopback {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// The address cannot be had.
+    #[error(
+        "cannot listen on {addr}: {source}; is another node running there? Choose a port with --listen"
+    )]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The runtime or its signals.
+    #[error("cannot start: {0}")]
+    Start(io::Error),
+}
+
+impl NodeError {
+    /// The exit code of a process that ends with this error.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Storage(StorageError::InUse { .. }) => 73,
+            Self::Storage(StorageError::Damaged { .. } | StorageError::Io { .. }) => 74,
+            Self::Config(_) => 2,
+            _ => 1,
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! The log: what a line is, where the lines are, and what a crash may have done to them.
+//!
+//! | module | idea | touches the disk |
+//! |---|---|---|
+//! | [`escape`] | bytes as one printable token | no |
+//! | [`record`] | one line, its checksum, the chain | no |
+//! | [`tail`] | where the log ends, what waits to be written | no |
+//! | [`recover`] | torn or damaged: the verdict on a segment | no |
+//! | [`mark`] | the side file that remembers what was durable | yes |
+//! | [`files`] | the directory: names, lock, identity | yes |
+//! | [`writer`] | the active segment: write, sync, rotate | yes |
+//! | [`open`] | from a directory to a map | yes |
+//! | [`snapshot`] | writing a snapshot | yes |
+//!
+//! # Caveats
+//!
+//! A segment is read whole into memory when a node starts. Compaction keeps it near the size of
+//! the live data, which is in memory anyway.
+
+pub mod escape;
+pub mod files;
+pub mod mark;
+pub mod open;
+pub mod record;
+pub mod recover;
+pub mod snapshot;
+pub mod tail;
+pub mod writer;

@@ -1,0 +1,232 @@
+//! From a directory to a map: newest snapshot, closed segments after it, active segment.
+//!
+//! Each file must follow on from the one before: its number is the next, its `prev` and `s` are
+//! the end of the other. Only the end of `data.log` may be torn; everything else was synced before
+//! it got its name, so a bad line there is damage. Nothing is changed until all of it was read
+//! and found good.
+//!
+//! # Caveats
+//!
+//! After a crash of the machine with a failed disk, lines may be readable now that never reached
+//! the disk. The active segment is synced again before the node serves, which catches all but a
+//! disk that lied about an earlier failure.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::files::{self, DataDir, Listing};
+use super::mark::Mark;
+use super::record::{self, Header};
+use super::recover::{self, Bad, Kind, Scan, Verdict};
+use super::snapshot;
+use super::tail::Tail;
+use super::writer::Writer;
+use crate::StorageError;
+use crate::engine::StepHook;
+use crate::store::Store;
+
+/// A log that is read and ready to be written to.
+#[derive(Debug)]
+pub struct Opened {
+    /// The map.
+    pub store: Store,
+    /// Where the log ends.
+    pub tail: Tail,
+    /// The active segment.
+    pub writer: Writer,
+    /// Records read from snapshot and segments.
+    pub replayed: u64,
+    /// Of these, records in segments: what the next compaction would save.
+    pub since_snapshot: u64,
+    /// Bytes in all log files but the active one.
+    pub closed_bytes: u64,
+    /// Bytes in the active one.
+    pub active_bytes: u64,
+}
+
+/// Where the part of the log that is read so far ends.
+struct Replay<'a> {
+    dir: &'a DataDir,
+    store: Store,
+    /// The next segment's number.
+    segment: u64,
+    /// Last line read, 0 at the start.
+    seq: u64,
+    /// Its checksum.
+    crc: u32,
+    /// Highest durable horizon told so far.
+    horizon: u64,
+    replayed: u64,
+    since_snapshot: u64,
+    bytes: u64,
+}
+
+/// Reads the log in `dir`, repairs a torn tail, and opens it for appending.
+///
+/// # Errors
+///
+/// Damage (nothing was changed then), or the operating system.
+pub fn open(dir: &Arc<DataDir>) -> Result<Opened, StorageError> {
+    let listing = dir.list()?;
+    let (mark, marked) = Mark::open(&dir.mark())?;
+    let mut replay = Replay::new(dir, marked);
+    replay.closed_files(&listing)?;
+    let closed_bytes = replay.bytes;
+    let file = if listing.active { replay.active_file()? } else { replay.no_active_file()? };
+    dir.delete_unfinished()?;
+    if let Some(newest) = listing.snapshots.last() {
+        snapshot::delete_covered(dir, *newest, &StepHook::default())?;
+    }
+    let tail = Tail::new(dir.uuid(), replay.segment, replay.seq, replay.crc);
+    let mut writer = Writer::new(Arc::clone(dir), file, mark);
+    writer.sync(replay.seq)?;
+    let Replay { mut store, replayed, since_snapshot, bytes, .. } = replay;
+    store.settle_all();
+    let active_bytes = bytes - closed_bytes;
+    Ok(Opened { store, tail, writer, replayed, since_snapshot, closed_bytes, active_bytes })
+}
+
+impl<'a> Replay<'a> {
+    fn new(dir: &'a DataDir, horizon: u64) -> Self {
+        let store = Store::default();
+        let (seq, crc, replayed, since_snapshot, bytes) = (0, 0, 0, 0, 0);
+        Self { dir, store, segment: 1, seq, crc, horizon, replayed, since_snapshot, bytes }
+    }
+
+    fn closed_files(&mut self, listing: &Listing) -> Result<(), StorageError> {
+        let newest = listing.snapshots.last().copied().unwrap_or(0);
+        if newest > 0 {
+            self.snapshot(newest)?;
+        }
+        for &segment in listing.closed.iter().filter(|n| **n > newest) {
+            self.closed_segment(segment)?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, segment: u64) -> Result<(), StorageError> {
+        let path = self.dir.snapshot(segment);
+        let scan = self.read(&path, Kind::Snapshot)?;
+        let header = whole(&path, &scan)?;
+        if header.segment != segment || header.uuid != self.dir.uuid() {
+            return Err(StorageError::damaged(&path, "the header is another file's"));
+        }
+        (self.segment, self.seq, self.crc) = (segment + 1, header.seq, header.prev);
+        self.bytes += scan.good_bytes;
+        Ok(())
+    }
+
+    fn closed_segment(&mut self, segment: u64) -> Result<(), StorageError> {
+        let path = self.dir.closed(segment);
+        let scan = self.read(&path, Kind::Segment)?;
+        self.follows(&path, whole(&path, &scan)?)?;
+        self.advance(&scan);
+        self.segment += 1;
+        Ok(())
+    }
+
+    fn active_file(&mut self) -> Result<File, StorageError> {
+        let path = self.dir.active();
+        let scan = self.read(&path, Kind::Segment)?;
+        let verdict = recover::verdict(&scan, self.horizon);
+        if let Verdict::Damaged(bad) = verdict {
+            return Err(damaged(&path, &bad, &scan));
+        }
+        let header = scan.header.as_ref().expect("without a header the verdict is damage");
+        self.follows(&path, header)?;
+        self.advance(&scan);
+        if let Verdict::Torn { offset } = verdict {
+            cut(self.dir, &path, &scan, offset)?;
+        }
+        let file = files::private().append(true).open(&path);
+        file.map_err(StorageError::io("opening", &path))
+    }
+
+    /// A new directory, or a crash after the last segment was closed and before the next was.
+    fn no_active_file(&mut self) -> Result<File, StorageError> {
+        let path = self.dir.active();
+        if self.seq < self.horizon {
+            return Err(StorageError::damaged(&path, "the file with the newest data is missing"));
+        }
+        let (uuid, segment) = (self.dir.uuid(), self.segment);
+        let header = Header { uuid, segment, prev: self.crc, seq: self.seq };
+        let mut line = Vec::new();
+        self.crc = record::encode_header(&header, &mut line);
+        let tmp = self.dir.active_tmp();
+        let file = files::write_new(&tmp, &line)?;
+        files::rename(&tmp, &path)?;
+        self.dir.sync()?;
+        self.bytes += line.len() as u64;
+        Ok(file)
+    }
+
+    fn read(&mut self, path: &Path, kind: Kind) -> Result<Scan, StorageError> {
+        let bytes = fs::read(path).map_err(StorageError::io("reading", path))?;
+        let store = &mut self.store;
+        let scan = recover::scan(&bytes, kind, |record| {
+            store.apply(&record);
+        });
+        self.replayed += scan.records;
+        if kind == Kind::Segment {
+            self.since_snapshot += scan.records;
+        }
+        Ok(scan)
+    }
+
+    /// Checks that a segment goes on where the file before it ended.
+    fn follows(&self, path: &Path, header: &Header) -> Result<(), StorageError> {
+        let expected =
+            Header { uuid: self.dir.uuid(), segment: self.segment, prev: self.crc, seq: self.seq };
+        if *header == expected {
+            return Ok(());
+        }
+        let Header { uuid, segment, prev, seq } = expected;
+        let reason = format!(
+            "the file does not follow on from the one before it: expected node={uuid} seg={segment:06} prev={prev:08x} s={seq}"
+        );
+        Err(StorageError::damaged(path, reason))
+    }
+
+    fn advance(&mut self, scan: &Scan) {
+        (self.seq, self.crc) = (scan.seq, scan.crc);
+        self.horizon = self.horizon.max(scan.durable);
+        self.bytes += scan.good_bytes;
+    }
+}
+
+fn whole<'s>(path: &Path, scan: &'s Scan) -> Result<&'s Header, StorageError> {
+    if let Some(bad) = &scan.bad {
+        return Err(damaged(path, bad, scan));
+    }
+    Ok(scan.header.as_ref().expect("a file without a header has a bad first line"))
+}
+
+fn damaged(path: &Path, bad: &Bad, scan: &Scan) -> StorageError {
+    StorageError::Damaged {
+        file: path.to_owned(),
+        line: bad.line,
+        offset: bad.offset,
+        reason: bad.reason.to_string(),
+        later_fine: scan.later_fine,
+    }
+}
+
+/// Cuts a torn tail off, after keeping a copy of it.
+fn cut(dir: &DataDir, path: &Path, scan: &Scan, offset: u64) -> Result<(), StorageError> {
+    let bytes = fs::read(path).map_err(StorageError::io("reading", path))?;
+    let at = usize::try_from(offset).expect("the file was read into memory");
+    let copy: PathBuf = dir.torn();
+    files::write_new(&copy, &bytes[at..])?;
+    dir.sync()?;
+    let file = files::private().write(true).open(path);
+    let file = file.map_err(StorageError::io("opening", path))?;
+    file.set_len(offset).map_err(StorageError::io("truncating", path))?;
+    file.sync_all().map_err(StorageError::io("syncing", path))?;
+    let reason = scan.bad.as_ref().map(|bad| bad.reason.to_string()).unwrap_or_default();
+    let (log, kept) = (path.display(), copy.display());
+    warn!(%log, offset, bytes = bytes.len() - at, %kept, reason, "cut a torn tail: nobody was told it was safe");
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Writing a snapshot: the whole map as one file of records.
+//!
+//! `snap-000041.log` stands for segments 1 to 41. Its header carries the end of segment 41
+//! (`prev`, `s`), so recovery can check that segment 42 follows on; its lines count from 1 and its
+//! `END` says how many there are. It is written as `.tmp`, synced, and only then renamed, so a
+//! snapshot that has its name is complete: a bad line in one is damage, never a torn tail.
+//!
+//! # Caveats
+//!
+//! The old files stay until the new snapshot is durable: compaction needs room for both.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::files::{self, DataDir};
+use super::record::{self, End, Header, Op, Record};
+use crate::StorageError;
+use crate::engine::{Step, StepHook};
+use crate::store::Entry;
+
+/// A snapshot being written.
+#[derive(Debug)]
+pub struct SnapshotWriter {
+    dir: Arc<DataDir>,
+    file: File,
+    tmp: PathBuf,
+    /// The last segment covered.
+    segment: u64,
+    /// The last line of the log covered.
+    covered: u64,
+    /// Checksum of the last line.
+    crc: u32,
+    /// Records so far.
+    count: u64,
+    /// Bytes so far.
+    bytes: u64,
+}
+
+impl SnapshotWriter {
+    /// Starts the snapshot of all segments before the one that `next` is the header of.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be made.
+    pub fn start(dir: Arc<DataDir>, next: &Header) -> Result<Self, StorageError> {
+        let header = Header { segment: next.segment - 1, ..next.clone() };
+        let tmp = dir.snapshot_tmp(header.segment);
+        let mut line = Vec::new();
+        let crc = record::encode_header(&header, &mut line);
+        let file = files::write_new(&tmp, &line)?;
+        let (segment, covered, bytes) = (header.segment, header.seq, line.len() as u64);
+        Ok(Self { dir, file, tmp, segment, covered, crc, count: 0, bytes })
+    }
+
+    /// Adds entries.
+    ///
+    /// # Errors
+    ///
+    /// The write failed.
+    pub fn add(&mut self, entries: Vec<(Bytes, Entry)>) -> Result<(), StorageError> {
+        let mut lines = Vec::new();
+        for (key, Entry { value, version, .. }) in entries {
+            self.count += 1;
+            let op = value.map_or(Op::Del, Op::Put);
+            let record = Record { key, op, version, seq: self.count, durable: self.covered };
+            self.crc = record::encode_record(&record, self.crc, &mut lines);
+        }
+        self.write(&lines)
+    }
+
+    /// Closes the file, gives it its name and makes both durable. Returns records and bytes.
+    ///
+    /// # Errors
+    ///
+    /// A step failed.
+    pub fn finish(mut self, hook: &StepHook) -> Result<(u64, u64), StorageError> {
+        let mut line = Vec::new();
+        let end = End { count: self.count, seq: self.count + 1, durable: self.covered };
+        record::encode_end(&end, self.crc, &mut line);
+        hook.at(Step::SnapshotWithoutEnd);
+        self.write(&line)?;
+        self.file.sync_all().map_err(StorageError::io("syncing", &self.tmp))?;
+        hook.at(Step::SnapshotSynced);
+        files::rename(&self.tmp, &self.dir.snapshot(self.segment))?;
+        self.dir.sync()?;
+        hook.at(Step::SnapshotNamed);
+        Ok((self.count, self.bytes))
+    }
+
+    fn write(&mut self, lines: &[u8]) -> Result<(), StorageError> {
+        self.bytes += lines.len() as u64;
+        self.file.write_all(lines).map_err(StorageError::io("writing", &self.tmp))
+    }
+}
+
+/// Deletes what the snapshot of `segment` stands for: older snapshots, and segments up to it.
+///
+/// # Errors
+///
+/// A file cannot be deleted.
+pub fn delete_covered(dir: &DataDir, segment: u64, hook: &StepHook) -> Result<(), StorageError> {
+    let listing = dir.list()?;
+    let segments = listing.closed.iter().filter(|n| **n <= segment).map(|n| dir.closed(*n));
+    let snapshots = listing.snapshots.iter().filter(|n| **n < segment).map(|n| dir.snapshot(*n));
+    for path in segments.chain(snapshots) {
+        files::remove(&path)?;
+        hook.at(Step::OldFileDeleted);
+    }
+    dir.sync()
+}

@@ -1,0 +1,94 @@
+//! Where the log ends, and the lines that wait to be written there.
+//!
+//! The tail gives each line its sequence number, its durable horizon and its place in the
+//! checksum chain, and keeps the bytes until the committer takes them. It knows no file.
+//!
+//! # Caveats
+//!
+//! The buffer has no bound of its own: it holds at most what all connections may have in flight,
+//! because a connection reads no further request before its replies are settled.
+
+use bytes::Bytes;
+use ringkv_shared::Version;
+use uuid::Uuid;
+
+use super::record::{self, Header, Op, Record};
+
+/// The end of the log.
+#[derive(Debug)]
+pub struct Tail {
+    /// Identity of the data directory.
+    uuid: Uuid,
+    /// Number of the active segment. Monotonic.
+    segment: u64,
+    /// Sequence number of the last line. Monotonic.
+    seq: u64,
+    /// Checksum of the last line.
+    crc: u32,
+    /// Highest sequence number known durable. Monotonic, at most `seq`.
+    durable: u64,
+    /// Lines not yet taken by the committer.
+    waiting: Vec<u8>,
+}
+
+impl Tail {
+    /// A log whose last line is `seq` with checksum `crc`, all of it durable.
+    #[must_use]
+    pub const fn new(uuid: Uuid, segment: u64, seq: u64, crc: u32) -> Self {
+        Self { uuid, segment, seq, crc, durable: seq, waiting: Vec::new() }
+    }
+
+    /// Adds a record; returns it as it stands in the log.
+    pub fn append(&mut self, key: Bytes, op: Op, version: Version) -> Record {
+        self.seq += 1;
+        let record = Record { key, op, version, seq: self.seq, durable: self.durable };
+        self.crc = record::encode_record(&record, self.crc, &mut self.waiting);
+        record
+    }
+
+    /// Ends the segment: returns the lines that still belong to it, the header that closes it off
+    /// (its `prev` and `s` are the segment's end), and that header's bytes, first line of the next.
+    pub fn rotate(&mut self) -> (Vec<u8>, Header, Vec<u8>) {
+        let rest = self.take();
+        self.segment += 1;
+        let header =
+            Header { uuid: self.uuid, segment: self.segment, prev: self.crc, seq: self.seq };
+        let mut bytes = Vec::new();
+        self.crc = record::encode_header(&header, &mut bytes);
+        (rest, header, bytes)
+    }
+
+    /// The lines that wait, which now are the caller's to write.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Says that all lines up to `seq` are durable.
+    pub fn made_durable(&mut self, seq: u64) {
+        self.durable = self.durable.max(seq);
+    }
+
+    /// Identity of the data directory.
+    #[must_use]
+    pub const fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+
+    /// Sequence number of the last line.
+    #[must_use]
+    pub const fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// The durable horizon.
+    #[must_use]
+    pub const fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// How many bytes wait.
+    #[must_use]
+    pub const fn waiting_bytes(&self) -> usize {
+        self.waiting.len()
+    }
+}

@@ -1,0 +1,87 @@
+//! A node over TCP: it answers, it stops in order, it comes back with what it had.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use ringkv_node::{Durability, NodeConfig, NodeError, run};
+use ringkv_shared::net::{NodeApiClient as _, connect};
+use ringkv_shared::protocol::Status;
+use support::dir;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio_util::sync::CancellationToken;
+
+type Running = JoinHandle<Result<(), NodeError>>;
+
+fn config(data: &Path, listen: &str) -> NodeConfig {
+    NodeConfig {
+        id: "n1".parse().unwrap(),
+        listen: listen.parse().unwrap(),
+        data: data.to_owned(),
+        durability: Durability::Always,
+        compact_after: 100,
+        stop_on_eof: false,
+    }
+}
+
+async fn start(config: NodeConfig) -> (SocketAddr, CancellationToken, Running) {
+    let (ready, addr) = oneshot::channel();
+    let stop = CancellationToken::new();
+    let told = move |addr| ready.send(addr).unwrap();
+    let running = spawn_local(run(config, stop.clone(), told));
+    (addr.await.unwrap(), stop, running)
+}
+
+#[tokio::test]
+async fn writes_survive_a_restart() {
+    let scenario = async {
+        let home = dir();
+        let (addr, stop, running) = start(config(home.path(), "127.0.0.1:0")).await;
+        let client = connect(&addr.to_string(), Duration::from_secs(5)).await.unwrap();
+        for n in 0..250 {
+            client.put(format!("key{}", n % 10).into(), format!("{n}").into(), None).await.unwrap();
+        }
+        assert_eq!(client.compact().await.unwrap().records, 10);
+        client.put("last".into(), "word".into(), None).await.unwrap();
+        let log = client.log(Some(1)).await.unwrap().lines;
+        assert!(log[0].starts_with("PUT last word k=default v=0.251 x=- s=251 d="), "{log:?}");
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        drop(client);
+
+        let (addr, stop, running) = start(config(home.path(), "127.0.0.1:0")).await;
+        let client = connect(&addr.to_string(), Duration::from_secs(5)).await.unwrap();
+        let got = client.get("key9".into()).await.unwrap();
+        assert_eq!((got.status, got.value), (Status::Ok, Some("249".into())));
+        assert_eq!(client.size().await.unwrap().size, 11);
+        assert_eq!(client.stats().await.unwrap().replayed, 11);
+        stop.cancel();
+        running.await.unwrap().unwrap();
+    };
+    LocalSet::new().run_until(scenario).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_is_refused_with_a_reason() {
+    let scenario = async {
+        let (home, other) = (dir(), dir());
+        let public = run(config(home.path(), "0.0.0.0:0"), CancellationToken::new(), |_| ()).await;
+        assert!(matches!(public, Err(NodeError::NotLoopback { .. })));
+        let (addr, stop, running) = start(config(home.path(), "127.0.0.1:0")).await;
+        let taken = config(other.path(), &addr.to_string());
+        let taken = run(taken, CancellationToken::new(), |_| ()).await.unwrap_err();
+        assert!(taken.to_string().contains(&addr.to_string()), "{taken}");
+        assert_eq!(taken.exit_code(), 1);
+        let in_use = config(home.path(), "127.0.0.1:0");
+        let in_use = run(in_use, CancellationToken::new(), |_| ()).await.unwrap_err();
+        assert_eq!(in_use.exit_code(), 73);
+        stop.cancel();
+        running.await.unwrap().unwrap();
+    };
+    LocalSet::new().run_until(scenario).await;
+}

@@ -1,0 +1,117 @@
+//! A crash at any step of a compaction leaves a directory from which the same map comes back.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use ringkv_node::{Step, StepHook};
+use ringkv_shared::Version;
+use support::{Rig, copy, dir};
+use tempfile::TempDir;
+
+type Crashes = Arc<Mutex<Vec<(Step, TempDir)>>>;
+
+fn recording(path: &std::path::Path) -> (Crashes, StepHook) {
+    let crashes = Crashes::default();
+    let (log, path) = (Arc::clone(&crashes), path.to_owned());
+    let hook = StepHook::new(move |step| log.lock().unwrap().push((step, copy(&path))));
+    (crashes, hook)
+}
+
+fn fill(rig: &Rig) {
+    for n in 0..20 {
+        rig.put(&format!("key{}", n % 7), &format!("value {n}"));
+    }
+    rig.engine.write(Bytes::from_static(b"key3"), None, None);
+    rig.engine.forget(Bytes::from_static(b"key4"), Version::new(0, 19));
+}
+
+#[tokio::test]
+async fn every_step_recovers_the_same_map() {
+    let home = dir();
+    let (crashes, hook) = recording(home.path());
+    let mut rig = Rig::with_hook(home.path(), hook).unwrap();
+    let mut expected = Vec::new();
+    for round in 0..2 {
+        rig.put("round", &round.to_string());
+        fill(&rig);
+        rig.engine.settle().await;
+        rig.compactor.compact().await.unwrap();
+        expected.push(rig.map());
+    }
+    rig.close().await;
+    let crashes = std::mem::take(&mut *crashes.lock().unwrap());
+    let per_round: Vec<Step> = crashes.iter().map(|(step, _)| *step).collect();
+    // The first round deletes a segment; the second also the first one's snapshot.
+    assert_eq!(per_round.len(), 7 + 8, "{per_round:?}");
+    for (at, (step, crashed)) in crashes.iter().enumerate() {
+        let map = &expected[usize::from(at >= 7)];
+        carries_on(crashed, map, *step).await;
+    }
+}
+
+/// Recovers, compares, writes, compacts and recovers again.
+async fn carries_on(crashed: &TempDir, expected: &support::Map, step: Step) {
+    let mut rig = Rig::open(crashed.path()).unwrap_or_else(|e| panic!("{step:?}: {e}"));
+    assert_eq!(&rig.map(), expected, "{step:?}");
+    rig.put("after", "the crash");
+    rig.engine.settle().await;
+    rig.compactor.compact().await.unwrap();
+    rig.put("after", "the compaction");
+    rig.engine.settle().await;
+    let map = rig.map();
+    rig.close().await;
+    let rig = Rig::open(crashed.path()).unwrap_or_else(|e| panic!("{step:?}: {e}"));
+    assert_eq!(rig.map(), map, "{step:?}");
+}
+
+#[tokio::test]
+async fn a_lost_or_damaged_file_is_noticed() {
+    let home = dir();
+    let mut rig = Rig::open(home.path()).unwrap();
+    fill(&rig);
+    rig.compactor.compact().await.unwrap();
+    fill(&rig);
+    rig.close().await;
+    for file in ["data.log", "snap-000001.log", "node.id"] {
+        let broken = copy(home.path());
+        std::fs::remove_file(broken.path().join(file)).unwrap();
+        assert!(Rig::open(broken.path()).is_err(), "{file}");
+    }
+    let snapshot = std::fs::read(home.path().join("snap-000001.log")).unwrap();
+    for length in 0..snapshot.len() {
+        let broken = copy(home.path());
+        std::fs::write(broken.path().join("snap-000001.log"), &snapshot[..length]).unwrap();
+        assert!(Rig::open(broken.path()).is_err(), "cut at {length}");
+    }
+}
+
+#[tokio::test]
+async fn writes_during_a_compaction_are_kept() {
+    let home = dir();
+    let mut rig = Rig::open(home.path()).unwrap();
+    fill(&rig);
+    let engine = rig.engine.clone();
+    let writes = async move {
+        for n in 0..50 {
+            let key = Bytes::from(format!("key{}", n % 9));
+            match n % 5 {
+                0 => drop(engine.write(key, None, None)),
+                1 => {
+                    let version = engine.get(&key).map_or(Version::new(0, 1), |e| e.version);
+                    engine.forget(key, version);
+                }
+                _ => drop(engine.write(key, Some(Bytes::from(format!("{n}"))), None)),
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (compacted, ()) = tokio::join!(rig.compactor.compact(), writes);
+    compacted.unwrap();
+    let map = rig.map();
+    rig.close().await;
+    assert_eq!(Rig::open(home.path()).unwrap().map(), map);
+}

@@ -1,0 +1,145 @@
+//! A log that was cut short or changed gives back a prefix of what was written, if nothing
+//! that was acknowledged is missing from it, and otherwise refuses to open and changes nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::path::Path;
+
+use ringkv_node::{NodeError, StorageError};
+use support::{Map, Rig, copy, dir};
+use tempfile::TempDir;
+
+const DURABLE: usize = 3;
+const WRITTEN: usize = 6;
+
+struct Log {
+    home: TempDir,
+    /// The log.
+    bytes: Vec<u8>,
+    /// The mark when only the first group was durable.
+    old_mark: Vec<u8>,
+    /// Where each line ends; the header's end comes first.
+    ends: Vec<usize>,
+    /// The map after each line.
+    maps: Vec<Map>,
+}
+
+/// Six writes, acknowledged three by three.
+async fn log() -> Log {
+    let home = dir();
+    let rig = Rig::open(home.path()).unwrap();
+    let (mut maps, mut old_mark) = (vec![rig.map()], Vec::new());
+    for n in 1..=WRITTEN {
+        rig.put(&format!("key{}", n % 4), &format!("value {n} ü"));
+        maps.push(rig.map());
+        if n % DURABLE == 0 {
+            rig.engine.settle().await;
+        }
+        if n == DURABLE {
+            old_mark = std::fs::read(home.path().join("data.mark")).unwrap();
+        }
+    }
+    rig.close().await;
+    let bytes = std::fs::read(home.path().join("data.log")).unwrap();
+    let ends = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1);
+    Log { ends: ends.collect(), home, bytes, old_mark, maps }
+}
+
+impl Log {
+    /// The directory with this log, and with the old mark if only the first group counts.
+    fn with(&self, bytes: &[u8], old_mark: bool) -> TempDir {
+        let broken = copy(self.home.path());
+        std::fs::write(broken.path().join("data.log"), bytes).unwrap();
+        if old_mark {
+            std::fs::write(broken.path().join("data.mark"), &self.old_mark).unwrap();
+        }
+        broken
+    }
+}
+
+fn refuses(dir: &Path, bytes: &[u8], what: &str) {
+    let Err(error) = Rig::open(dir) else { panic!("{what}: opened") };
+    assert!(error.to_string().contains("Nothing was changed"), "{what}: {error}");
+    assert_eq!(NodeError::from(error).exit_code(), 74, "{what}");
+    assert_eq!(std::fs::read(dir.join("data.log")).unwrap(), bytes, "{what}");
+}
+
+#[tokio::test]
+async fn a_power_cut_at_any_byte_keeps_what_was_durable() {
+    let log = log().await;
+    let durable_end = log.ends[DURABLE];
+    for cut in 0..=log.bytes.len() {
+        let bytes = &log.bytes[..cut];
+        let broken = log.with(bytes, true);
+        if cut < durable_end {
+            refuses(broken.path(), bytes, &format!("cut at {cut}"));
+            continue;
+        }
+        let lines = log.ends.iter().filter(|end| **end <= cut).count() - 1;
+        let rig = Rig::open(broken.path()).unwrap();
+        assert_eq!(rig.map(), log.maps[lines], "cut at {cut}");
+        let torn = broken.path().join("data.log.torn.1");
+        let rest = &bytes[log.ends[lines]..];
+        assert_eq!(std::fs::read(torn).unwrap_or_default(), rest, "cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn with_a_current_mark_every_cut_is_refused() {
+    let log = log().await;
+    for cut in 0..log.bytes.len() {
+        let broken = log.with(&log.bytes[..cut], false);
+        refuses(broken.path(), &log.bytes[..cut], &format!("cut at {cut}"));
+    }
+}
+
+#[tokio::test]
+async fn with_a_current_mark_every_flipped_bit_is_refused() {
+    let log = log().await;
+    for at in 0..log.bytes.len() {
+        let mut bytes = log.bytes.clone();
+        bytes[at] ^= 1 << (at % 8);
+        refuses(log.with(&bytes, false).path(), &bytes, &format!("byte {at}"));
+    }
+}
+
+#[tokio::test]
+async fn with_an_old_mark_a_flipped_bit_costs_at_most_the_last_group() {
+    let log = log().await;
+    for at in 0..log.bytes.len() {
+        let mut bytes = log.bytes.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let broken = log.with(&bytes, true);
+        if at < log.ends[DURABLE] {
+            refuses(broken.path(), &bytes, &format!("byte {at}"));
+            continue;
+        }
+        let lines = log.ends.iter().filter(|end| **end <= at).count() - 1;
+        let rig = Rig::open(broken.path()).unwrap();
+        assert_eq!(rig.map(), log.maps[lines], "byte {at}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_torn_tail_the_log_goes_on() {
+    let log = log().await;
+    let broken = log.with(&log.bytes[..log.bytes.len() - 1], true);
+    let rig = Rig::open(broken.path()).unwrap();
+    rig.put("new", "line");
+    rig.engine.settle().await;
+    let map = rig.map();
+    rig.close().await;
+    assert_eq!(Rig::open(broken.path()).unwrap().map(), map);
+}
+
+#[tokio::test]
+async fn two_opens_of_one_directory_are_refused() {
+    let home = dir();
+    let _first = Rig::open(home.path()).unwrap();
+    let Err(error) = Rig::open(home.path()) else { panic!("opened twice") };
+    assert!(matches!(error, StorageError::InUse { .. }));
+    assert!(error.to_string().contains(&home.path().display().to_string()));
+    assert_eq!(NodeError::from(error).exit_code(), 73);
+}

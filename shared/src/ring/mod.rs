@@ -1,0 +1,28 @@
+//! The ring: which nodes own a key.
+//!
+//! Positions are 64-bit and wrap around. Every node puts a number of *tokens* (its virtual
+//! nodes) on the ring; a key belongs to the node of the first token at or after the key's
+//! position, and its replicas to the next distinct nodes clockwise: the *preference list*.
+//! When a node joins, only keys in the arcs before its tokens change hands, about 1/n of all.
+//!
+//! ```text
+//!        0                                                   2^64
+//!        ├────n1──────n3───n2────────n1───n2──────────n3──────┤
+//!                  ▲ key                                        owner n3, replicas n3 n2
+//! ```
+//!
+//! Three ideas in three places: [`token`] is geometry (text to position), [`Ring`] ownership
+//! (position to owners), [`draw`] what a person sees.
+//!
+//! # Caveats
+//!
+//! Placement knows weights but no zones. With 256 tokens a node the fullest of ten nodes has
+//! about 1.1 times the mean.
+
+mod draw;
+mod ownership;
+mod token;
+
+pub use draw::draw;
+pub use ownership::{Ring, VNODES_DEFAULT};
+pub use token::{key_position, token};

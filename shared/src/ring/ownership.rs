@@ -1,0 +1,221 @@
+//! Position to owners: the immutable ring.
+
+use std::collections::BTreeMap;
+
+use super::token::{key_position, token};
+use crate::NodeId;
+
+/// Virtual nodes of a node of weight 1. 3, the ancestor's number, lets the fullest of ten nodes
+/// hold twice the mean; 256 hold it to about 1.1 times.
+pub const VNODES_DEFAULT: u32 = 256;
+
+/// Who owns which arc. Immutable; equal members give an equal ring on every machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ring {
+    /// Virtual nodes for each unit of weight.
+    vnodes: u32,
+    /// Every member with its weight.
+    members: BTreeMap<NodeId, u32>,
+    /// The members in id order; tokens point into it.
+    names: Vec<NodeId>,
+    /// `(token, index into names)`, ascending. A token of two nodes belongs to the lesser id.
+    tokens: Vec<(u64, u16)>,
+}
+
+impl Ring {
+    /// A ring of `members` (id and weight), each with `vnodes × weight` tokens.
+    #[must_use]
+    pub fn new(vnodes: u32, members: impl IntoIterator<Item = (NodeId, u32)>) -> Self {
+        let members: BTreeMap<NodeId, u32> = members.into_iter().collect();
+        let names: Vec<NodeId> = members.keys().cloned().collect();
+        let mut tokens = Vec::new();
+        for (index, (node, weight)) in (0u16..).zip(&members) {
+            tokens.extend((0..vnodes * weight).map(|i| (token(node, i), index)));
+        }
+        tokens.sort_unstable();
+        tokens.dedup_by_key(|(token, _)| *token);
+        Self { vnodes, members, names, tokens }
+    }
+
+    /// The members with their weights, in id order.
+    #[must_use]
+    pub fn members(&self) -> &BTreeMap<NodeId, u32> {
+        &self.members
+    }
+
+    /// The same ring with a member added or its weight changed.
+    #[must_use]
+    pub fn with(&self, node: NodeId, weight: u32) -> Self {
+        let mut members = self.members.clone();
+        members.insert(node, weight);
+        Self::new(self.vnodes, members)
+    }
+
+    /// The same ring without a member.
+    #[must_use]
+    pub fn without(&self, node: &NodeId) -> Self {
+        let mut members = self.members.clone();
+        members.remove(node);
+        Self::new(self.vnodes, members)
+    }
+
+    /// Every token with its node, ascending.
+    pub fn tokens(&self) -> impl ExactSizeIterator<Item = (u64, &NodeId)> {
+        self.tokens.iter().map(|(token, index)| (*token, &self.names[usize::from(*index)]))
+    }
+
+    /// The first token at or after a position, with its node; `None` on an empty ring.
+    #[must_use]
+    pub fn token_at(&self, position: u64) -> Option<(u64, &NodeId)> {
+        self.walk(position).next()
+    }
+
+    /// The `n` owners of a key in preference order, fewer when there are fewer nodes.
+    #[must_use]
+    pub fn owners(&self, key: &[u8], n: usize) -> Vec<NodeId> {
+        self.owners_at(key_position(key), n)
+    }
+
+    /// The `n` owners of a position in preference order: distinct nodes, clockwise.
+    #[must_use]
+    pub fn owners_at(&self, position: u64, n: usize) -> Vec<NodeId> {
+        let n = n.min(self.names.len());
+        let mut owners: Vec<NodeId> = Vec::with_capacity(n);
+        for (_, node) in self.walk(position) {
+            if owners.len() == n {
+                break;
+            }
+            if !owners.contains(node) {
+                owners.push(node.clone());
+            }
+        }
+        owners
+    }
+
+    /// The tokens clockwise from a position, once around.
+    fn walk(&self, position: u64) -> impl Iterator<Item = (u64, &NodeId)> {
+        let start = self.tokens.partition_point(|(token, _)| *token < position);
+        let (before, after) = self.tokens.split_at(start);
+        after.iter().chain(before).map(|(token, index)| (*token, &self.names[usize::from(*index)]))
+    }
+
+    /// The share of all positions that a node owns first, 0 to 1.
+    #[must_use]
+    pub fn share(&self, node: &NodeId) -> f64 {
+        self.arcs().filter(|(_, _, owner)| *owner == node).map(|(from, to, _)| arc(from, to)).sum()
+    }
+
+    /// `(after, up to, owner)` for every arc; the first wraps around.
+    fn arcs(&self) -> impl Iterator<Item = (u64, u64, &NodeId)> {
+        let last = self.tokens.last().map_or(0, |(token, _)| *token);
+        let starts = std::iter::once(last).chain(self.tokens.iter().map(|(token, _)| *token));
+        starts.zip(self.tokens()).map(|(from, (to, node))| (from, to, node))
+    }
+
+    /// The share of all positions whose set of owners differs between two rings, 0 to 1.
+    #[must_use]
+    pub fn moved_share(&self, n: usize, other: &Self, other_n: usize) -> f64 {
+        let mut cuts: Vec<u64> = self.tokens.iter().chain(&other.tokens).map(|(t, _)| *t).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        let Some(last) = cuts.last().copied() else { return 0.0 };
+        let starts = std::iter::once(last).chain(cuts.iter().copied());
+        let set = |ring: &Self, at: u64, n: usize| {
+            let mut owners = ring.owners_at(at, n);
+            owners.sort_unstable();
+            owners
+        };
+        starts
+            .zip(cuts.iter().copied())
+            .filter(|(_, to)| set(self, *to, n) != set(other, *to, other_n))
+            .map(|(from, to)| arc(from, to))
+            .sum()
+    }
+}
+
+/// The length of an arc as a share of the ring; from a token to itself is all the way around.
+#[allow(clippy::cast_precision_loss)]
+fn arc(from: u64, to: u64) -> f64 {
+    let length = to.wrapping_sub(from);
+    if length == 0 { 1.0 } else { length as f64 / 2f64.powi(64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn id(i: usize) -> NodeId {
+        format!("n{i}").parse().unwrap()
+    }
+
+    fn ring(nodes: usize) -> Ring {
+        Ring::new(VNODES_DEFAULT, (1..=nodes).map(|i| (id(i), 1)))
+    }
+
+    #[test]
+    fn an_empty_ring_owns_nothing() {
+        assert_eq!(ring(0).owners(b"apple", 3), []);
+        assert!(ring(0).token_at(7).is_none());
+    }
+
+    #[test]
+    fn one_node_owns_all() {
+        assert!((ring(1).share(&id(1)) - 1.0).abs() < 1e-9);
+        let single = Ring::new(1, [(id(1), 1)]);
+        assert!((single.share(&id(1)) - 1.0).abs() < 1e-9);
+    }
+
+    /// 256 tokens a node keep the fullest node near the mean; 3 do not.
+    #[test]
+    fn virtual_nodes_balance_the_load() {
+        let spread = |vnodes| {
+            let ring = Ring::new(vnodes, (1..=10).map(|i| (id(i), 1)));
+            (1..=10).map(|i| ring.share(&id(i)) * 10.0).fold(0.0, f64::max)
+        };
+        assert!(spread(VNODES_DEFAULT) < 1.25, "{}", spread(VNODES_DEFAULT));
+        assert!(spread(3) > 1.4, "{}", spread(3));
+    }
+
+    #[test]
+    fn weight_is_a_share() {
+        let ring = Ring::new(VNODES_DEFAULT, [(id(1), 1), (id(2), 3)]);
+        assert!((ring.share(&id(2)) - 0.75).abs() < 0.05, "{}", ring.share(&id(2)));
+    }
+
+    proptest! {
+        #[test]
+        fn owners_are_distinct_and_the_first_n_of_more(nodes in 1usize..12, n in 1usize..6, position: u64) {
+            let ring = ring(nodes);
+            let owners = ring.owners_at(position, n);
+            let distinct: std::collections::BTreeSet<_> = owners.iter().collect();
+            prop_assert_eq!(owners.len(), n.min(nodes));
+            prop_assert_eq!(distinct.len(), owners.len());
+            prop_assert_eq!(&ring.owners_at(position, n + 1)[..owners.len()], &owners[..]);
+        }
+
+        /// Minimal movement: what a join changes, it changes to the newcomer only.
+        #[test]
+        fn a_join_moves_keys_only_to_the_newcomer(nodes in 1usize..10, n in 1usize..4, position: u64) {
+            let (before, after) = (ring(nodes), ring(nodes + 1));
+            let old = before.owners_at(position, n);
+            let gained: Vec<NodeId> =
+                after.owners_at(position, n).into_iter().filter(|o| !old.contains(o)).collect();
+            prop_assert!(gained.len() <= 1);
+            prop_assert!(gained.is_empty() || gained[0] == id(nodes + 1) || old.len() < n);
+        }
+    }
+
+    /// About 1/(n+1) of the positions get a new first owner, and the newcomer's share is that.
+    #[test]
+    fn a_join_moves_about_its_share() {
+        for nodes in [1usize, 3, 8] {
+            let (before, after) = (ring(nodes), ring(nodes + 1));
+            let moved = before.moved_share(1, &after, 1);
+            assert!((moved - after.share(&id(nodes + 1))).abs() < 1e-9);
+            #[allow(clippy::cast_precision_loss)]
+            let ideal = 1.0 / (nodes + 1) as f64;
+            assert!((moved - ideal).abs() < ideal * 0.25, "{nodes}: {moved}");
+        }
+    }
+}
