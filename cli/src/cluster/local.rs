@@ -51,7 +51,6 @@ pub(crate) struct DemoOptions {
 pub(crate) struct LocalCluster {
     supervisor: Arc<Supervisor>,
     endpoint: JoinHandle<()>,
-    endpoint_addr: String,
     stop_endpoint: CancellationToken,
     coordinator: String,
     /// Id and address.
@@ -105,13 +104,12 @@ impl LocalCluster {
         let data = open_data(options.data.as_deref())?;
         let layout = layout(&options, data.path())?;
         let listener = TcpListener::bind(loopback(0)).await?;
-        let endpoint_addr = listener.local_addr()?.to_string();
         let supervisor = Arc::new(Supervisor::new(Setup {
             program,
             data: data.path().to_owned(),
             free_ports: options.free_ports,
             detached,
-            endpoint: endpoint_addr.clone(),
+            endpoint: listener.local_addr()?.to_string(),
         }));
         let stop_endpoint = CancellationToken::new();
         let service = Endpoint::new(Arc::clone(&supervisor));
@@ -119,7 +117,6 @@ impl LocalCluster {
         let mut cluster = Self {
             supervisor,
             endpoint: tokio::task::spawn_local(serving),
-            endpoint_addr,
             stop_endpoint,
             coordinator: String::new(),
             nodes: Vec::new(),
@@ -155,12 +152,6 @@ impl LocalCluster {
     #[must_use]
     pub(crate) fn coordinator_addr(&self) -> &str {
         &self.coordinator
-    }
-
-    /// Where the supervisor serves, for [`super::Control`].
-    #[must_use]
-    pub(crate) fn supervisor_addr(&self) -> &str {
-        &self.endpoint_addr
     }
 
     /// What a shell says when it starts.
