@@ -1,0 +1,206 @@
+//! `kv demo --detach`: a cluster that runs on, and `kv demo stop`.
+//!
+//! ```text
+//! kv demo --detach            starts itself again as `kv demo --supervise …`, waits for its line,
+//!                             prints it, ends
+//! kv demo --supervise …       owns the processes until `shutdown`, SIGTERM or SIGINT
+//! kv demo stop [--data DIR]   finds the supervisor by its file, asks it, waits until it is gone
+//! ```
+//!
+//! The supervisor has a process group of its own and none of the terminal's streams, so that
+//! Ctrl-C, a closed window or a waiting `$(…)` does not reach it.
+//!
+//! # Caveats
+//!
+//! `kv demo stop` without `--data` means the cluster that was detached last.
+
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{ChildStdout, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{sleep, timeout};
+
+use super::control::{Control, no_cluster};
+use super::local::{DemoOptions, LocalCluster};
+use super::state::ClusterFile;
+
+/// How long the whole cluster may take to start: its processes start at once, with ten seconds
+/// each, and are then registered.
+const START_DEADLINE: Duration = Duration::from_secs(40);
+/// How long it may take to end: SIGTERM is given ten seconds before SIGKILL.
+const END_DEADLINE: Duration = Duration::from_secs(20);
+/// How often it is looked whether it has ended.
+const END_POLL: Duration = Duration::from_millis(20);
+
+/// Starts a cluster that runs on, and prints its line.
+///
+/// # Errors
+///
+/// The cluster does not start; the supervisor's own words are in the message.
+pub(crate) async fn demo_detached(options: DemoOptions) -> anyhow::Result<()> {
+    let mut words = tempfile::tempfile().context("cannot make a temporary file")?;
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut child = Command::new(program)
+        .args(arguments(&options))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(words.try_clone()?)
+        .process_group(0)
+        .spawn()
+        .context("cannot start the supervisor")?;
+    let stdout = child.stdout.take().expect("standard output is a pipe");
+    match timeout(START_DEADLINE, first_line(stdout)).await {
+        Ok(Ok(line)) if !line.is_empty() => {
+            let mut cluster: ClusterFile =
+                serde_json::from_str(&line).context("the supervisor said something else")?;
+            cluster.supervisor = None;
+            print(&cluster.line())
+        }
+        _ => {
+            let _gone = child.kill().await;
+            let mut said = String::new();
+            words.seek(SeekFrom::Start(0))?;
+            words.read_to_string(&mut said)?;
+            bail!("the cluster did not start\n{}", said.trim_end());
+        }
+    }
+}
+
+/// The supervisor of a detached cluster: runs until it is asked to end.
+///
+/// # Errors
+///
+/// The cluster does not start, or its files cannot be written.
+pub(crate) async fn supervise(options: DemoOptions) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let kept = options.data.is_some();
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let cluster = LocalCluster::launch(options, program, true).await?;
+    let supervisor = cluster.supervisor().clone();
+    let announced = announce(&supervisor.file().await);
+    if announced.is_ok() {
+        tokio::select! {
+            () = supervisor.end_requested() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+    let mut file = supervisor.file().await;
+    withdraw(&file)?;
+    cluster.stop().await;
+    if kept {
+        file.supervisor = None;
+        file.write(&ClusterFile::path_in(&file.data))?;
+    }
+    announced
+}
+
+/// Ends a detached cluster: that with its data in `data`, or the one started last.
+///
+/// # Errors
+///
+/// There is none, or it does not end.
+pub(crate) async fn demo_stop(data: Option<PathBuf>) -> anyhow::Result<String> {
+    let (path, what) = match &data {
+        Some(dir) => (ClusterFile::path_in(dir), format!("has its data in {}", dir.display())),
+        None => (ClusterFile::pointer(), "runs here".to_owned()),
+    };
+    let found = ClusterFile::read(&path)?;
+    let Some(supervisor) = found.and_then(|file| file.supervisor) else {
+        return Err(no_cluster(&what).into());
+    };
+    let control = Control::new(supervisor.addr.clone());
+    let Ok(status) = control.status().await else {
+        return Err(
+            no_cluster(&format!("answers (its supervisor was pid {})", supervisor.pid)).into()
+        );
+    };
+    control.shutdown().await?;
+    let gone = async {
+        while TcpStream::connect(&supervisor.addr).await.is_ok() {
+            sleep(END_POLL).await;
+        }
+    };
+    timeout(END_DEADLINE, gone).await.context("the cluster has not ended in 20 s")?;
+    Ok(match status.alive() {
+        1 => "Stopped 1 process.".to_owned(),
+        count => format!("Stopped {count} processes."),
+    })
+}
+
+fn arguments(options: &DemoOptions) -> Vec<std::ffi::OsString> {
+    let mut args = vec!["demo".into(), "--supervise".into()];
+    args.extend(["--nodes".into(), options.nodes.to_string().into()]);
+    args.extend(["--replicas".into(), options.replicas.to_string().into()]);
+    if let Some(data) = &options.data {
+        args.extend(["--data".into(), data.into()]);
+    }
+    if let Some(port) = options.port {
+        args.extend(["--port".into(), port.to_string().into()]);
+    }
+    if options.free_ports {
+        args.push("--free-ports".into());
+    }
+    args
+}
+
+async fn first_line(stdout: ChildStdout) -> std::io::Result<String> {
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).await?;
+    Ok(line)
+}
+
+/// Leaves the pointer to this cluster and tells whoever started it.
+fn announce(file: &ClusterFile) -> anyhow::Result<()> {
+    file.write(&ClusterFile::pointer()).context("cannot write the file that `demo stop` reads")?;
+    print(&file.line())
+}
+
+/// Takes the pointer away, unless it names another cluster by now.
+fn withdraw(file: &ClusterFile) -> anyhow::Result<()> {
+    let path = ClusterFile::pointer();
+    match ClusterFile::read(&path)? {
+        Some(now) if now.supervisor == file.supervisor => Ok(std::fs::remove_file(path)?),
+        _ => Ok(()),
+    }
+}
+
+fn print(line: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).context("nobody reads the line")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_supervisor_gets_all_options() {
+        let options = DemoOptions {
+            nodes: 3,
+            replicas: 2,
+            data: Some("/d".into()),
+            port: Some(6000),
+            free_ports: true,
+        };
+        assert_eq!(
+            arguments(&options).join(" ".as_ref()),
+            "demo --supervise --nodes 3 --replicas 2 --data /d --port 6000 --free-ports"
+        );
+    }
+
+    #[tokio::test]
+    async fn there_may_be_nothing_to_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = demo_stop(Some(dir.path().to_owned())).await.unwrap_err();
+        assert!(error.to_string().starts_with("no detached cluster has its data in"), "{error}");
+    }
+}

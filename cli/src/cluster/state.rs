@@ -1,0 +1,162 @@
+//! What is written down about a cluster, so that it can be found and brought back.
+//!
+//! | file | what |
+//! |---|---|
+//! | `DIR/cluster.json` | addresses and process ids, see [`ClusterFile`] |
+//! | `ringkv-demo-UID.json` in `$XDG_RUNTIME_DIR` or the temporary directory | the same, for the detached cluster started last: what `kv demo stop` stops |
+//!
+//! A cluster started with `--data DIR` takes its nodes and addresses from `DIR/cluster.json`:
+//! the coordinator's own log names those addresses.
+//!
+//! # Caveats
+//!
+//! Process ids are for people. Nothing is ever signalled by a number read from a file: the
+//! supervisor is asked over its endpoint, and signals only its own children.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::life::Life;
+
+/// A cluster as `kv demo --detach` prints it and as it is kept in files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ClusterFile {
+    /// The coordinator.
+    pub(super) coordinator: ServerEntry,
+    /// The nodes in the order they were started.
+    pub(super) nodes: Vec<NodeEntry>,
+    /// The directory with all their data.
+    pub(super) data: PathBuf,
+    /// The supervisor, when it runs on by itself; absent for the cluster of a shell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) supervisor: Option<ServerEntry>,
+}
+
+/// A process that serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ServerEntry {
+    /// Where.
+    pub(super) addr: String,
+    /// Its process id, that of the last one when it is stopped.
+    pub(super) pid: u32,
+    /// Where in its life; only in the answer to `status`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) life: Option<Life>,
+}
+
+/// A node's process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NodeEntry {
+    /// Its id.
+    pub(super) id: String,
+    /// Address, process id and life, side by side with the id.
+    #[serde(flatten)]
+    pub(super) server: ServerEntry,
+    /// Its data directory.
+    pub(super) data: PathBuf,
+}
+
+impl ClusterFile {
+    /// The file of the cluster whose data is in `dir`.
+    pub(super) fn path_in(dir: &Path) -> PathBuf {
+        dir.join("cluster.json")
+    }
+
+    /// The file that names the detached cluster started last by this user.
+    pub(super) fn pointer() -> PathBuf {
+        let dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let dir = dir.filter(|dir| dir.is_dir()).unwrap_or_else(std::env::temp_dir);
+        dir.join(format!("ringkv-demo-{}.json", uid()))
+    }
+
+    /// Reads one; `None` when there is none. A file of another user is not believed.
+    pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
+        let file = match fs::File::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        if file.metadata()?.uid() != uid() {
+            let message = format!("{} belongs to another user", path.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        }
+        serde_json::from_reader(io::BufReader::new(file)).map(Some).map_err(|e| {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{}: {e}", path.display()))
+        })
+    }
+
+    /// Writes it: whoever reads sees the old one or the new one, never half of one.
+    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
+        let dir = path.parent().unwrap_or_else(|| Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        writeln!(file, "{}", self.line())?;
+        file.persist(path).map_err(|e| e.error)?;
+        Ok(())
+    }
+
+    /// The same in one line of JSON.
+    pub(super) fn line(&self) -> String {
+        serde_json::to_string(self).expect("plain data has a JSON form")
+    }
+
+    /// How many processes there are that have not ended, by `status`.
+    pub(super) fn alive(&self) -> usize {
+        let nodes = self.nodes.iter().map(|node| node.server.life);
+        let lives = nodes.chain([self.coordinator.life]);
+        lives.filter(|life| matches!(life, Some(Life::Running | Life::Paused))).count()
+    }
+}
+
+fn uid() -> u32 {
+    rustix::process::getuid().as_raw()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cluster() -> ClusterFile {
+        let entry = |addr: &str, pid| ServerEntry { addr: addr.into(), pid, life: None };
+        ClusterFile {
+            coordinator: entry("127.0.0.1:5000", 4710),
+            nodes: vec![NodeEntry {
+                id: "n1".into(),
+                server: entry("127.0.0.1:5001", 4711),
+                data: "/d/n1".into(),
+            }],
+            data: "/d".into(),
+            supervisor: None,
+        }
+    }
+
+    #[test]
+    fn the_line_is_the_contract() {
+        assert_eq!(
+            cluster().line(),
+            r#"{"coordinator":{"addr":"127.0.0.1:5000","pid":4710},"nodes":[{"id":"n1","addr":"127.0.0.1:5001","pid":4711,"data":"/d/n1"}],"data":"/d"}"#
+        );
+    }
+
+    #[test]
+    fn a_file_comes_back_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = ClusterFile::path_in(dir.path());
+        assert_eq!(ClusterFile::read(&path).unwrap(), None);
+        cluster().write(&path).unwrap();
+        assert_eq!(ClusterFile::read(&path).unwrap(), Some(cluster()));
+        fs::write(&path, "{").unwrap();
+        assert!(ClusterFile::read(&path).is_err());
+    }
+
+    #[test]
+    fn the_living_are_counted() {
+        let mut file = cluster();
+        file.coordinator.life = Some(Life::Paused);
+        file.nodes[0].server.life = Some(Life::Stopped);
+        assert_eq!(file.alive(), 1);
+    }
+}

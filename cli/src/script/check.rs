@@ -1,0 +1,206 @@
+//! `kv check FILE…`: compares scripts with what happens now, or with `--update` rewrites them.
+//!
+//! A command that prints or ends otherwise is told with its place and a diff, and the script goes
+//! on: the next difference may say more. A directive that fails ends the script.
+//!
+//! `--update` replaces only output and exit codes. Lines that still fit stay as they are written,
+//! with their `[..]` and `...`; new ones get `[..]` for what changes from run to run.
+//!
+//! # Caveats
+//!
+//! `--update` writes down whatever happens, right or wrong: look at the difference before it is
+//! committed.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use super::mask::mask;
+use super::matcher::{Pair, align, diff, is_match};
+use super::parse::{Command, Kind, Script, parse};
+use super::run::prepare;
+use super::stage::{self, Live, Shell, Stage};
+use crate::exit;
+
+/// The exit code when a script differs.
+const DIFFERS: u8 = 6;
+
+/// What became of a script.
+struct Verdict {
+    /// What to tell about each difference.
+    differences: Vec<String>,
+    /// The script's text as it should be.
+    text: String,
+    /// Whether all steps were done.
+    complete: bool,
+}
+
+/// Compares scripts, with shells made by `connect`. 0 when all are as written (or were updated),
+/// 6 when one differs, 2 when one cannot be read.
+pub(super) async fn check_with<S: Shell>(
+    paths: &[PathBuf],
+    update: bool,
+    mut connect: impl FnMut(&str) -> S,
+) -> u8 {
+    let mut out = anstream::stdout();
+    let mut worst = exit::OK;
+    for path in paths {
+        let code = match Live::new(&mut connect) {
+            Err(error) => unreadable(&mut out, path, &error.to_string()),
+            Ok(mut stage) => {
+                let code = tokio::select! {
+                    code = check_file(path, update, &mut stage, &mut out) => code,
+                    _ = tokio::signal::ctrl_c() => exit::INTERRUPTED,
+                };
+                stage.close().await;
+                code
+            }
+        };
+        if code == exit::INTERRUPTED {
+            return code;
+        }
+        if worst != DIFFERS && code != exit::OK {
+            worst = code;
+        }
+    }
+    worst
+}
+
+fn unreadable(out: &mut impl Write, path: &Path, why: &str) -> u8 {
+    let _ = writeln!(out, "error: {}: {why}", path.display());
+    exit::USAGE
+}
+
+async fn check_file(path: &Path, update: bool, stage: &mut impl Stage, out: &mut impl Write) -> u8 {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return unreadable(out, path, &error.to_string()),
+    };
+    let script = match parse(&text) {
+        Ok(script) => script,
+        Err(error) => {
+            let _ = writeln!(out, "{}:{error}", path.display());
+            return exit::USAGE;
+        }
+    };
+    let verdict = compare(&path.display().to_string(), &text, &script, stage).await;
+    let name = path.file_name().unwrap_or(path.as_os_str()).display();
+    if verdict.differences.is_empty() {
+        let _ = writeln!(out, "ok {name}");
+        return exit::OK;
+    }
+    if update && verdict.complete {
+        return match std::fs::write(path, verdict.text) {
+            Ok(()) => {
+                let _ = writeln!(out, "updated {name} ({} places)", verdict.differences.len());
+                exit::OK
+            }
+            Err(error) => unreadable(out, path, &error.to_string()),
+        };
+    }
+    let _ = writeln!(out, "differs {name}");
+    for difference in verdict.differences {
+        let _ = write!(out, "{difference}");
+    }
+    DIFFERS
+}
+
+async fn compare(name: &str, text: &str, script: &Script, stage: &mut impl Stage) -> Verdict {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut rewrite = Rewrite { lines: &lines, done: 0, text: String::new() };
+    let mut differences = Vec::new();
+    let mut fixed_ports = false;
+    for step in &script.steps {
+        if let Kind::Cluster(spec) = &step.kind {
+            fixed_ports = spec.ports.is_some();
+        }
+        let Kind::Command(command) = &step.kind else {
+            if let Err(message) = prepare(step, stage).await {
+                differences.push(format!("{name}:{}: {message}\n", step.line));
+                return Verdict { differences, text: String::new(), complete: false };
+            }
+            continue;
+        };
+        let (printed, code) = stage::command(stage, &command.text).await;
+        let pairs = align(&command.expected, &printed);
+        if code == command.exit && is_match(&pairs) {
+            continue;
+        }
+        differences.push(difference(name, step.line, command, code, &pairs));
+        rewrite.command(step.line, command, code, &pairs, fixed_ports);
+    }
+    Verdict { differences, text: rewrite.finish(), complete: true }
+}
+
+fn difference(name: &str, line: usize, command: &Command, code: u8, pairs: &[Pair<'_>]) -> String {
+    let mut text = format!("{name}:{line}: > {}\n", command.text);
+    if code != command.exit {
+        text += &format!("  ended with {code}, expected {}\n", command.exit);
+    }
+    if !is_match(pairs) {
+        text += &diff(pairs);
+    }
+    text
+}
+
+/// The script's text with some commands' outputs replaced.
+struct Rewrite<'a> {
+    lines: &'a [&'a str],
+    /// How many lines are copied or replaced.
+    done: usize,
+    text: String,
+}
+
+impl Rewrite<'_> {
+    /// Copies up to and with the command at `line`, then writes what it should be followed by.
+    fn command(
+        &mut self,
+        line: usize,
+        command: &Command,
+        code: u8,
+        pairs: &[Pair<'_>],
+        fixed_ports: bool,
+    ) {
+        self.copy(line);
+        for pair in pairs {
+            match pair {
+                Pair::Same { expected, .. } => self.push(expected),
+                Pair::AnyLines => self.push("..."),
+                Pair::Extra(printed) => self.push(&literal(&mask(printed, fixed_ports))),
+                Pair::Covered | Pair::Missing(_) => {}
+            }
+        }
+        if code != 0 {
+            self.push(&format!("! exit {code}"));
+        }
+        self.done = command.end - 1;
+    }
+
+    fn copy(&mut self, until: usize) {
+        for line in &self.lines[self.done..until] {
+            self.text.push_str(line);
+            self.text.push('\n');
+        }
+        self.done = until;
+    }
+
+    fn push(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn finish(mut self) -> String {
+        self.copy(self.lines.len());
+        self.text
+    }
+}
+
+/// A printed line as output in a script: one that looks like something else loses its first
+/// character to a wildcard.
+fn literal(line: &str) -> String {
+    let special = line.starts_with(['#', '@', '!']) || line.starts_with("> ") || line == "...";
+    if special { format!("[..]{}", &line[1..]) } else { line.to_owned() }
+}
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;
