@@ -250,7 +250,7 @@ async fn many(global: Global, execute: Option<String>) -> anyhow::Result<u8> {
         let session = shell(&global, address(&global));
         return Ok(repl::run(session, String::new(), global.color.into()).await);
     }
-    let options = DemoOptions { nodes: 3, replicas: 1, data: None, port: None, free_ports: true };
+    let options = DemoOptions { nodes: 3, replicas: 1, data: None, port: None, free_ports: false };
     local_shell(&global, options).await
 }
 
@@ -262,8 +262,7 @@ async fn run_demo(global: Global, demo: Demo) -> anyhow::Result<u8> {
         crate::output::Output::result(&mut console(), format!("{sentence}\n").as_bytes());
         return Ok(exit::OK);
     }
-    let options =
-        DemoOptions { nodes, replicas, data, port, free_ports: free_ports || port.is_none() };
+    let options = DemoOptions { nodes, replicas, data, port, free_ports };
     if supervise {
         cluster::supervise(options).await?;
         return Ok(exit::OK);

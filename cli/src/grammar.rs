@@ -73,7 +73,7 @@ pub(crate) enum Command {
         key: String,
     },
     /// Put a node on the ring; in a local cluster, start it too.
-    #[command(after_help = "addnode n4 5004\naddnode big 10.0.0.7:5001 --weight 512")]
+    #[command(after_help = "addnode n4 5004\naddnode big 10.0.0.7:5001 --weight 2")]
     Addnode {
         /// Its name: a-z, 0-9 and '-'.
         id: NodeId,
@@ -333,7 +333,7 @@ mod tests {
             "get --all apple",
             "del apple",
             "addnode n4 5004",
-            "addnode n4 host:5004 --weight 512",
+            "addnode n4 host:5004 --weight 2",
             "removenode n3",
             "removenode n3 --force",
             "setreplica 2",

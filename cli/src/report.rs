@@ -126,7 +126,7 @@ impl From<Failure> for Report {
         if let (Some(detail), Some(Value::Object(error))) =
             (failure.detail, report.members.get_mut("error"))
         {
-            error.insert("detail".into(), detail);
+            error.insert("detail".into(), *detail);
         }
         report.exit = failure.name.exit_code();
         report = report.warn(format!("error: {}", failure.message));

@@ -73,7 +73,9 @@ impl Cluster {
             }
             let size =
                 node.pulse.call(deadline, async |client| NodeApiClient::size(client).await).await;
-            size.ok().filter(|size| size.uuid == node.member.uuid)
+            let size = size.ok().filter(|size| size.uuid == node.member.uuid)?;
+            node.answered(size.clone(), self.now_ms());
+            Some(size)
         }))
         .await
     }

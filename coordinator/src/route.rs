@@ -133,23 +133,20 @@ impl Cluster {
         let mut absent = None;
         for (rank, owner) in set.owners.iter().enumerate() {
             match self.get_one(&view, owner, &key).await {
-                Ok(reply) if reply.value.is_some() => {
-                    return Ok(found(key, owner, reply, tried));
-                }
                 // A tombstone is as good as a value: it says that the key was deleted.
-                Ok(reply) if reply.version.is_some() => {
-                    return Ok(found(key, owner, reply, tried));
+                Ok(reply) if reply.version.is_some() => return Ok(found(key, owner, reply, tried)),
+                Ok(reply) => {
+                    // Only those who should have it by now can say that there is none.
+                    absent = (rank < set.current).then_some(tried.len()).or(absent);
+                    tried.push(no_copy(owner, &reply));
                 }
-                // Only those who should have it by now can say that there is none.
-                Ok(reply) if rank < set.current => absent = Some((owner, reply)),
-                Ok(_) => {}
                 Err(report) => tried.push(report),
             }
         }
-        match absent {
-            Some((owner, reply)) => Ok(found(key, owner, reply, tried)),
-            None => Err(nobody_answered(&key, &tried)),
-        }
+        let Some(last) = absent else { return Err(nobody_answered(&key, &tried)) };
+        let from = tried.remove(last).node;
+        let reply = GetReply { status: Status::NotFound, value: None, version: None };
+        Ok(found(key, &from, reply, tried))
     }
 
     async fn get_one(
@@ -179,6 +176,11 @@ impl Cluster {
 fn found(key: Blob, owner: &NodeId, reply: GetReply, tried: Vec<ReplicaReport>) -> ClusterGet {
     let GetReply { status, value, version } = reply;
     ClusterGet { status, key, value, version, from: owner.clone(), tried }
+}
+
+fn no_copy(owner: &NodeId, reply: &GetReply) -> ReplicaReport {
+    let reply = serde_json::to_value(reply).ok();
+    ReplicaReport { node: owner.clone(), outcome: ReplicaOutcome::Ok, reply, why: None }
 }
 
 fn nobody_answered(key: &Blob, tried: &[ReplicaReport]) -> Failure {

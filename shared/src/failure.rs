@@ -107,7 +107,7 @@ pub struct Failure {
     pub hint: Option<String>,
     /// More for programs: for a write, what became of each replica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub detail: Option<Value>,
+    pub detail: Option<Box<Value>>,
 }
 
 impl Failure {
@@ -126,7 +126,7 @@ impl Failure {
     /// The same failure with more for programs.
     #[must_use]
     pub fn detail(mut self, detail: impl Serialize) -> Self {
-        self.detail = serde_json::to_value(detail).ok();
+        self.detail = serde_json::to_value(detail).ok().map(Box::new);
         self
     }
 }

@@ -44,13 +44,8 @@ pub(super) async fn put(s: &mut Session, key: String, value: String) -> Result<R
 /// Reads a value.
 pub(super) async fn get(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
-    let k = key.clone();
-    let reply = s.call(async |c| ClusterApiClient::get(c, k).await).await?;
-    let owners = match reply.status {
-        Status::Ok => Vec::new(),
-        Status::NotFound => owners_of(s, &key).await,
-    };
-    Ok(get_report(&reply, &owners))
+    let reply = s.call(async |c| ClusterApiClient::get(c, key).await).await?;
+    Ok(get_report(&reply))
 }
 
 /// Reads every replica's copy.
@@ -65,13 +60,6 @@ pub(super) async fn del(s: &mut Session, key: String) -> Result<Report, Failure>
     let key = Blob::from(key);
     let reply = s.call(async |c| ClusterApiClient::del(c, key).await).await?;
     Ok(del_report(&reply, s.settings.brief))
-}
-
-/// Who should have the key: only for the wording of `not found`, so a failure is no failure.
-async fn owners_of(s: &Session, key: &Blob) -> Vec<NodeId> {
-    let key = key.clone();
-    let reply = s.call(async |c| ClusterApiClient::locate(c, key, None).await).await;
-    reply.map(|reply| reply.owners).unwrap_or_default()
 }
 
 /// All of standard input, byte for byte.
@@ -169,15 +157,10 @@ fn warn_missed(report: Report, reply: &ClusterWrite) -> Report {
 }
 
 /// The report of a get.
-fn get_report(reply: &ClusterGet, owners: &[NodeId]) -> Report {
-    let mut asked: Vec<&NodeId> = reply.tried.iter().map(|r| &r.node).collect();
-    asked.push(&reply.from);
+fn get_report(reply: &ClusterGet) -> Report {
     let told_before = fallback_lines(reply);
     if reply.status == Status::NotFound {
-        let asked: Vec<&NodeId> = if owners.is_empty() { asked } else { owners.iter().collect() };
-        let asked: Vec<&str> = asked.into_iter().map(NodeId::as_str).collect();
-        let mut report =
-            Report::not_found(format!("{} not found on {}", reply.key, asked.join(" ")));
+        let mut report = Report::not_found(not_found(reply));
         report.plain = Some(report.narrated.clone());
         report.narrated.splice(0..0, told_before);
         return report;
@@ -187,6 +170,20 @@ fn get_report(reply: &ClusterGet, owners: &[NodeId]) -> Report {
     report.narrated = told_before;
     report = report.say(format!("{} -> {value}", reply.key));
     Report { raw: Some(value.into_bytes()), exit: exit::OK, ..report }
+}
+
+/// `nope not found on n2 n3`, and who could not be asked.
+fn not_found(reply: &ClusterGet) -> String {
+    let (said, silent): (Vec<_>, Vec<_>) =
+        reply.tried.iter().partition(|tried| tried.outcome == ReplicaOutcome::Ok);
+    let said = said.into_iter().map(|tried| &tried.node).chain([&reply.from]);
+    let said: Vec<&str> = said.map(NodeId::as_str).collect();
+    let silent: Vec<&str> = silent.into_iter().map(|tried| tried.node.as_str()).collect();
+    let unasked = match silent[..] {
+        [] => String::new(),
+        _ => format!(" (no answer: {})", silent.join(" ")),
+    };
+    format!("{} not found on {}{unasked}", reply.key, said.join(" "))
 }
 
 /// `n1 is DOWN, trying n2` for each replica that did not answer.
@@ -308,20 +305,25 @@ mod tests {
 
     #[test]
     fn a_get_tells_the_fallback_first() {
-        let report = get_report(&got("ok", json!([])), &[]);
+        let report = get_report(&got("ok", json!([])));
         assert_eq!(text(&report.narrated), "apple -> 123");
         assert_eq!(text(&report.plain.unwrap()), "123");
         assert_eq!(report.raw.as_deref(), Some(b"123".as_slice()));
         let n1 = json!([{"node": "n1", "outcome": "unreachable"}]);
-        let report = get_report(&got("ok", n1), &[]);
+        let report = get_report(&got("ok", n1));
         assert_eq!(text(&report.narrated), "n1 is DOWN, trying n2\napple -> 123");
     }
 
     #[test]
     fn not_found_names_who_was_asked() {
-        let owners: Vec<NodeId> = vec!["n2".parse().unwrap(), "n3".parse().unwrap()];
-        let report = get_report(&got("not_found", json!([])), &owners);
-        assert_eq!((text(&report.narrated).as_str(), report.exit), ("apple not found on n2 n3", 3));
+        let tried =
+            json!([{"node": "n1", "outcome": "unreachable"}, {"node": "n3", "outcome": "ok"}]);
+        let report = get_report(&got("not_found", tried));
+        assert_eq!(
+            text(&report.narrated),
+            "n1 is DOWN, trying n3\nn3 has no copy, trying n2\napple not found on n3 n2 (no answer: n1)"
+        );
+        assert_eq!(report.exit, 3);
         assert_eq!(report.members["error"]["name"], "KEY_NOT_FOUND");
     }
 

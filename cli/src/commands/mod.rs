@@ -1,5 +1,5 @@
 //! The commands, one file a family. Each asks the cluster, and makes a
-//! [`Report`](crate::report::Report) of the typed reply with a pure function that its tests call
+//! [`Report`] of the typed reply with a pure function that its tests call
 //! too.
 //!
 //! | family | commands |

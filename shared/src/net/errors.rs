@@ -13,7 +13,7 @@ struct Data {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    detail: Option<Value>,
+    detail: Option<Box<Value>>,
 }
 
 /// The error object of a failure: its name's code, its message, and name, hint and detail as data.

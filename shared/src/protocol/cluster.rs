@@ -78,7 +78,7 @@ pub struct ClusterGet {
     pub version: Option<Version>,
     /// Who gave the answer; for `not_found`, the last who said so.
     pub from: NodeId,
-    /// The replicas tried before it, in order, with why each did not answer.
+    /// The other replicas tried, in order: `ok` has no copy, the others did not answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<ReplicaReport>,
 }

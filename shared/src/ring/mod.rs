@@ -11,8 +11,8 @@
 //!                  ▲ key                                        owner n3, replicas n3 n2
 //! ```
 //!
-//! Three ideas in three places: [`token`] is geometry (text to position), [`Ring`] ownership
-//! (position to owners), [`draw`] what a person sees.
+//! Three ideas in three places: [`token()`] is geometry (text to position), [`Ring`] ownership
+//! (position to owners), [`draw()`] what a person sees.
 //!
 //! # Caveats
 //!
