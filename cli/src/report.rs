@@ -162,7 +162,7 @@ mod tests {
         );
         assert_eq!(
             report.json("addnode"),
-            r#"{"ok":false,"cmd":"addnode","error":{"hint":"another id:  addnode n4 5004","message":"n1 is already in the cluster","name":"NODE_EXISTS"},"exit":1}"#
+            r#"{"ok":false,"cmd":"addnode","error":{"name":"NODE_EXISTS","message":"n1 is already in the cluster","hint":"another id:  addnode n4 5004"},"exit":1}"#
         );
     }
 

@@ -57,8 +57,9 @@ impl Cluster {
                 return Err(Failure::new(ErrorName::BadArgument, message));
             }
             None => {
-                let member = Member { addr: addr.clone(), weight, uuid: size.uuid };
+                let member = Member { addr: addr.clone(), weight, uuid: size.uuid.clone() };
                 self.commit(&Event::Add { id: id.clone(), member })?;
+                self.node(&id)?.answered(size, self.now_ms());
                 self.finalise_if_empty().await?;
                 self.events.tell(format!("{id} added at {addr}"));
             }

@@ -148,14 +148,13 @@ mod tests {
     }
 
     proptest! {
+        /// Without CR: a line of just the limit may be reported early when cut between CR and LF.
         #[test]
         fn every_way_to_cut_a_stream_gives_the_same_lines(
-            stream in "[a-c\r\n]{0,60}", cut in 0usize..60, bytes_max in 1usize..10,
+            stream in "[a-c\n]{0,60}", cut in 0usize..60, bytes_max in 1usize..10,
         ) {
             let cut = cut.min(stream.len());
             let (a, b) = stream.as_bytes().split_at(cut);
-            // A line of exactly the limit plus CR may be reported early when cut before its LF.
-            prop_assume!(!stream.contains('\r'));
             prop_assert_eq!(lines(&[a, b], bytes_max), lines(&[stream.as_bytes()], bytes_max));
         }
     }
