@@ -1,0 +1,239 @@
+//! The transport as a stranger, a browser and a pipelining client meet it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jsonrpsee::{Methods, RpcModule};
+use ringkv_shared::net::{ServerLimits, Service, serve};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+
+/// A register with a call that waits, and one that must run alone.
+#[derive(Clone)]
+struct Register(Methods);
+
+impl Service for Register {
+    fn methods(&self) -> &Methods {
+        &self.0
+    }
+
+    async fn settle(&self) {}
+
+    fn is_barrier(&self, method: &str) -> bool {
+        method == "alone"
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    values: Mutex<Vec<u64>>,
+    gate: Notify,
+}
+
+fn register() -> Register {
+    let mut module = RpcModule::new(Arc::new(Shared::default()));
+    module
+        .register_method("push", |params, shared, _| {
+            let value: u64 = params.one().unwrap_or(0);
+            shared.values.lock().unwrap().push(value);
+            value
+        })
+        .unwrap();
+    module.register_method("all", |_, shared, _| shared.values.lock().unwrap().clone()).unwrap();
+    module
+        .register_async_method("wait", |_, shared, _| async move {
+            shared.gate.notified().await;
+            "waited"
+        })
+        .unwrap();
+    module
+        .register_method("open", |_, shared, _| {
+            shared.gate.notify_one();
+            "opened"
+        })
+        .unwrap();
+    module
+        .register_async_method("alone", |_, shared, _| async move {
+            tokio::task::yield_now().await;
+            shared.values.lock().unwrap().push(99);
+            "done"
+        })
+        .unwrap();
+    Register(module.into())
+}
+
+struct Caller(BufReader<TcpStream>);
+
+impl Caller {
+    async fn send(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).await.unwrap();
+    }
+
+    async fn line(&mut self) -> String {
+        let mut line = String::new();
+        tokio::time::timeout(Duration::from_secs(10), self.0.read_line(&mut line))
+            .await
+            .unwrap()
+            .unwrap();
+        line.trim_end().to_owned()
+    }
+
+    async fn lines(&mut self, count: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        for _ in 0..count {
+            lines.push(self.line().await);
+        }
+        lines
+    }
+
+    /// Everything until the server closes.
+    async fn rest(&mut self) -> String {
+        let mut rest = String::new();
+        let read = self.0.read_to_string(&mut rest);
+        // A connection that is closed with unread input may be reset.
+        let _ = tokio::time::timeout(Duration::from_secs(10), read).await.unwrap();
+        rest
+    }
+}
+
+/// Runs a story against a server with small limits.
+fn with_server(story: impl AsyncFnOnce(std::net::SocketAddr)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let limits = ServerLimits {
+            connections_max: 3,
+            line_bytes_max: 1000,
+            batch_entries_max: 4,
+            idle: Duration::from_millis(300),
+            line: Duration::from_millis(300),
+            ..ServerLimits::default()
+        };
+        let shutdown = CancellationToken::new();
+        let server =
+            tokio::task::spawn_local(serve(listener, register(), limits, shutdown.clone()));
+        story(addr).await;
+        shutdown.cancel();
+        server.await.unwrap();
+    });
+}
+
+async fn call(addr: std::net::SocketAddr) -> Caller {
+    Caller(BufReader::new(TcpStream::connect(addr).await.unwrap()))
+}
+
+fn request(id: u64, method: &str, params: &str) -> String {
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{params}}}\n")
+}
+
+#[test]
+fn a_pipeline_runs_in_its_order() {
+    with_server(async |addr| {
+        let mut caller = call(addr).await;
+        let pipeline: String = (0..200).map(|i| request(i, "push", &format!("[{i}]"))).collect();
+        caller.send(&pipeline).await;
+        let answers = caller.lines(200).await;
+        assert_eq!(answers[199], r#"{"jsonrpc":"2.0","id":199,"result":199}"#);
+        caller.send(&request(0, "all", "[]")).await;
+        let expected: Vec<u64> = (0..200).collect();
+        assert!(caller.line().await.contains(&serde_json::to_string(&expected).unwrap()));
+    });
+}
+
+#[test]
+fn a_slow_call_holds_nothing_up_but_a_barrier_waits_for_it() {
+    with_server(async |addr| {
+        let mut caller = call(addr).await;
+        let calls = [("wait", 1), ("push", 2), ("alone", 3), ("push", 4)];
+        let pipeline: String =
+            calls.iter().map(|(method, id)| request(*id, method, &format!("[{id}]"))).collect();
+        caller.send(&pipeline).await;
+        assert!(caller.line().await.contains("\"id\":2"), "the fast call is answered first");
+        call(addr).await.send(&request(0, "open", "[]")).await;
+        let rest = caller.lines(3).await.concat();
+        assert!(rest.contains("waited") && rest.contains("done"), "{rest}");
+        caller.send(&request(5, "all", "[]")).await;
+        assert!(
+            caller.line().await.contains("[2,99,4]"),
+            "what came after the barrier ran after it"
+        );
+    });
+}
+
+#[test]
+fn batches_and_notifications() {
+    with_server(async |addr| {
+        let mut caller = call(addr).await;
+        let one = request(1, "push", "[7]");
+        let note = "{\"jsonrpc\":\"2.0\",\"method\":\"push\",\"params\":[8]}";
+        caller.send(&format!("[{},{note},1]\n{note}\n", one.trim_end())).await;
+        assert_eq!(
+            caller.line().await,
+            r#"[{"jsonrpc":"2.0","id":1,"result":7},{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid request"}}]"#
+        );
+        caller.send(&request(2, "all", "[]")).await;
+        assert!(caller.line().await.contains("[7,8,8]"), "notifications run");
+    });
+}
+
+/// What is sent, and the error code of the answer; the connection lives on.
+#[test]
+fn nonsense_is_answered_and_the_connection_lives() {
+    with_server(async |addr| {
+        let mut caller = call(addr).await;
+        let deep = format!("{}{}\n", "[".repeat(40), "]".repeat(40));
+        let long = format!("{}\n", "x".repeat(2000));
+        let table = [
+            ("{\n", -32700),
+            ("nonsense\n", -32700),
+            ("1\n", -32600),
+            ("{}\n", -32600),
+            ("[]\n", -32600),
+            ("[1,1,1,1,1]\n", -32010),
+            (&deep, -32600),
+            (&long, -32007),
+            ("\u{fe}\n", -32700),
+            ("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"nope\"}\n", -32601),
+        ];
+        for (line, code) in table {
+            caller.send(line).await;
+            let answer = caller.line().await;
+            assert!(answer.contains(&format!("\"code\":{code}")), "{line} -> {answer}");
+        }
+        caller.send(&format!("\r\n  \n{}", request(9, "push", "[1]"))).await;
+        assert!(caller.line().await.contains("\"result\":1"));
+    });
+}
+
+#[test]
+fn a_browser_is_shown_the_door() {
+    with_server(async |addr| {
+        let mut caller = call(addr).await;
+        let body = request(1, "push", "[666]");
+        caller.send(&format!("POST / HTTP/1.1\r\nHost: localhost\r\n\r\n{body}")).await;
+        assert_eq!(caller.rest().await, "", "closed without an answer");
+        let mut caller = call(addr).await;
+        caller.send(&request(1, "all", "[]")).await;
+        assert!(caller.line().await.contains("[]"), "its body was not run");
+    });
+}
+
+#[test]
+fn idle_slow_and_too_many_are_closed() {
+    with_server(async |addr| {
+        let mut idle = call(addr).await;
+        let mut slow = call(addr).await;
+        slow.send("{\"jsonrpc\"").await;
+        let mut third = call(addr).await;
+        third.send(&request(1, "push", "[1]")).await;
+        assert!(third.line().await.contains("\"result\":1"));
+        let mut fourth = call(addr).await;
+        assert!(fourth.rest().await.contains("-32009"), "told that the server is busy");
+        assert_eq!(idle.rest().await, "");
+        assert_eq!(slow.rest().await, "");
+    });
+}
