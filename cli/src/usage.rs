@@ -161,7 +161,11 @@ fn unknown(grammar: &Command, word: &str) -> Failure {
 
 /// The known word that is most like the given one, if any is like enough.
 fn nearest(word: &str, known: Vec<String>) -> Option<String> {
-    let likeness = |known: &String| strsim::jaro_winkler(word, known);
+    let likeness = |known: &String| {
+        // Two letters swapped are one slip, which Jaro-Winkler judges harshly in short words.
+        let slips = strsim::damerau_levenshtein(word, known);
+        if slips <= 1 { 1.0 } else { strsim::jaro_winkler(word, known) }
+    };
     let best = known.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
     (likeness(&best) >= LIKENESS_MIN).then_some(best)
 }

@@ -1,5 +1,7 @@
 //! The transport as a stranger, a browser and a pipelining client meet it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
