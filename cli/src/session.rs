@@ -79,6 +79,9 @@ pub(crate) struct Session {
     pub(crate) place: String,
     /// How deep in `source` this is.
     pub(crate) depth: usize,
+    /// The local cluster's supervisor, once the coordinator has told it: still known while the
+    /// coordinator is dead.
+    pub(crate) supervisor: Option<String>,
     nodes: KnownNodes,
 }
 
@@ -103,6 +106,7 @@ impl Session {
             out,
             history: Vec::new(),
             place: String::new(),
+            supervisor: None,
             depth: 0,
             nodes: KnownNodes::default(),
         }

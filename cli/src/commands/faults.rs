@@ -6,7 +6,7 @@
 //! # Caveats
 //!
 //! The coordinator learns of a fault as it would of a real one: by missed heartbeats, a little
-//! later.
+//! later. A shell that meets a dead coordinator first cannot know its supervisor.
 
 use ringkv_shared::net::ClusterApiClient;
 use ringkv_shared::{ErrorName, Failure, NodeId};
@@ -34,8 +34,13 @@ pub(super) enum Fault {
 
 /// Does it.
 pub(super) async fn run(s: &mut Session, fault: Fault, id: NodeId) -> Result<Report, Failure> {
-    let info = s.call(async |c| ClusterApiClient::info(c).await).await?;
-    let Some(supervisor) = info.supervisor else {
+    match s.call(async |c| ClusterApiClient::info(c).await).await {
+        Ok(info) => s.supervisor = info.supervisor,
+        // A dead coordinator cannot tell; what it told before still holds.
+        Err(failure) if s.supervisor.is_none() => return Err(failure),
+        Err(_) => {}
+    }
+    let Some(supervisor) = s.supervisor.clone() else {
         return Err(Failure::new(
             ErrorName::NotApplied,
             "this cluster was started by hand: its processes are not ours to stop or start",
