@@ -173,17 +173,22 @@ impl Cluster {
         });
         *self.view.lock().expect("no panic while the lock is held") = fresh.clone();
         old.users.close();
-        self.replaced.lock().expect("no panic while the lock is held").push(old.users.clone());
+        self.lock_replaced().push(old.users.clone());
         Ok(fresh)
     }
 
     /// Waits until no request works from an older view. Requests have deadlines, so this ends.
     pub(crate) async fn older_views_unused(&self) {
-        loop {
-            let next = self.replaced.lock().expect("no panic while the lock is held").pop();
-            let Some(users) = next else { return };
+        // Taken off the list only when unused: a waiter that is dropped must not hide it from the next.
+        let waited: Vec<TaskTracker> = self.lock_replaced().clone();
+        for users in &waited {
             users.wait().await;
         }
+        self.lock_replaced().retain(|users| !users.is_empty());
+    }
+
+    fn lock_replaced(&self) -> MutexGuard<'_, Vec<TaskTracker>> {
+        self.replaced.lock().expect("no panic while the lock is held")
     }
 
     /// The node of that id.

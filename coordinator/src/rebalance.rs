@@ -319,8 +319,16 @@ impl Cluster {
         match dropped {
             Ok(reply) => {
                 job.report.removed += reply.changed;
-                for key in batch {
-                    job.narrate(format!("Removed key '{}' from {node}", key.key));
+                if reply.changed == batch.len() as u64 {
+                    for key in batch {
+                        job.narrate(format!("Removed key '{}' from {node}", key.key));
+                    }
+                } else {
+                    // The node says how many, not which: the others were written to meanwhile.
+                    let (removed, of) = (reply.changed, batch.len());
+                    job.narrate(format!(
+                        "Removed {removed} of {of} keys from {node}, the others changed"
+                    ));
                 }
             }
             Err(error) => {
