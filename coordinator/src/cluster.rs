@@ -6,6 +6,7 @@
 //! it, every write in flight goes to the new owners too.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::events::Events;
-use crate::log::Log;
+use crate::log::{Log, LogError};
 use crate::rebalance::Job;
 use crate::settings::Settings;
 use crate::state::{Event, Member, State};
@@ -97,11 +98,11 @@ impl Cluster {
     /// The cluster as its log tells it, with this start noted.
     pub(crate) fn new(
         mut state: State,
-        log: Log,
+        mut log: Log,
+        settings: Settings,
         data: PathBuf,
         supervisor: Option<String>,
-    ) -> Result<Self, crate::log::LogError> {
-        let mut log = log;
+    ) -> Result<Self, LogError> {
         let boot = Event::Boot { epoch: state.boot_epoch + 1 };
         log.append(&boot)?;
         state.apply(&boot);
@@ -116,7 +117,7 @@ impl Cluster {
             durable: Mutex::new(Durable { state, log }),
             view: Mutex::new(Arc::new(view)),
             replaced: Mutex::default(),
-            settings: Mutex::default(),
+            settings: Mutex::new(settings),
             counter: AtomicU64::new(0),
             started,
             events: Events::new(),
@@ -157,13 +158,7 @@ impl Cluster {
     /// Makes a change: durable first, then in force as a new view.
     pub(crate) fn commit(&self, event: &Event) -> Result<Arc<View>, Failure> {
         let mut durable = self.durable.lock().expect("no panic while the lock is held");
-        durable.log.append(event).map_err(|error| {
-            Failure::new(
-                ErrorName::OutcomeUnknown,
-                format!("the coordinator's log failed: {error}"),
-            )
-            .hint("restart the coordinator: it goes on with what its log holds")
-        })?;
+        durable.log.append(event).map_err(log_failure)?;
         durable.state.apply(event);
         let old = self.view();
         let fresh = Arc::new(View {
@@ -204,6 +199,19 @@ impl Cluster {
             )
         })
     }
+}
+
+/// What a change that the log did not take has come to.
+fn log_failure(error: LogError) -> Failure {
+    let name = match &error {
+        LogError::Unsure { .. } => ErrorName::OutcomeUnknown,
+        LogError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
+            ErrorName::DiskFull
+        }
+        _ => ErrorName::NotApplied,
+    };
+    let message = format!("the coordinator's log did not take the change: {error}");
+    Failure::new(name, message).hint(error.hint())
 }
 
 /// The nodes of a state, keeping those of `old` that have not moved.

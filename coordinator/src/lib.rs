@@ -9,7 +9,7 @@
 //! | `rebalance` `walk` | the copying that puts a change in force |
 //! | `heartbeat` `events` | who is alive, and telling it |
 //! | `observe` `settings` | show, stats, where, ring, scan, config |
-//! | `api` `server` | the methods, and the process around them |
+//! | `api` `args` `server` | the methods, the settings, and the process around them |
 //!
 //! # Caveats
 //!
@@ -17,6 +17,7 @@
 //! nobody routes.
 
 mod api;
+mod args;
 mod changes;
 mod cluster;
 mod events;
@@ -30,4 +31,5 @@ mod settings;
 mod state;
 mod walk;
 
-pub use server::{CoordinatorArgs, main_with};
+pub use args::CoordinatorArgs;
+pub use server::main_with;

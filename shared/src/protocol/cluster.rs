@@ -127,7 +127,8 @@ pub struct NodeRow {
     pub health: Health,
     /// On the ring now, joining at the next rebalance, or leaving with it.
     pub membership: Membership,
-    /// Its virtual nodes for each 256.
+    /// Units of virtual nodes: weight 1 is 256 of them, unless the ring was made with another
+    /// number.
     pub weight: u32,
     /// Its share of the ring as primary, 0 to 1.
     pub share: f64,
@@ -366,7 +367,7 @@ pub struct Setting {
     pub name: String,
     /// Its value now.
     pub value: String,
-    /// Where the value is from: `default`, `flag` or `set`.
+    /// Where the value is from: `default`, `start` (flag, environment or file) or `set` since.
     pub origin: String,
     /// What it does, with unit and bounds.
     pub help: String,
