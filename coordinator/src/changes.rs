@@ -4,12 +4,13 @@
 use std::net::ToSocketAddrs as _;
 
 use futures::future::join_all;
-use ringkv_shared::net::{NodeApiClient, Peer};
+use ringkv_shared::net::{NodeApiClient, Peer, PeerError};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::ChangeReply;
 use ringkv_shared::protocol::node::SizeReply;
 use ringkv_shared::topology::Topology;
 use ringkv_shared::{ErrorName, Failure, NodeId};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::cluster::Cluster;
 use crate::state::{Event, Member};
@@ -35,7 +36,13 @@ impl Cluster {
         let before = self.view().topology.clone();
         let known = self.view().nodes.get(&id).cloned();
         if let Some(node) = known.as_ref().filter(|node| node.member.addr == addr) {
-            return Err(taken(format!("{id} is already in the cluster at {}", node.member.addr)));
+            let failure = taken(format!("{id} is already in the cluster at {addr}"));
+            return Err(match node.opinion(0).stranger {
+                true => failure.hint(format!(
+                    "the node there now has other data; give up the old one first: removenode {id}"
+                )),
+                false => failure,
+            });
         }
         if let Some(node) = self.view().nodes.values().find(|node| node.member.addr == addr) {
             return Err(taken(format!("nothing new answers at {addr}: that is {}", node.id)));
@@ -126,8 +133,8 @@ impl Cluster {
     }
 
     /// One change at a time, and none while a rebalance runs.
-    pub(crate) fn alone(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Failure> {
-        self.changing.try_lock().map_err(|_| {
+    pub(crate) fn alone(&self) -> Result<OwnedMutexGuard<()>, Failure> {
+        self.changing.clone().try_lock_owned().map_err(|_| {
             Failure::new(ErrorName::Busy, "another change of the ring or a rebalance is under way")
                 .hint("wait until it has finished: progress tells")
         })
@@ -138,10 +145,7 @@ impl Cluster {
         let peer = Peer::new(addr);
         let answer =
             peer.call(self.timeout(), async |client| NodeApiClient::size(client).await).await;
-        let size = answer.map_err(|error| {
-            Failure::new(ErrorName::Unreachable, format!("no node answers at {addr}: it {error}"))
-                .hint(format!("start one there: kv node --id {id} --listen {addr} --data DIR"))
-        })?;
+        let size = answer.map_err(|error| not_met(id, addr, &error))?;
         if size.id != *id {
             let message = format!("the node at {addr} is called {}, not {id}", size.id);
             return Err(Failure::new(ErrorName::BadArgument, message)
@@ -184,6 +188,18 @@ impl Cluster {
             moved_share: old.ring.moved_share(old.replication, &new.ring, new.replication),
         }
     }
+}
+
+fn not_met(id: &NodeId, addr: &str, error: &PeerError) -> Failure {
+    let message = match error {
+        PeerError::Unreachable(why) => format!("no node answers at {addr} ({why})"),
+        PeerError::Refused(why) => format!("what answers at {addr} is no storage node ({why})"),
+        PeerError::TimedOut(_) | PeerError::Lost(_) => {
+            format!("no node answers at {addr}: {error}")
+        }
+    };
+    Failure::new(ErrorName::Unreachable, message)
+        .hint(format!("start one there: kv node --id {id} --listen {addr} --data DIR"))
 }
 
 fn taken(message: String) -> Failure {

@@ -22,8 +22,8 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::events::Events;
+use crate::job::Job;
 use crate::log::{Log, LogError};
-use crate::rebalance::Job;
 use crate::settings::Settings;
 use crate::state::{Event, Member, State};
 
@@ -50,6 +50,8 @@ struct Watched {
     detector: Detector,
     last: Option<SizeReply>,
     error: Option<String>,
+    /// Who answered at its address instead, when that was the last answer.
+    stranger: Option<String>,
 }
 
 /// The last word on a node.
@@ -58,6 +60,7 @@ pub(crate) struct Opinion {
     pub(crate) last_seen_ms: Option<u64>,
     pub(crate) last: Option<SizeReply>,
     pub(crate) error: Option<String>,
+    pub(crate) stranger: bool,
 }
 
 /// Requests counted since the start.
@@ -89,7 +92,7 @@ pub(crate) struct Cluster {
     pub(crate) counters: Counters,
     pub(crate) job: Mutex<Job>,
     /// One change of the ring at a time.
-    pub(crate) changing: tokio::sync::Mutex<()>,
+    pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
     pub(crate) data: PathBuf,
     pub(crate) supervisor: Option<String>,
 }
@@ -123,7 +126,7 @@ impl Cluster {
             events: Events::new(),
             counters: Counters::default(),
             job: Mutex::new(Job::idle()),
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
             data,
             supervisor,
         })
@@ -229,11 +232,12 @@ fn nodes_of(
 
 impl Node {
     fn new(id: &NodeId, member: &Member, now_ms: u64) -> Self {
-        let watched = Watched { detector: Detector::new(now_ms), last: None, error: None };
+        let detector = Detector::new(now_ms);
+        let watched = Watched { detector, last: None, error: None, stranger: None };
         Self {
             id: id.clone(),
             member: member.clone(),
-            peer: Peer::new(&member.addr),
+            peer: Peer::of_node(&member.addr, &member.uuid),
             pulse: Peer::new(&member.addr),
             watched: Mutex::new(watched),
         }
@@ -259,6 +263,7 @@ impl Node {
             last_seen_ms: watched.detector.last_seen_ms(now_ms),
             last: watched.last.clone(),
             error: watched.error.clone(),
+            stranger: watched.stranger.is_some(),
         }
     }
 
@@ -270,8 +275,13 @@ impl Node {
     ) -> Option<ringkv_shared::detector::Transition> {
         let mut watched = self.watched();
         watched.last = Some(reply);
-        watched.error = None;
+        (watched.error, watched.stranger) = (None, None);
         watched.detector.answered(now_ms)
+    }
+
+    /// Another data directory answered at its address; whether that is news.
+    pub(crate) fn met_stranger(&self, uuid: &str) -> bool {
+        self.watched().stranger.replace(uuid.to_owned()).as_deref() != Some(uuid)
     }
 
     /// A heartbeat was missed, for the reason in `error`.

@@ -6,7 +6,7 @@
 //! | `cluster` | what all parts share: the view in force, the peers, the counters |
 //! | `route` | put, get, del |
 //! | `changes` | addnode, removenode, setreplica |
-//! | `rebalance` `walk` | the copying that puts a change in force |
+//! | `rebalance` `walk` `job` | the copying that puts a change in force, and how far it is |
 //! | `heartbeat` `events` | who is alive, and telling it |
 //! | `observe` `settings` | show, stats, where, ring, scan, config |
 //! | `api` `args` `server` | the methods, the settings, and the process around them |
@@ -22,6 +22,7 @@ mod changes;
 mod cluster;
 mod events;
 mod heartbeat;
+mod job;
 mod log;
 mod observe;
 mod rebalance;
