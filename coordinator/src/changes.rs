@@ -30,7 +30,8 @@ impl Cluster {
         let _alone = self.alone()?;
         if !(1..=WEIGHT_MAX).contains(&weight) {
             let message = format!("weight {weight} is not from 1 to {WEIGHT_MAX}");
-            return Err(Failure::new(ErrorName::BadArgument, message));
+            let hint = "weight 1 is as much of the ring as any other node has, 2 twice as much";
+            return Err(Failure::new(ErrorName::BadArgument, message).hint(hint));
         }
         let addr = check_addr(&addr)?;
         let before = self.view().topology.clone();
@@ -67,7 +68,7 @@ impl Cluster {
                 let member = Member { addr: addr.clone(), weight, uuid: size.uuid.clone() };
                 self.commit(&Event::Add { id: id.clone(), member })?;
                 self.node(&id)?.answered(size, self.now_ms());
-                self.finalise_if_empty().await?;
+                self.finalise_if_empty().await;
                 self.events.tell(format!("{id} added at {addr}"));
             }
         }
@@ -101,9 +102,9 @@ impl Cluster {
         let forced =
             force && (node.is_down() || self.view().topology.newest().ring.members().is_empty());
         if forced && before.current.replication < 2 {
-            self.commit(&Event::Final)?;
+            self.finalise();
         } else {
-            self.finalise_if_empty().await?;
+            self.finalise_if_empty().await;
         }
         self.events.tell(format!("{id} removed from the ring"));
         Ok(self.changed(&before))
@@ -126,7 +127,7 @@ impl Cluster {
         }
         if n != before.newest().replication {
             self.commit(&Event::Replicas { n })?;
-            self.finalise_if_empty().await?;
+            self.finalise_if_empty().await;
             self.events.tell(format!("replication set to {n}"));
         }
         Ok(self.changed(&before))
@@ -155,11 +156,11 @@ impl Cluster {
     }
 
     /// Puts a staged placement in force when no node holds anything that would have to be copied.
-    async fn finalise_if_empty(&self) -> Result<(), Failure> {
+    async fn finalise_if_empty(&self) {
         self.older_views_unused().await;
         let view = self.view();
         if view.topology.pending.is_none() {
-            return Ok(());
+            return;
         }
         let sizes = join_all(view.nodes.values().map(|node| async {
             let size =
@@ -169,9 +170,16 @@ impl Cluster {
         let nothing_to_copy = view.topology.current.ring.members().is_empty()
             || sizes.await.into_iter().all(|empty| empty);
         if nothing_to_copy {
-            self.commit(&Event::Final)?;
+            self.finalise();
         }
-        Ok(())
+    }
+
+    /// Puts a staged placement in force. The staging was done whether the log takes this too or
+    /// not: then it waits for `rebalance`.
+    fn finalise(&self) {
+        if let Err(failure) = self.commit(&Event::Final) {
+            tracing::warn!("the change stays pending: {failure}");
+        }
     }
 
     fn changed(&self, before: &Topology) -> ChangeReply {

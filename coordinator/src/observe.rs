@@ -94,7 +94,10 @@ impl Cluster {
 
     /// Asks all nodes for their size, just now; those that are down are not waited for.
     async fn sizes(&self, view: &View) -> Vec<Option<SizeReply>> {
-        let deadline = self.settings().heartbeat().min(self.timeout());
+        let deadline = {
+            let settings = self.settings();
+            settings.heartbeat().min(settings.timeout())
+        };
         join_all(view.nodes.values().map(|node| async move {
             if node.is_down() {
                 return None;

@@ -123,7 +123,8 @@ impl Settings {
                     "{name} cannot be {value:?}: it is a number from {} to {}",
                     entry.least, entry.most
                 ),
-            )),
+            )
+            .hint(format!("config {name} tells what it does"))),
         }
     }
 

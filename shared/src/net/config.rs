@@ -48,11 +48,13 @@ pub enum ConfigError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// The file is no TOML; the text names the place.
-    #[error("configuration file {} is not TOML: {}", path.display(), source.to_string().trim_end())]
+    /// The file is no TOML.
+    #[error("configuration file {} is not TOML: line {line}: {}", path.display(), source.message())]
     Malformed {
         /// The file.
         path: PathBuf,
+        /// Number of the line, from 1.
+        line: usize,
         /// The mistake.
         source: Box<toml::de::Error>,
     },
@@ -132,9 +134,10 @@ pub fn read_settings<T: Args>(path: Option<&Path>) -> Result<T, ConfigError> {
 fn read_table(path: &Path) -> Result<Table, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    text.parse().map_err(|source| {
-        let (path, source) = (path.to_owned(), Box::new(source));
-        ConfigError::Malformed { path, source }
+    text.parse().map_err(|source: toml::de::Error| {
+        let before = &text.as_bytes()[..source.span().map_or(0, |span| span.start)];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        ConfigError::Malformed { path: path.to_owned(), line, source: Box::new(source) }
     })
 }
 
@@ -210,7 +213,7 @@ mod tests {
             ("compact-after = \"x\"", "compact-after cannot be \"x\": invalid digit", "--help"),
             ("durability = \"no\"", "cannot be \"no\": it is one of always, os", "--help"),
             ("durability = [\"os\"]", "durability cannot be [\"os\"]", "--help"),
-            ("durability =", "is not TOML: TOML parse error at line 1", "one setting a line"),
+            ("\ndurability =", "is not TOML: line 2: ", "one setting a line"),
         ];
         for (text, message, hint) in table {
             let error = read(text).unwrap_err();
