@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::support::{Caller, kv};
+use crate::support::{Caller, kv, wait_for};
 
 const KEYS: usize = 60;
 
@@ -104,6 +104,31 @@ fn a_rebalance_with_a_paused_node_ends_and_can_be_finished() {
     }
     caller.rebalance();
     cluster.account(KEYS, KEYS);
+}
+
+/// One change of the ring at a time: while a rebalance waits for a node, others are told so, even
+/// the one that came in the same breath.
+#[test]
+fn changes_do_not_run_into_each_other() {
+    let cluster = Cluster::of(2, 1);
+    cluster.fill(KEYS);
+    let mut caller = cluster.caller();
+    caller.call("config", json!({"name": "timeout", "value": "10000"}));
+    cluster.node("n2").pause();
+    let call = |id: u64, method: &str, params: Value| {
+        format!("{}\n", json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+    };
+    let breath = call(1, "rebalance", json!({})) + &call(2, "rebalance", json!({}));
+    caller.send_raw(breath.as_bytes()).expect("it reads");
+    let answers = [caller.answer(), caller.answer()].map(|answer| answer.expect("an answer"));
+    assert_eq!(answers[0]["result"]["state"], "running", "{answers:?}");
+    assert_eq!(answers[1]["error"]["data"]["name"], "BUSY", "{answers:?}");
+    assert_eq!(caller.error("setreplica", json!([2]))["data"]["name"], "BUSY");
+    cluster.node("n2").resume();
+    wait_for("the rebalance ends", || {
+        let report = caller.call("progress", json!([]));
+        (report["state"] == "complete").then_some(())
+    });
 }
 
 /// The coordinator itself is paused: the shell gives up with a code, not never.

@@ -88,8 +88,20 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("our child");
+    }
+
+    /// Lets its files grow as they like, where they were kept small.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn make_room(&self) {
+        use rustix::process::{Resource, Rlimit, prlimit};
+        let unlimited = Rlimit { current: None, maximum: None };
+        prlimit(Some(self.pid()), Resource::Fsize, unlimited).expect("the hard limit is not lower");
+    }
+
+    fn pid(&self) -> Pid {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        kill_process(pid.expect("a process id"), signal).expect("our child");
+        pid.expect("a process id")
     }
 }
 
