@@ -27,7 +27,7 @@ pub enum StorageError {
     },
     /// Acknowledged data is damaged.
     #[error(
-        "{}: line {line} offset {offset}: {reason}; {later_fine} later lines look fine; acknowledged data is damaged, nothing was changed",
+        "{}: line {line} offset {offset}: {reason}; {later_fine} later lines look fine; acknowledged data is damaged. Nothing was changed",
         file.display()
     )]
     Damaged {
