@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Caller, Server};
+use crate::support::{Caller, Server, coordinator_args};
 
 pub(crate) struct Cluster {
     dir: TempDir,
@@ -13,14 +13,29 @@ pub(crate) struct Cluster {
     nodes: Vec<Option<Server>>,
     addrs: Vec<String>,
     coordinator: Option<Server>,
+    /// More arguments of the coordinator.
+    more: &'static [&'static str],
 }
+
+/// Notices sooner that a node is gone, and may be wrong on a machine that is too busy.
+const QUICK: [&str; 4] = ["--heartbeat", "200", "--timeout", "1000"];
 
 impl Cluster {
     /// So many members that keep so many copies.
     pub(crate) fn of(nodes: usize, replicas: usize) -> Self {
+        Self::with(&[], nodes, replicas)
+    }
+
+    /// The same, for tests that wait until a node is DOWN and keep the machine calm.
+    pub(crate) fn quick(nodes: usize, replicas: usize) -> Self {
+        Self::with(&QUICK, nodes, replicas)
+    }
+
+    fn with(more: &'static [&'static str], nodes: usize, replicas: usize) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let coordinator = Some(Server::coordinator(&dir.path().join("c")));
-        let mut cluster = Self { dir, nodes: Vec::new(), addrs: Vec::new(), coordinator };
+        let mut cluster =
+            Self { dir, nodes: Vec::new(), addrs: Vec::new(), coordinator: None, more };
+        cluster.start_coordinator();
         for _ in 0..nodes {
             let (id, addr) = cluster.spare();
             cluster.caller().call("addnode", json!({"id": id, "addr": addr}));
@@ -53,8 +68,14 @@ impl Cluster {
 
     pub(crate) fn restart_coordinator(&mut self) -> Caller {
         self.coordinator.take().expect("it runs").kill();
-        self.coordinator = Some(Server::coordinator(&self.data("c")));
+        self.start_coordinator();
         self.caller()
+    }
+
+    fn start_coordinator(&mut self) {
+        let data = self.data("c");
+        let args = [&coordinator_args(&data)[..], self.more].concat();
+        self.coordinator = Some(Server::start(&args));
     }
 
     pub(crate) fn pause_coordinator(&self) {

@@ -10,7 +10,7 @@ const KEYS: usize = 60;
 
 #[test]
 fn a_node_that_cannot_be_added_is_named_with_the_reason_and_the_next_step() {
-    let mut cluster = Cluster::of(2, 1);
+    let mut cluster = Cluster::quick(2, 1);
     let mut caller = cluster.caller();
     let (_, spare) = cluster.spare();
     let mute = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -44,7 +44,7 @@ fn a_node_that_cannot_be_added_is_named_with_the_reason_and_the_next_step() {
 /// for nothing, and it can be replaced without losing a key.
 #[test]
 fn a_wiped_node_is_noticed_and_can_be_replaced() {
-    let mut cluster = Cluster::of(3, 2);
+    let mut cluster = Cluster::quick(3, 2);
     cluster.fill(KEYS);
     let mut caller = cluster.caller();
     cluster.kill("n2");
@@ -74,7 +74,7 @@ fn a_wiped_node_is_noticed_and_can_be_replaced() {
 /// Two nodes come back at each other's address: neither gets the other's keys.
 #[test]
 fn nodes_that_changed_places_are_not_mistaken_for_each_other() {
-    let mut cluster = Cluster::of(2, 1);
+    let mut cluster = Cluster::quick(2, 1);
     cluster.fill(KEYS);
     let mut caller = cluster.caller();
     let (n1, n2) = (cluster.addr_of("n1").to_owned(), cluster.addr_of("n2").to_owned());

@@ -20,7 +20,7 @@ fn owned_by(caller: &mut Caller, node: &str) -> (Vec<String>, Vec<String>) {
 /// With a second copy, a paused node takes nothing away.
 #[test]
 fn a_paused_node_delays_but_withholds_nothing_that_has_another_copy() {
-    let cluster = Cluster::of(3, 2);
+    let cluster = Cluster::quick(3, 2);
     cluster.fill(KEYS);
     let mut caller = cluster.caller();
     let (on_n2, _) = owned_by(&mut caller, "n2");
@@ -59,7 +59,7 @@ fn a_paused_node_delays_but_withholds_nothing_that_has_another_copy() {
 /// With one copy, what is on the paused node is neither "written" nor "not found".
 #[test]
 fn the_only_copy_on_a_paused_node_is_unknown_not_absent() {
-    let cluster = Cluster::of(2, 1);
+    let cluster = Cluster::quick(2, 1);
     cluster.fill(KEYS);
     let mut caller = cluster.caller();
     let (on_n2, elsewhere) = owned_by(&mut caller, "n2");
@@ -84,7 +84,7 @@ fn the_only_copy_on_a_paused_node_is_unknown_not_absent() {
 /// finished when the node goes on.
 #[test]
 fn a_rebalance_with_a_paused_node_ends_and_can_be_finished() {
-    let mut cluster = Cluster::of(2, 1);
+    let mut cluster = Cluster::quick(2, 1);
     cluster.fill(KEYS);
     let mut caller = cluster.caller();
     let (n3, addr) = cluster.spare();
@@ -110,7 +110,7 @@ fn a_rebalance_with_a_paused_node_ends_and_can_be_finished() {
 /// the one that came in the same breath.
 #[test]
 fn changes_do_not_run_into_each_other() {
-    let cluster = Cluster::of(2, 1);
+    let cluster = Cluster::quick(2, 1);
     cluster.fill(KEYS);
     let mut caller = cluster.caller();
     caller.call("config", json!({"name": "timeout", "value": "10000"}));
@@ -134,7 +134,7 @@ fn changes_do_not_run_into_each_other() {
 /// The coordinator itself is paused: the shell gives up with a code, not never.
 #[test]
 fn a_paused_coordinator_is_given_up() {
-    let cluster = Cluster::of(1, 1);
+    let cluster = Cluster::quick(1, 1);
     cluster.pause_coordinator();
     let output = kv(&["--connect", cluster.addr(), "get", "a"]);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -145,7 +145,7 @@ fn a_paused_coordinator_is_given_up() {
 /// Looking works with nodes down, and says what it does not see.
 #[test]
 fn looking_works_with_nodes_down() {
-    let mut cluster = Cluster::of(3, 1);
+    let mut cluster = Cluster::quick(3, 1);
     cluster.fill(KEYS);
     let mut caller = cluster.caller();
     let (on_n1, _) = owned_by(&mut caller, "n1");

@@ -180,8 +180,8 @@ fn a_damaged_log_is_refused_and_left_alone() {
     node.kill();
     coordinator.kill();
     let table = [
-        (coordinator_args(&c), c.join("coordinator.log")),
-        (node_args("n1", &n1, "127.0.0.1:0"), n1.join("data.log")),
+        (coordinator_args(&c).to_vec(), c.join("coordinator.log")),
+        (node_args("n1", &n1, "127.0.0.1:0").to_vec(), n1.join("data.log")),
     ];
     for (args, file) in table {
         let mut bytes = std::fs::read(&file).expect("a log");

@@ -118,12 +118,8 @@ pub(crate) fn node_args<'a>(id: &'a str, data: &'a Path, listen: &'a str) -> [&'
     ["node", "--id", id, "--listen", listen, "--data", data, compact, "50", eof]
 }
 
-/// A coordinator that is quick to notice that a node is gone.
-pub(crate) fn coordinator_args(data: &Path) -> [&str; 10] {
-    let (data, eof) = (text(data), "--stop-on-eof");
-    let (heartbeat, timeout) = ("--heartbeat", "--timeout");
-    let listen = "127.0.0.1:0";
-    ["coordinator", "--listen", listen, "--data", data, heartbeat, "100", timeout, "500", eof]
+pub(crate) fn coordinator_args(data: &Path) -> [&str; 6] {
+    ["coordinator", "--listen", "127.0.0.1:0", "--data", text(data), "--stop-on-eof"]
 }
 
 pub(crate) fn text(path: &Path) -> &str {
