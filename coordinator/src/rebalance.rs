@@ -38,8 +38,8 @@ use crate::walk::{Range, Walk};
 const BATCH_KEYS: usize = 1000;
 /// Records fetched and applied in one call.
 const CALL_RECORDS: usize = 500;
-/// Narration kept for pollers.
-const LINES_KEPT: usize = 1000;
+/// Narration kept for pollers: what two batches tell, each all at once.
+const LINES_KEPT: usize = 2 * BATCH_KEYS;
 /// A batch has this long: it may hold half a megabyte to be synced.
 const BATCH_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -84,12 +84,9 @@ impl Job {
         }
     }
 
-    fn copied(&mut self, key: &Blob, from: &NodeId, to: &NodeId) {
-        self.report.copied += 1;
-        *self.links.entry((from.clone(), to.clone())).or_default() += 1;
-        if !self.report.dry_run {
-            self.narrate(format!("Copied key '{key}' to {to}"));
-        }
+    fn copied(&mut self, from: &NodeId, to: &NodeId, keys: u64) {
+        self.report.copied += keys;
+        *self.links.entry((from.clone(), to.clone())).or_default() += keys;
     }
 
     fn end(&mut self, result: Result<(), Failure>) {
@@ -194,7 +191,7 @@ impl Cluster {
             let (key, decision) = judge(&group, target);
             self.lock_job().report.scanned += 1;
             if dry_run {
-                self.count(&key, &decision);
+                self.count(&decision);
                 continue;
             }
             for to in &decision.copy_to {
@@ -212,44 +209,51 @@ impl Cluster {
         enough_seen(view, &walk)
     }
 
-    fn count(&self, key: &Blob, decision: &Decision) {
+    fn count(&self, decision: &Decision) {
         let mut job = self.lock_job();
         if let Some(from) = &decision.from {
-            decision.copy_to.iter().for_each(|to| job.copied(key, from, to));
+            decision.copy_to.iter().for_each(|to| job.copied(from, to, 1));
         }
         job.report.removed += decision.drop_at.len() as u64;
     }
 
-    /// Copies along all links at once, each link a batch after the other.
+    /// Copies along all links at once, each link a batch after the other. It is told link after
+    /// link, whichever was done first, so the same rebalance is told the same way every time.
     async fn copy(&self, view: &View, wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>>) {
         let links = wanted.iter().map(|((from, to), keys)| self.copy_link(view, from, to, keys));
-        join_all(links).await;
+        let told = join_all(links).await;
+        told.into_iter().flatten().for_each(|line| self.lock_job().narrate(line));
     }
 
-    async fn copy_link(&self, view: &View, from: &NodeId, to: &NodeId, keys: &[Blob]) {
+    async fn copy_link(
+        &self,
+        view: &View,
+        from: &NodeId,
+        to: &NodeId,
+        keys: &[Blob],
+    ) -> Vec<String> {
+        let mut told = Vec::new();
         let mut rest: VecDeque<Blob> = keys.to_vec().into();
         while !rest.is_empty() {
             let batch: Vec<Blob> = rest.iter().take(CALL_RECORDS).cloned().collect();
             match self.copy_batch(view, from, to, batch).await {
                 // A page may be cut short by its byte budget: go on behind the last one copied.
                 Ok(copied) if !copied.is_empty() => {
-                    let mut job = self.lock_job();
-                    copied.iter().for_each(|key| job.copied(key, from, to));
+                    self.lock_job().copied(from, to, copied.len() as u64);
+                    told.extend(copied.iter().map(|key| format!("Copied key '{key}' to {to}")));
                     rest.retain(|key| !copied.contains(key));
                 }
                 // Gone from the source meanwhile: whoever wrote last wrote to the owners too.
-                Ok(_) => return,
+                Ok(_) => break,
                 Err(failure) => {
-                    let mut job = self.lock_job();
-                    job.report.failed += rest.len() as u64;
-                    job.narrate(format!(
-                        "Not copied from {from} to {to}: {} keys, {failure}",
-                        rest.len()
-                    ));
-                    return;
+                    let left = rest.len();
+                    self.lock_job().report.failed += left as u64;
+                    told.push(format!("Not copied from {from} to {to}: {left} keys, {failure}"));
+                    break;
                 }
             }
         }
+        told
     }
 
     async fn copy_batch(
@@ -300,16 +304,20 @@ impl Cluster {
         Ok(())
     }
 
+    /// Drops at all nodes at once; told node after node.
     async fn drop_copies(&self, view: &View, wanted: BTreeMap<NodeId, Vec<KeyVersion>>) {
         let nodes = wanted.into_iter().map(|(node, keys)| async move {
+            let mut told = Vec::new();
             for batch in keys.chunks(CALL_RECORDS) {
-                self.drop_batch(view, &node, batch).await;
+                told.append(&mut self.drop_batch(view, &node, batch).await);
             }
+            told
         });
-        join_all(nodes).await;
+        let told = join_all(nodes).await;
+        told.into_iter().flatten().for_each(|line| self.lock_job().narrate(line));
     }
 
-    async fn drop_batch(&self, view: &View, node: &NodeId, batch: &[KeyVersion]) {
+    async fn drop_batch(&self, view: &View, node: &NodeId, batch: &[KeyVersion]) -> Vec<String> {
         let keys = batch.to_vec();
         let call = async move |client: &ringkv_shared::net::Client| {
             NodeApiClient::drop_keys(client, keys).await
@@ -320,20 +328,16 @@ impl Cluster {
             Ok(reply) => {
                 job.report.removed += reply.changed;
                 if reply.changed == batch.len() as u64 {
-                    for key in batch {
-                        job.narrate(format!("Removed key '{}' from {node}", key.key));
-                    }
-                } else {
-                    // The node says how many, not which: the others were written to meanwhile.
-                    let (removed, of) = (reply.changed, batch.len());
-                    job.narrate(format!(
-                        "Removed {removed} of {of} keys from {node}, the others changed"
-                    ));
+                    let line = |key: &KeyVersion| format!("Removed key '{}' from {node}", key.key);
+                    return batch.iter().map(line).collect();
                 }
+                // The node says how many, not which: the others were written to meanwhile.
+                let (removed, of) = (reply.changed, batch.len());
+                vec![format!("Removed {removed} of {of} keys from {node}, the others changed")]
             }
             Err(error) => {
                 job.report.failed += batch.len() as u64;
-                job.narrate(format!("Not removed from {node}: {} keys, it {error}", batch.len()));
+                vec![format!("Not removed from {node}: {} keys, it {error}", batch.len())]
             }
         }
     }
