@@ -21,8 +21,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use futures::StreamExt as _;
-use futures::stream;
-use tokio::sync::Mutex;
+use futures::stream::FuturesOrdered;
+use tokio::sync::{Mutex, Semaphore};
 
 use super::mask::mask;
 use super::matcher::{Pair, align, diff, is_match};
@@ -56,8 +56,12 @@ pub(super) async fn check_with<S: Shell>(
     connect: impl Fn(&str) -> S,
 ) -> u8 {
     let real_ports = Mutex::new(());
-    let checks = paths.iter().map(|path| check_live(path, update, &connect, &real_ports));
-    let mut checks = stream::iter(checks).buffered(AT_ONCE);
+    let places = Semaphore::new(AT_ONCE);
+    let checks = paths.iter().map(async |path| {
+        let _place = places.acquire().await;
+        check_live(path, update, &connect, &real_ports).await
+    });
+    let mut checks: FuturesOrdered<_> = checks.collect();
     let mut out = anstream::stdout();
     let mut worst = exit::OK;
     while let Some((told, code)) = checks.next().await {

@@ -91,6 +91,19 @@ async fn an_update_keeps_what_fits_and_then_checks() {
 }
 
 #[tokio::test]
+async fn what_was_pasted_from_a_terminal_fits_and_is_masked_when_written_anew() {
+    let pasted = SCRIPT.replace("[..], SIGKILL", "99, SIGKILL");
+    let (out, code, text) = checked(&pasted, true, &AS_WRITTEN).await;
+    assert_eq!((out.as_str(), code), ("ok t.kv\n", 0));
+    assert_eq!(text, pasted, "nothing differs, so nothing is written");
+    let (_, _, text) = checked(&pasted, true, &OTHERWISE).await;
+    assert!(text.contains("Killed n1 (pid [..], SIGKILL).\n\\! n1 is gone\n"), "{text}");
+    let emptied = SCRIPT.replace("Killed n1 (pid [..], SIGKILL).\n", "");
+    let (_, _, text) = checked(&emptied, true, &AS_WRITTEN).await;
+    assert_eq!(text, SCRIPT, "what was deleted is written anew");
+}
+
+#[tokio::test]
 async fn a_failed_directive_ends_the_script_and_updates_nothing() {
     let text = "# t\n@wait keys n1 1 0ms\n> get a\nold\n";
     let (out, code, after) = checked(text, true, &AS_WRITTEN).await;
