@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 use futures::StreamExt as _;
 use futures::stream::FuturesOrdered;
 use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::mask::mask;
 use super::matcher::{Pair, align, diff, is_match};
@@ -57,9 +59,14 @@ pub(super) async fn check_with<S: Shell>(
 ) -> u8 {
     let real_ports = Mutex::new(());
     let places = Semaphore::new(AT_ONCE);
+    let interrupted = CancellationToken::new();
+    let _watching = watch(interrupted.clone());
     let checks = paths.iter().map(async |path| {
-        let _place = places.acquire().await;
-        check_live(path, update, &connect, &real_ports).await
+        let _place = tokio::select! {
+            place = places.acquire() => place,
+            () = interrupted.cancelled() => return (Vec::new(), exit::INTERRUPTED),
+        };
+        check_live(path, update, &connect, &real_ports, &interrupted).await
     });
     let mut checks: FuturesOrdered<_> = checks.collect();
     let mut out = anstream::stdout();
@@ -75,12 +82,22 @@ pub(super) async fn check_with<S: Shell>(
     worst
 }
 
+/// Turns Ctrl-C into the end of all checks, also of those that have not begun.
+fn watch(interrupted: CancellationToken) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            interrupted.cancel();
+        }
+    }))
+}
+
 /// Checks one script with real clusters; what there is to tell, and the exit code.
 async fn check_live<S: Shell>(
     path: &Path,
     update: bool,
     connect: impl Fn(&str) -> S,
     real_ports: &Mutex<()>,
+    interrupted: &CancellationToken,
 ) -> (Vec<u8>, u8) {
     let mut out = Vec::new();
     let mut stage = match Live::new(connect) {
@@ -92,7 +109,7 @@ async fn check_live<S: Shell>(
     };
     let code = tokio::select! {
         code = check_file(path, update, real_ports, &mut stage, &mut out) => code,
-        _ = tokio::signal::ctrl_c() => exit::INTERRUPTED,
+        () = interrupted.cancelled() => exit::INTERRUPTED,
     };
     stage.close().await;
     (out, code)
