@@ -99,30 +99,38 @@ fn the_session_is_what_happens() {
 }
 
 /// A session as a transcript: output that looks like a comment is marked as output, and where a
-/// person is slow enough the transcript waits. A restarted node is UP before the next command, and
-/// `show` is asked when the heartbeats have brought the keys it shall show.
+/// person is slow enough the transcript waits. A killed node is DOWN and a restarted one UP before
+/// the next command; `show` is asked when the heartbeats have brought the keys it shall show.
 fn transcript(session: &str) -> String {
     let lines: Vec<&str> = session.lines().collect();
     let mut text = String::new();
-    let mut restarted = None;
+    let mut awaited: Option<String> = None;
     for (at, line) in lines.iter().enumerate() {
-        if line.starts_with("> ") {
-            if let Some(node) = restarted.take() {
-                text += &format!("@wait status {node} UP 10s\n");
-            }
-            restarted = line.strip_prefix("> restart ");
-        }
-        if *line == "> show" {
-            let table = lines[at + 2..].iter().take_while(|row| !row.starts_with("epoch"));
-            for row in table {
-                let cells: Vec<&str> = row.split_whitespace().collect();
-                text += &format!("@wait keys {} {} 10s\n", cells[0], cells[3]);
+        if let Some(command) = line.strip_prefix("> ") {
+            text += &awaited.take().unwrap_or_default();
+            awaited = match command.split_once(' ') {
+                Some(("kill", node)) => Some(format!("@wait status {node} DOWN 10s\n")),
+                Some(("restart", node)) => Some(format!("@wait status {node} UP 10s\n")),
+                _ => None,
+            };
+            if command == "show" {
+                text += &keys_awaited(&lines[at + 2..]);
             }
         }
         let mark = if line.starts_with('#') { "\\" } else { "" };
         text += &format!("{mark}{line}\n");
     }
     text
+}
+
+/// A wait for each row of the table that `show` printed.
+fn keys_awaited(rows: &[&str]) -> String {
+    let table = rows.iter().take_while(|row| !row.starts_with("epoch"));
+    let wait = |row: &&str| {
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        format!("@wait keys {} {} 10s\n", cells[0], cells[3])
+    };
+    table.map(wait).collect()
 }
 
 #[test]

@@ -134,7 +134,7 @@ async fn check_file(
     let script = match parse(&text) {
         Ok(script) => script,
         Err(error) => {
-            let _ = writeln!(out, "{}:{error}", path.display());
+            let _ = writeln!(out, "error: {}:{error}", path.display());
             return exit::USAGE;
         }
     };

@@ -129,5 +129,5 @@ async fn files_are_written_and_named_by_dir() {
 async fn what_cannot_be_parsed_is_a_usage_error() {
     let (out, code, _) = checked("put a 1\n", false, &[]).await;
     assert_eq!(code, 2);
-    assert_eq!(out, "D/t.kv:1: the first line must be the title: # NAME — title\n");
+    assert_eq!(out, "error: D/t.kv:1: the first line must be the title: # NAME — title\n");
 }
