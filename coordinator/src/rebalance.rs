@@ -11,7 +11,7 @@
 //!
 //! # Caveats
 //!
-//! One key batch at a time a link; no rate limit, no pause. A node that leaves is cleared only by the
+//! One key batch at a time a link; no rate limit, no pause. It is told a batch at a time, too. A node that leaves is cleared only by the
 //! run that finalises: if that run or the node stops before the drop, its old copies stay on its disk.
 
 use std::collections::BTreeMap;
@@ -39,8 +39,8 @@ use crate::walk::{Range, Walk};
 const BATCH_KEYS: usize = 1000;
 /// Records fetched and applied in one call.
 const CALL_RECORDS: usize = 500;
-/// Narration kept for pollers: what two batches tell, each all at once.
-const LINES_KEPT: usize = 2 * BATCH_KEYS;
+/// Narration kept for pollers.
+const LINES_KEPT: usize = 1000;
 /// A batch has this long: it may hold half a megabyte to be synced.
 const BATCH_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -49,6 +49,8 @@ pub(crate) struct Job {
     report: RebalanceReport,
     lines: VecDeque<NarrationLine>,
     told: u64,
+    /// The number of the last line that pollers may see, see [`Job::settle`].
+    settled: u64,
     links: BTreeMap<(NodeId, NodeId), u64>,
     started: Instant,
 }
@@ -74,7 +76,7 @@ impl Job {
             error: None,
         };
         let (lines, links) = (VecDeque::new(), BTreeMap::new());
-        Self { report, lines, told: 0, links, started: Instant::now() }
+        Self { report, lines, told: 0, settled: 0, links, started: Instant::now() }
     }
 
     fn narrate(&mut self, text: String) {
@@ -85,13 +87,31 @@ impl Job {
         }
     }
 
-    fn copied(&mut self, from: &NodeId, to: &NodeId, keys: u64) {
-        self.report.copied += keys;
-        *self.links.entry((from.clone(), to.clone())).or_default() += keys;
+    /// Puts the lines since the last time in order, by what was done and then by key, and lets
+    /// pollers see them: links work side by side, and the same rebalance is told the same way
+    /// every time.
+    fn settle(&mut self) {
+        let settled = self.settled;
+        let lines = self.lines.make_contiguous();
+        let new = lines.partition_point(|line| line.number <= settled);
+        let new = &mut lines[new..];
+        let first = new.first().map_or(0, |line| line.number);
+        new.sort_by(|a, b| a.text.cmp(&b.text));
+        new.iter_mut().zip(first..).for_each(|(line, number)| line.number = number);
+        self.settled = self.told;
+    }
+
+    fn copied(&mut self, key: &Blob, from: &NodeId, to: &NodeId) {
+        self.report.copied += 1;
+        *self.links.entry((from.clone(), to.clone())).or_default() += 1;
+        if !self.report.dry_run {
+            self.narrate(format!("Copied key '{key}' to {to}"));
+        }
     }
 
     fn end(&mut self, result: Result<(), Failure>) {
         self.report.elapsed_ms = elapsed_ms(self.started);
+        self.settle();
         match result {
             Ok(()) => self.report.state = RebalanceState::Complete,
             Err(failure) => {
@@ -113,7 +133,8 @@ impl Job {
             keys: *keys,
         };
         report.links = self.links.iter().map(link).collect();
-        report.lines = self.lines.iter().filter(|line| line.number > after).cloned().collect();
+        let is_new = |line: &&NarrationLine| line.number > after && line.number <= self.settled;
+        report.lines = self.lines.iter().filter(is_new).cloned().collect();
         report
     }
 }
@@ -192,7 +213,7 @@ impl Cluster {
             let (key, decision) = judge(&group, target);
             self.lock_job().report.scanned += 1;
             if dry_run {
-                self.count(&decision);
+                self.count(&key, &decision);
                 continue;
             }
             for to in &decision.copy_to {
@@ -210,51 +231,45 @@ impl Cluster {
         enough_seen(view, &walk)
     }
 
-    fn count(&self, decision: &Decision) {
+    fn count(&self, key: &Blob, decision: &Decision) {
         let mut job = self.lock_job();
         if let Some(from) = &decision.from {
-            decision.copy_to.iter().for_each(|to| job.copied(from, to, 1));
+            decision.copy_to.iter().for_each(|to| job.copied(key, from, to));
         }
         job.report.removed += decision.drop_at.len() as u64;
     }
 
-    /// Copies along all links at once, each link a batch after the other. It is told link after
-    /// link, whichever was done first, so the same rebalance is told the same way every time.
+    /// Copies along all links at once, each link a batch after the other.
     async fn copy(&self, view: &View, wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>>) {
         let links = wanted.iter().map(|((from, to), keys)| self.copy_link(view, from, to, keys));
-        let told = join_all(links).await;
-        told.into_iter().flatten().for_each(|line| self.lock_job().narrate(line));
+        join_all(links).await;
+        self.lock_job().settle();
     }
 
-    async fn copy_link(
-        &self,
-        view: &View,
-        from: &NodeId,
-        to: &NodeId,
-        keys: &[Blob],
-    ) -> Vec<String> {
-        let mut told = Vec::new();
+    async fn copy_link(&self, view: &View, from: &NodeId, to: &NodeId, keys: &[Blob]) {
         let mut rest: VecDeque<Blob> = keys.to_vec().into();
         while !rest.is_empty() {
             let batch: Vec<Blob> = rest.iter().take(CALL_RECORDS).cloned().collect();
             match self.copy_batch(view, from, to, batch).await {
                 // A page may be cut short by its byte budget: go on behind the last one copied.
                 Ok(copied) if !copied.is_empty() => {
-                    self.lock_job().copied(from, to, copied.len() as u64);
-                    told.extend(copied.iter().map(|key| format!("Copied key '{key}' to {to}")));
+                    let mut job = self.lock_job();
+                    copied.iter().for_each(|key| job.copied(key, from, to));
                     rest.retain(|key| !copied.contains(key));
                 }
                 // Gone from the source meanwhile: whoever wrote last wrote to the owners too.
-                Ok(_) => break,
+                Ok(_) => return,
                 Err(failure) => {
-                    let left = rest.len();
-                    self.lock_job().report.failed += left as u64;
-                    told.push(format!("Not copied from {from} to {to}: {left} keys, {failure}"));
-                    break;
+                    let mut job = self.lock_job();
+                    job.report.failed += rest.len() as u64;
+                    job.narrate(format!(
+                        "Not copied from {from} to {to}: {} keys, {failure}",
+                        rest.len()
+                    ));
+                    return;
                 }
             }
         }
-        told
     }
 
     async fn copy_batch(
@@ -305,20 +320,17 @@ impl Cluster {
         Ok(())
     }
 
-    /// Drops at all nodes at once; told node after node.
     async fn drop_copies(&self, view: &View, wanted: BTreeMap<NodeId, Vec<KeyVersion>>) {
         let nodes = wanted.into_iter().map(|(node, keys)| async move {
-            let mut told = Vec::new();
             for batch in keys.chunks(CALL_RECORDS) {
-                told.append(&mut self.drop_batch(view, &node, batch).await);
+                self.drop_batch(view, &node, batch).await;
             }
-            told
         });
-        let told = join_all(nodes).await;
-        told.into_iter().flatten().for_each(|line| self.lock_job().narrate(line));
+        join_all(nodes).await;
+        self.lock_job().settle();
     }
 
-    async fn drop_batch(&self, view: &View, node: &NodeId, batch: &[KeyVersion]) -> Vec<String> {
+    async fn drop_batch(&self, view: &View, node: &NodeId, batch: &[KeyVersion]) {
         let keys = batch.to_vec();
         let call = async move |client: &ringkv_shared::net::Client| {
             NodeApiClient::drop_keys(client, keys).await
@@ -329,16 +341,20 @@ impl Cluster {
             Ok(reply) => {
                 job.report.removed += reply.changed;
                 if reply.changed == batch.len() as u64 {
-                    let line = |key: &KeyVersion| format!("Removed key '{}' from {node}", key.key);
-                    return batch.iter().map(line).collect();
+                    for key in batch {
+                        job.narrate(format!("Removed key '{}' from {node}", key.key));
+                    }
+                } else {
+                    // The node says how many, not which: the others were written to meanwhile.
+                    let (removed, of) = (reply.changed, batch.len());
+                    job.narrate(format!(
+                        "Removed {removed} of {of} keys from {node}, the others changed"
+                    ));
                 }
-                // The node says how many, not which: the others were written to meanwhile.
-                let (removed, of) = (reply.changed, batch.len());
-                vec![format!("Removed {removed} of {of} keys from {node}, the others changed")]
             }
             Err(error) => {
                 job.report.failed += batch.len() as u64;
-                vec![format!("Not removed from {node}: {} keys, it {error}", batch.len())]
+                job.narrate(format!("Not removed from {node}: {} keys, it {error}", batch.len()));
             }
         }
     }
@@ -385,4 +401,29 @@ fn enough_seen(view: &View, walk: &Walk<'_>) -> Result<(), Failure> {
         ),
     )
     .hint("restart it, then: rebalance"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(job: &Job, after: u64) -> String {
+        let lines = job.report(after).lines;
+        lines.iter().map(|line| format!("{} {}\n", line.number, line.text)).collect()
+    }
+
+    #[test]
+    fn lines_are_told_in_order_a_batch_at_a_time() {
+        let mut job = Job::new(RebalanceState::Running, false, 0);
+        ["b", "c", "a"].iter().for_each(|line| job.narrate((*line).to_owned()));
+        assert_eq!(told(&job, 0), "");
+        job.settle();
+        assert_eq!(told(&job, 0), "1 a\n2 b\n3 c\n");
+        ["z", "x"].iter().for_each(|line| job.narrate((*line).to_owned()));
+        assert_eq!(told(&job, 2), "3 c\n");
+        job.end(Ok(()));
+        assert_eq!(told(&job, 2), "3 c\n4 x\n5 z\n");
+        job.settle();
+        assert_eq!(told(&job, 0), "1 a\n2 b\n3 c\n4 x\n5 z\n");
+    }
 }
