@@ -38,7 +38,7 @@ const DEFAULT_ADDR: &str = "127.0.0.1:5000";
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(name = "kv", version, about = "A distributed key-value store that you can see inside")]
-#[command(disable_help_subcommand = true)]
+#[command(disable_help_subcommand = true, after_help = exit::HELP)]
 struct Cli {
     #[command(flatten)]
     global: Global,

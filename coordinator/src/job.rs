@@ -17,6 +17,8 @@ pub(crate) struct Job {
     pub(crate) report: RebalanceReport,
     lines: VecDeque<NarrationLine>,
     told: u64,
+    /// The number of the last line that pollers may see, see [`Job::settle`].
+    settled: u64,
     links: BTreeMap<(NodeId, NodeId), u64>,
     started: Instant,
 }
@@ -46,7 +48,7 @@ impl Job {
             error: None,
         };
         let (lines, links) = (VecDeque::new(), BTreeMap::new());
-        Self { report, lines, told: 0, links, started: Instant::now() }
+        Self { report, lines, told: 0, settled: 0, links, started: Instant::now() }
     }
 
     pub(crate) fn narrate(&mut self, text: String) {
@@ -55,6 +57,20 @@ impl Job {
         if self.lines.len() > LINES_KEPT {
             self.lines.pop_front();
         }
+    }
+
+    /// Puts the lines since the last time in order, by what was done and then by key, and lets
+    /// pollers see them: links work side by side, and the same rebalance is told the same way
+    /// every time.
+    pub(crate) fn settle(&mut self) {
+        let settled = self.settled;
+        let lines = self.lines.make_contiguous();
+        let new = lines.partition_point(|line| line.number <= settled);
+        let new = &mut lines[new..];
+        let first = new.first().map_or(0, |line| line.number);
+        new.sort_by(|a, b| a.text.cmp(&b.text));
+        new.iter_mut().zip(first..).for_each(|(line, number)| line.number = number);
+        self.settled = self.told;
     }
 
     pub(crate) fn copied(&mut self, key: &Blob, from: &NodeId, to: &NodeId) {
@@ -67,6 +83,7 @@ impl Job {
 
     pub(crate) fn end(&mut self, result: Result<(), Failure>) {
         self.report.elapsed_ms = elapsed_ms(self.started);
+        self.settle();
         match result {
             Ok(()) => self.report.state = RebalanceState::Complete,
             Err(failure) => {
@@ -88,11 +105,37 @@ impl Job {
             keys: *keys,
         };
         report.links = self.links.iter().map(link).collect();
-        report.lines = self.lines.iter().filter(|line| line.number > after).cloned().collect();
+        let is_new = |line: &&NarrationLine| line.number > after && line.number <= self.settled;
+        report.lines = self.lines.iter().filter(is_new).cloned().collect();
         report
     }
 }
 
 fn elapsed_ms(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(job: &Job, after: u64) -> String {
+        let lines = job.report(after).lines;
+        lines.iter().map(|line| format!("{} {}\n", line.number, line.text)).collect()
+    }
+
+    #[test]
+    fn lines_are_told_in_order_a_batch_at_a_time() {
+        let mut job = Job::new(RebalanceState::Running, false, 0);
+        ["b", "c", "a"].iter().for_each(|line| job.narrate((*line).to_owned()));
+        assert_eq!(told(&job, 0), "");
+        job.settle();
+        assert_eq!(told(&job, 0), "1 a\n2 b\n3 c\n");
+        ["z", "x"].iter().for_each(|line| job.narrate((*line).to_owned()));
+        assert_eq!(told(&job, 2), "3 c\n");
+        job.end(Ok(()));
+        assert_eq!(told(&job, 2), "3 c\n4 x\n5 z\n");
+        job.settle();
+        assert_eq!(told(&job, 0), "1 a\n2 b\n3 c\n4 x\n5 z\n");
+    }
 }

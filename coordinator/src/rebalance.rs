@@ -11,8 +11,8 @@
 //!
 //! # Caveats
 //!
-//! One key batch at a time a link; no rate limit, no pause. A node that leaves is cleared only by the
-//! run that finalises: if that run or the node stops before the drop, its old copies stay on its disk.
+//! One key batch at a time a link; no rate limit, no pause. It is told a batch at a time, too. A
+//! node that leaves is cleared only by the run that finalises: if that run or the node stops before the drop, its old copies stay on its disk.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -137,6 +137,7 @@ impl Cluster {
     async fn copy(&self, view: &View, wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>>) {
         let links = wanted.iter().map(|((from, to), keys)| self.copy_link(view, from, to, keys));
         join_all(links).await;
+        self.lock_job().settle();
     }
 
     async fn copy_link(&self, view: &View, from: &NodeId, to: &NodeId, keys: &[Blob]) {
@@ -226,6 +227,7 @@ impl Cluster {
             }
         });
         join_all(nodes).await;
+        self.lock_job().settle();
     }
 
     async fn drop_batch(&self, view: &View, node: &NodeId, batch: &[KeyVersion]) {

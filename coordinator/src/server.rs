@@ -94,6 +94,7 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
     heartbeat::beat(&cluster).await;
     tracing::info!(%local, epoch = cluster.boot_epoch(), "coordinator serves");
     let watching = tokio::task::spawn_local(heartbeat::watch(cluster.clone(), shutdown.clone()));
+    tokio::task::spawn_local(end_waits(cluster.clone(), shutdown.clone()));
     print_ready(local);
     let service = Coordinator { methods: Api(cluster).into_rpc().into() };
     serve(listener, service, ServerLimits::default(), shutdown).await;
@@ -116,6 +117,12 @@ fn fix_ring(config: &Config, state: &mut State, log: &mut Log) -> Result<(), End
         }
         _ => Ok(()),
     }
+}
+
+/// Lets the shells go that wait for events, once the server is to stop.
+async fn end_waits(cluster: Arc<Cluster>, shutdown: CancellationToken) {
+    shutdown.cancelled().await;
+    cluster.events.end();
 }
 
 #[derive(Clone)]
