@@ -16,15 +16,16 @@ use std::time::{Duration, Instant};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use jsonrpsee::core::ClientError;
+use ringkv_shared::net::Client;
 use ringkv_shared::{ErrorName, Failure};
 
 use crate::commands;
 use crate::exit;
-use crate::grammar::{Client, Command, Format, Line, Word};
+use crate::grammar::{self, Command, Format, Line, Word};
 use crate::output::Sink;
 use crate::report::{Report, Told};
 use crate::usage;
-use crate::wire::{DEADLINE, Tap, Trace, Wire};
+use crate::wire::{DEADLINE, Trace, Wire};
 use crate::words;
 
 /// How deep `source` may nest.
@@ -97,7 +98,7 @@ impl Session {
     pub(crate) fn connect(addr: String, settings: Settings, out: Sink) -> Self {
         let trace = Trace::default();
         trace.switch(settings.trace);
-        let wire = Wire::new(&addr, format!("coordinator at {addr}"));
+        let wire = Wire::traced(&addr, format!("coordinator at {addr}"), &trace);
         Self {
             wire,
             addr,
@@ -157,8 +158,8 @@ impl Session {
         outcome
     }
 
-    fn run_client(&mut self, name: &str, client: Client) -> LineOutcome {
-        let leave = matches!(client, Client::Exit);
+    fn run_client(&mut self, name: &str, client: grammar::Client) -> LineOutcome {
+        let leave = matches!(client, grammar::Client::Exit);
         let report = commands::settings::run(self, client);
         if leave {
             return LineOutcome { exit: exit::OK, leave };
@@ -169,9 +170,9 @@ impl Session {
     /// One call to the coordinator.
     pub(crate) async fn call<T>(
         &self,
-        request: impl AsyncFnOnce(&Tap<'_>) -> Result<T, ClientError>,
+        request: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T, Failure> {
-        let result = self.wire.call(&self.trace, DEADLINE, request).await;
+        let result = self.wire.call(DEADLINE, request).await;
         result.map_err(|failure| match failure.name {
             ErrorName::Unreachable if failure.hint.is_none() => failure.hint(NO_COORDINATOR_HINT),
             _ => failure,

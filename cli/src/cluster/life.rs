@@ -21,7 +21,7 @@ use ringkv_shared::{ErrorName, Failure};
 use serde::{Deserialize, Serialize};
 
 /// The name of the coordinator among the children; no node may have it.
-pub(super) const COORDINATOR: &str = "coordinator";
+pub(crate) const COORDINATOR: &str = "coordinator";
 
 /// Where a child is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

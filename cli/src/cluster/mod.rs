@@ -41,4 +41,5 @@ mod supervisor;
 
 pub(crate) use control::Control;
 pub(crate) use detached::{demo_detached, demo_stop, supervise};
+pub(crate) use life::COORDINATOR;
 pub(crate) use local::{DemoOptions, LocalCluster};

@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use ringkv_shared::net::ClusterApiClient;
+use ringkv_shared::net::{Client, ClusterApiClient};
 use ringkv_shared::protocol::cluster::ScanReply;
 use ringkv_shared::protocol::node::Record;
 use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
@@ -50,7 +50,7 @@ impl Walk {
             return Ok(None);
         }
         let (prefix, after, keys_only) = (self.prefix.clone(), self.after.clone(), self.keys_only);
-        let page = async |c: &crate::wire::Tap<'_>| {
+        let page = async |c: &Client| {
             ClusterApiClient::scan(c, prefix, after, Some(limit), Some(keys_only)).await
         };
         let ScanReply { items, next, silent, .. } = s.call(page).await?;

@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use ringkv_shared::net::ClusterApiClient;
+use ringkv_shared::net::{Client, ClusterApiClient};
 
 use super::editor::Printer;
-use crate::wire::{Trace, Wire};
+use crate::wire::Wire;
 
 /// How long the coordinator may hold a request when nothing happens.
 const WAIT_MS: u64 = 10_000;
@@ -26,8 +26,8 @@ pub(super) async fn show(addr: &str, mut printer: Printer) {
     let mut last = None;
     loop {
         let (after, wait) = (last.or(Some(0)), last.map(|_| WAIT_MS));
-        let poll = async |c: &crate::wire::Tap<'_>| ClusterApiClient::events(c, after, wait).await;
-        let Ok(reply) = wire.call(&Trace::default(), DEADLINE, poll).await else {
+        let poll = async |c: &Client| ClusterApiClient::events(c, after, wait).await;
+        let Ok(reply) = wire.call(DEADLINE, poll).await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };

@@ -10,7 +10,7 @@ mod server;
 mod wire;
 
 pub use api::{ClusterApiClient, ClusterApiServer, NodeApiClient, NodeApiServer};
-pub use client::{Client, connect};
+pub use client::{Client, Observer, connect};
 pub use errors::{failure_from_object, failure_into_object};
 pub use peer::{Peer, PeerError};
 pub use process::{print_ready, run_process};

@@ -10,7 +10,7 @@ use jsonrpsee::core::client::Error;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use super::client::{Client, connect};
+use super::client::{Client, Observer, Onlooker, connect_observed};
 use super::errors::failure_from_object;
 use crate::{ErrorName, Failure};
 
@@ -46,17 +46,29 @@ impl PeerError {
 }
 
 /// One server, by address. Cheap to keep, connects on the first call.
-#[derive(Debug)]
 pub struct Peer {
     addr: String,
+    onlooker: Onlooker,
     connection: Mutex<Option<Arc<Client>>>,
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").field("addr", &self.addr).finish_non_exhaustive()
+    }
 }
 
 impl Peer {
     /// A peer at `addr` (`host:port`); nothing is sent yet.
     #[must_use]
     pub fn new(addr: impl Into<String>) -> Self {
-        Self { addr: addr.into(), connection: Mutex::new(None) }
+        Self { addr: addr.into(), onlooker: None, connection: Mutex::new(None) }
+    }
+
+    /// A peer at `addr` whose every line `observer` sees; nothing is sent yet.
+    #[must_use]
+    pub fn observed(addr: impl Into<String>, observer: Arc<dyn Observer>) -> Self {
+        Self { onlooker: Some(observer), ..Self::new(addr) }
     }
 
     /// Where it is.
@@ -96,7 +108,7 @@ impl Peer {
         if let Some(client) = connection.as_ref().filter(|client| client.is_connected()) {
             return Ok(client.clone());
         }
-        let client = Arc::new(connect(&self.addr, timeout).await?);
+        let client = Arc::new(connect_observed(&self.addr, timeout, self.onlooker.clone()).await?);
         *connection = Some(client.clone());
         Ok(client)
     }
