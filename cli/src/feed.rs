@@ -60,7 +60,13 @@ impl Lines for StandardInput {
 pub(crate) async fn feed(session: &mut Session, place: &str, mut lines: impl Lines) -> u8 {
     let mut text = String::new();
     let (mut first_line, mut at) = (0, 0);
-    while let Some(line) = lines.next_line().await {
+    let interrupt = session.interrupt.clone();
+    loop {
+        let line = tokio::select! {
+            line = lines.next_line() => line,
+            () = interrupt.cancelled() => return exit::INTERRUPTED,
+        };
+        let Some(line) = line else { break };
         at += 1;
         if text.is_empty() {
             first_line = at;

@@ -1,7 +1,7 @@
 //! `kv`: the ringkv command, its shell, scripts and local clusters. See `kv help`.
 //!
 //! - what may be typed: [`grammar`], [`words`], [`usage`]
-//! - what it does: [`app`], [`session`], [`commands`], [`feed`], [`wire`]
+//! - what it does: [`app`], [`session`], [`commands`], [`feed`], [`wire`], [`interrupt`]
 //! - what is seen: [`report`], [`output`], [`exit`], [`repl`]
 //! - what runs: [`servers`], [`cluster`], [`script`]
 //!
@@ -15,6 +15,7 @@ mod commands;
 mod exit;
 mod feed;
 mod grammar;
+mod interrupt;
 mod output;
 mod repl;
 mod report;

@@ -12,7 +12,7 @@
 //!
 //! # Caveats
 //!
-//! `kv demo stop` without `--data` means the cluster that was detached last.
+//! `kv demo stop` without `--data` means the cluster that was detached last and still runs.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
@@ -93,7 +93,7 @@ pub(crate) async fn supervise(options: DemoOptions) -> anyhow::Result<()> {
         }
     }
     let mut file = supervisor.file().await;
-    withdraw(&file)?;
+    file.withdraw()?;
     cluster.stop().await;
     if kept {
         file.supervisor = None;
@@ -102,29 +102,36 @@ pub(crate) async fn supervise(options: DemoOptions) -> anyhow::Result<()> {
     announced
 }
 
-/// Ends a detached cluster: that with its data in `data`, or the one started last.
+/// Ends a detached cluster: that with its data in `data`, or the one started last that runs.
 ///
 /// # Errors
 ///
 /// There is none, or it does not end.
 pub(crate) async fn demo_stop(data: Option<PathBuf>) -> anyhow::Result<String> {
-    let (path, what) = match &data {
-        Some(dir) => (ClusterFile::path_in(dir), format!("has its data in {}", dir.display())),
-        None => (ClusterFile::pointer(), "runs here".to_owned()),
+    let (known, what) = match &data {
+        Some(dir) => {
+            let file = ClusterFile::read(&ClusterFile::path_in(dir))?;
+            (file.into_iter().collect(), format!("has its data in {}", dir.display()))
+        }
+        None => (ClusterFile::detached(), "runs here".to_owned()),
     };
-    let found = ClusterFile::read(&path)?;
-    let Some(supervisor) = found.and_then(|file| file.supervisor) else {
-        return Err(no_cluster(&what).into());
-    };
-    let control = Control::new(supervisor.addr.clone());
-    let Ok(status) = control.status().await else {
-        return Err(
-            no_cluster(&format!("answers (its supervisor was pid {})", supervisor.pid)).into()
-        );
-    };
+    for file in known {
+        let Some(supervisor) = file.supervisor.clone() else { continue };
+        let control = Control::new(supervisor.addr.clone());
+        match control.status().await {
+            Ok(status) => return end(&control, &supervisor.addr, &status).await,
+            // It was killed and could not take its pointer with it.
+            Err(_) => file.withdraw()?,
+        }
+    }
+    Err(no_cluster(&what).into())
+}
+
+/// Asks a supervisor to end, and waits until it has.
+async fn end(control: &Control, addr: &str, status: &ClusterFile) -> anyhow::Result<String> {
     control.shutdown().await?;
     let gone = async {
-        while TcpStream::connect(&supervisor.addr).await.is_ok() {
+        while TcpStream::connect(addr).await.is_ok() {
             sleep(END_POLL).await;
         }
     };
@@ -159,17 +166,8 @@ async fn first_line(stdout: ChildStdout) -> std::io::Result<String> {
 
 /// Leaves the pointer to this cluster and tells whoever started it.
 fn announce(file: &ClusterFile) -> anyhow::Result<()> {
-    file.write(&ClusterFile::pointer()).context("cannot write the file that `demo stop` reads")?;
+    file.write(&file.pointer()).context("cannot write the file that `demo stop` reads")?;
     print(&file.line())
-}
-
-/// Takes the pointer away, unless it names another cluster by now.
-fn withdraw(file: &ClusterFile) -> anyhow::Result<()> {
-    let path = ClusterFile::pointer();
-    match ClusterFile::read(&path)? {
-        Some(now) if now.supervisor == file.supervisor => Ok(std::fs::remove_file(path)?),
-        _ => Ok(()),
-    }
 }
 
 fn print(line: &str) -> anyhow::Result<()> {

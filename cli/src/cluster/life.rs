@@ -38,7 +38,7 @@ pub(super) enum Life {
 /// What somebody wants done to a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Action {
+pub(crate) enum Action {
     /// End it at once, as a crash would.
     Kill,
     /// Ask it to end, and wait.

@@ -30,10 +30,15 @@ use crate::report::{Report, Told};
 use crate::session::Session;
 
 /// Stores a value.
-pub(super) async fn put(s: &mut Session, key: String, value: String) -> Result<Report, Failure> {
+pub(super) async fn put(
+    s: &mut Session,
+    key: String,
+    value: String,
+    literal: bool,
+) -> Result<Report, Failure> {
     let key = Blob::from(key);
     let value = match value.as_str() {
-        "-" => value_from_stdin(s.settings.value_from_stdin)?,
+        "-" if !literal => value_from_stdin(s.settings.value_from_stdin)?,
         _ => Blob::from(value),
     };
     let (k, v) = (key.clone(), value.clone());
@@ -68,7 +73,7 @@ fn value_from_stdin(allowed: bool) -> Result<Blob, Failure> {
     if !allowed {
         let refused = refuse("a value from standard input needs the one-shot form".into());
         return Err(
-            refused.hint("kv put KEY - < file        (the value \"-\" itself: not possible)")
+            refused.hint("kv put KEY - < file        the value \"-\" itself: put KEY -- -")
         );
     }
     let mut value = Vec::new();

@@ -21,6 +21,7 @@ use ringkv_shared::protocol::node::Record;
 use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
 use serde_json::json;
 
+use super::progress;
 use crate::exit;
 use crate::grammar::Format;
 use crate::report::Report;
@@ -146,14 +147,17 @@ pub(super) async fn export(s: &mut Session, file: &Path) -> Result<Report, Failu
         Failure::new(ErrorName::NotApplied, format!("{}: {error}", file.display()))
     };
     let mut target = Target::create(file).map_err(failed)?;
+    let bar = progress::count(s.settings.progress);
     let mut count = 0_u64;
     while let Some(page) = walk.next(s, PAGE_KEYS).await? {
         count += page.len() as u64;
+        bar.set_position(count);
         for record in &page {
             writeln!(target.writer, "{}", export_line(record)).map_err(failed)?;
         }
     }
     target.commit().map_err(failed)?;
+    bar.finish_and_clear();
     let report = Report::new(&json!({ "count": count, "file": file }));
     Ok(walk.close(report.say(format!("Exported {count} keys to {}.", file.display()))))
 }
