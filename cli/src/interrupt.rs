@@ -16,9 +16,10 @@
 //! Nothing that was sent is taken back.
 
 use std::future::Future;
-use std::io::{IsTerminal as _, Write as _};
 
 use ringkv_shared::{ErrorName, Failure};
+use rustix::process::getpgrp;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit;
@@ -27,7 +28,11 @@ use crate::report::Report;
 
 /// Runs `future`, with Ctrl-C asking through `token`. `None` when a second Ctrl-C came before
 /// its end.
-pub(crate) async fn run<T>(token: &CancellationToken, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn run<T>(
+    token: &CancellationToken,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let _quiet = Quiet::new();
     let keys = async {
         pressed().await;
         token.cancel();
@@ -45,9 +50,38 @@ async fn pressed() {
         // Without a handler the signal ends the process, as it does by itself.
         std::future::pending::<()>().await;
     }
-    if std::io::stderr().is_terminal() {
-        // The terminal has shown `^C`; what comes next begins its own line.
-        let _ = std::io::stderr().write_all(b"\n");
+}
+
+/// While it lives, the terminal does not show `^C`, which would stand in the middle of a result
+/// or behind a progress bar.
+struct Quiet(Option<Termios>);
+
+impl Quiet {
+    fn new() -> Self {
+        Self(Self::set())
+    }
+
+    /// The terminal's settings until now; `None` when there is no terminal, or when it is not
+    /// ours at the moment: a program in the background that changed it would be stopped.
+    fn set() -> Option<Termios> {
+        let stdin = std::io::stdin();
+        let before = tcgetattr(&stdin).ok()?;
+        if tcgetpgrp(&stdin).ok()? != getpgrp() {
+            return None;
+        }
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHOCTL);
+        tcsetattr(&stdin, OptionalActions::Now, &quiet).ok()?;
+        Some(before)
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            // A terminal that has gone needs nothing.
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
+        }
     }
 }
 

@@ -204,7 +204,7 @@ impl Session {
     }
 
     /// Prints a report as the settings say.
-    fn tell(&mut self, name: &str, report: Report) -> LineOutcome {
+    pub(crate) fn tell(&mut self, name: &str, report: Report) -> LineOutcome {
         match self.settings.format {
             Format::Json => self.line(&report.json(name)),
             Format::Table if self.settings.narrate => self.lines(report.narrated),

@@ -33,6 +33,10 @@ pub(crate) struct Entry {
     pub(crate) arguments: String,
     /// What it does, in one line.
     pub(crate) about: String,
+    /// The words that its first argument may be, when they are few and fixed.
+    pub(crate) choices: Vec<String>,
+    /// Its options: `--all`.
+    pub(crate) options: Vec<String>,
 }
 
 /// Every command of the REPL, in the order of the grammar.
@@ -42,8 +46,20 @@ pub(crate) fn entries() -> Vec<Entry> {
         name: command.get_name().to_owned(),
         arguments: arguments(command),
         about: command.get_about().map(ToString::to_string).unwrap_or_default(),
+        choices: choices(command),
+        options: command
+            .get_arguments()
+            .filter_map(Arg::get_long)
+            .map(|long| format!("--{long}"))
+            .collect(),
     };
     Line::command().get_subcommands().map(entry).collect()
+}
+
+fn choices(command: &Command) -> Vec<String> {
+    let first = command.get_positionals().next();
+    let values = first.map(Arg::get_possible_values).unwrap_or_default();
+    values.iter().map(|value| value.get_name().to_owned()).collect()
 }
 
 /// Every first word that the REPL knows, other spellings too.
@@ -151,7 +167,8 @@ pub(crate) fn explain(grammar: &Command, error: &clap::Error, name: &str) -> Fai
 }
 
 /// The failure of a first word that nobody knows.
-fn unknown(grammar: &Command, word: &str) -> Failure {
+#[must_use]
+pub(crate) fn unknown(grammar: &Command, word: &str) -> Failure {
     let failure = Failure::new(ErrorName::BadArgument, format!("unknown command {word:?}"));
     match nearest(word, names_of(grammar)) {
         Some(guess) => failure.hint(format!("did you mean: {guess}")),

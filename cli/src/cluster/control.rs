@@ -40,7 +40,8 @@ impl Control {
     /// No such process, the action does not fit its state, it does not come up, or the supervisor
     /// is gone.
     pub(crate) async fn act(&self, action: Action, id: &NodeId) -> Result<String, Failure> {
-        let report = self.call(async |c| ControlApiClient::act(c, action, id.clone()).await).await?;
+        let report =
+            self.call(async |c| ControlApiClient::act(c, action, id.clone()).await).await?;
         let keys = keys(&report).await;
         Ok(report.sentence(keys))
     }

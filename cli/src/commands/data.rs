@@ -72,9 +72,7 @@ fn value_from_stdin(allowed: bool) -> Result<Blob, Failure> {
     let refuse = |message: String| Failure::new(ErrorName::BadArgument, message);
     if !allowed {
         let refused = refuse("a value from standard input needs the one-shot form".into());
-        return Err(
-            refused.hint("kv put KEY - < file        the value \"-\" itself: put KEY -- -")
-        );
+        return Err(refused.hint("kv put KEY - < file        the value \"-\" itself: put KEY -- -"));
     }
     let mut value = Vec::new();
     // One byte more than the limit, so that the server sees and refuses what is too long.

@@ -5,7 +5,6 @@
 //! Key counts come from heartbeats and are as old as the LAST SEEN beside them; `stats` asks every
 //! node and names those that did not answer.
 
-use comfy_table::{ContentArrangement, Table, presets};
 use ringkv_shared::net::ClusterApiClient;
 use ringkv_shared::protocol::cluster::{
     ConfigReply, Health, Membership, NodeRow, ShowReply, StatsReply, WhereReply,
@@ -14,12 +13,13 @@ use ringkv_shared::{Blob, Failure, NodeId};
 
 use crate::report::Report;
 use crate::session::Session;
+use crate::table::Table;
 
 /// The nodes.
 pub(super) async fn show(s: &mut Session) -> Result<Report, Failure> {
     let reply = s.call(async |c| ClusterApiClient::show(c).await).await?;
     s.note_nodes(reply.nodes.iter().map(|row| row.id.to_string()));
-    Ok(show_report(&reply))
+    Ok(show_report(&reply, s.out.width()))
 }
 
 /// Totals.
@@ -55,29 +55,20 @@ pub(super) async fn config(
     value: Option<String>,
 ) -> Result<Report, Failure> {
     let reply = s.call(async |c| ClusterApiClient::config(c, name, value).await).await?;
-    Ok(config_report(&reply))
-}
-
-/// A table without borders, columns two blanks apart.
-fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header.iter().copied());
-    table.add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.trim_fmt()
+    Ok(config_report(&reply, s.out.width()))
 }
 
 /// The report of `show`.
-fn show_report(reply: &ShowReply) -> Report {
-    let header = ["NODE", "ADDRESS", "STATUS", "KEYS", "SHARE", "LOG", "LAST SEEN"];
+fn show_report(reply: &ShowReply, width: Option<usize>) -> Report {
     let mut report = Report::new(reply);
     if !reply.nodes.is_empty() {
-        report = report.say(table(&header, reply.nodes.iter().map(node_cells)));
+        let table = Table {
+            header: &["NODE", "ADDRESS", "STATUS", "KEYS", "SHARE", "LOG", "LAST SEEN"],
+            rows: reply.nodes.iter().map(node_cells).collect(),
+            dispensable: &["LOG", "SHARE", "LAST SEEN", "ADDRESS"],
+            prose: false,
+        };
+        report = report.say(table.draw(width));
     }
     let pending = match (reply.pending, reply.pending_replication) {
         (false, _) => String::new(),
@@ -180,7 +171,7 @@ fn where_report(reply: &WhereReply) -> Report {
 }
 
 /// The report of `config`: one setting in words, several as a table.
-fn config_report(reply: &ConfigReply) -> Report {
+fn config_report(reply: &ConfigReply, width: Option<usize>) -> Report {
     let report = Report::new(reply);
     if let [one] = reply.settings.as_slice() {
         return report
@@ -191,7 +182,13 @@ fn config_report(reply: &ConfigReply) -> Report {
     let cells = |s: &ringkv_shared::protocol::cluster::Setting| {
         vec![s.name.clone(), s.value.clone(), s.origin.clone(), s.help.clone()]
     };
-    report.say(table(&["NAME", "VALUE", "FROM", "WHAT"], reply.settings.iter().map(cells)))
+    let table = Table {
+        header: &["NAME", "VALUE", "FROM", "WHAT"],
+        rows: reply.settings.iter().map(cells).collect(),
+        dispensable: &["FROM"],
+        prose: true,
+    };
+    report.say(table.draw(width))
 }
 
 fn names(ids: &[NodeId]) -> String {
@@ -216,10 +213,18 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(
-            text(&show_report(&reply).narrated),
+            text(&show_report(&reply, None).narrated),
             "NODE  ADDRESS         STATUS      KEYS  SHARE   LOG      LAST SEEN\n\
              n1    127.0.0.1:5001  DOWN        663   33.1 %  -        1.9 s ago\n\
              n2    127.0.0.1:5002  UP joining  679   34.0 %  31.2 KB  now\n\
+             epoch 4, replication 2"
+        );
+        assert_eq!(
+            text(&show_report(&reply, Some(60)).narrated),
+            "NODE  ADDRESS         STATUS      KEYS  SHARE   LAST SEEN\n\
+             n1    127.0.0.1:5001  DOWN        663   33.1 %  1.9 s ago\n\
+             n2    127.0.0.1:5002  UP joining  679   34.0 %  now\n\
+             (left out: LOG; a wider terminal or --json has them)\n\
              epoch 4, replication 2"
         );
     }

@@ -6,7 +6,7 @@
 //! It is drawn a few times a second and taken away at the end, so nothing of it stays. When
 //! standard error is no terminal, nothing is written at all.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 /// A bar over `total` keys.
 pub(super) fn bar(visible: bool, total: u64) -> ProgressBar {
@@ -23,7 +23,9 @@ fn start(visible: bool, bar: ProgressBar, template: &str) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template(template);
-    bar.with_style(style.expect("a template that has been tried"))
+    let style = style.expect("a template that has been tried");
+    // A command that is cut off drops its bar: that, too, leaves nothing behind.
+    bar.with_style(style).with_finish(ProgressFinish::AndClear)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Shows events for ever.
-pub(super) async fn show(addr: &str, mut printer: Printer) {
+pub(super) async fn show(addr: &str, printer: Printer) {
     // A connection of its own: a request that waits must not hold up the commands'.
     let wire = Wire::new(addr, "coordinator");
     let mut last = None;
@@ -35,7 +35,9 @@ pub(super) async fn show(addr: &str, mut printer: Printer) {
         let restarted = last.is_some_and(|last| reply.last < last);
         if last.is_some() && !restarted {
             for event in &reply.events {
-                printer(format!("! {}\n", event.text));
+                if printer.send(format!("! {}\n", event.text)).await.is_err() {
+                    return;
+                }
             }
         }
         last = Some(if restarted { 0 } else { reply.last });
