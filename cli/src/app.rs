@@ -262,6 +262,12 @@ async fn run_form(
             let page = manual::page(Cli::command(), command.as_deref())?;
             Ok(print(global, &page))
         }
+        Some(Form::Command(Command::Help { command })) => {
+            let mut session = one_shot(global, false);
+            let width = session.out.width();
+            let text = usage::help(&Cli::command(), command.as_deref(), width)?;
+            Ok(session.tell(name, Report::sentence(text)).exit)
+        }
         Some(Form::Command(mut command)) => {
             let words: Vec<_> = std::env::args_os().collect();
             command.heed_escape(&words);

@@ -63,7 +63,7 @@ pub(crate) enum Command {
     },
     /// Read a value from the first owner that answers.
     #[command(
-        after_help = "get apple\nget apple --all    (every replica's copy, with its version)"
+        after_help = "get apple\nget apple --all    (every replica's copy, with its version)\nget pic > cat.jpg  (bytes that are no text come as they are, without a newline)"
     )]
     Get {
         /// The key.

@@ -218,7 +218,10 @@ impl Session {
         match report.raw {
             Some(raw) if !self.out.is_terminal() => {
                 self.out.result(&raw);
-                self.out.result(b"\n");
+                // Bytes that are no text are for a program or a file, which want no other.
+                if std::str::from_utf8(&raw).is_ok() {
+                    self.out.result(b"\n");
+                }
             }
             _ => self.lines(report.plain.unwrap_or(report.narrated)),
         }

@@ -20,6 +20,7 @@ use clap::{Arg, Command, CommandFactory as _};
 use ringkv_shared::{ErrorName, Failure};
 
 use crate::grammar::Line;
+use crate::table::Table;
 
 /// How like a known word an unknown one must be to be guessed, 0 to 1 (Jaro–Winkler).
 const LIKENESS_MIN: f64 = 0.8;
@@ -42,6 +43,10 @@ pub(crate) struct Entry {
 /// Every command of the REPL, in the order of the grammar.
 #[must_use]
 pub(crate) fn entries() -> Vec<Entry> {
+    entries_of(&Line::command())
+}
+
+fn entries_of(grammar: &Command) -> Vec<Entry> {
     let entry = |command: &Command| Entry {
         name: command.get_name().to_owned(),
         arguments: arguments(command),
@@ -53,7 +58,7 @@ pub(crate) fn entries() -> Vec<Entry> {
             .map(|long| format!("--{long}"))
             .collect(),
     };
-    Line::command().get_subcommands().map(entry).collect()
+    grammar.get_subcommands().map(entry).collect()
 }
 
 fn choices(command: &Command) -> Vec<String> {
@@ -76,22 +81,31 @@ fn names_of(grammar: &Command) -> Vec<String> {
     grammar.get_subcommands().flat_map(spellings).collect()
 }
 
-/// The list of all commands, or one command with its arguments and examples.
-pub(crate) fn help(topic: Option<&str>) -> Result<String, Failure> {
-    let Some(topic) = topic else { return Ok(list()) };
-    let grammar = Line::command();
+/// The list of all commands of a grammar, in so many columns, or one command with its arguments
+/// and examples.
+///
+/// # Errors
+///
+/// There is no such command.
+pub(crate) fn help(
+    grammar: &Command,
+    topic: Option<&str>,
+    width: Option<usize>,
+) -> Result<String, Failure> {
+    let Some(topic) = topic else { return Ok(list(grammar, width)) };
     match grammar.find_subcommand(topic) {
         Some(command) => Ok(describe(command)),
-        None => Err(unknown(&grammar, topic)),
+        None => Err(unknown(grammar, topic)),
     }
 }
 
-fn list() -> String {
-    let entries = entries();
-    let left = |e: &Entry| format!("{} {}", e.name, e.arguments).trim_end().to_owned();
-    let width = entries.iter().map(|e| left(e).chars().count()).max().unwrap_or(0);
-    let line = |e: &Entry| format!("{:width$}  {}", left(e), e.about.trim_end_matches('.'));
-    entries.iter().map(line).collect::<Vec<_>>().join("\n")
+fn list(grammar: &Command, width: Option<usize>) -> String {
+    let row = |e: Entry| {
+        let usage = format!("{} {}", e.name, e.arguments);
+        vec![usage.trim_end().to_owned(), e.about.trim_end_matches('.').to_owned()]
+    };
+    let rows = entries_of(grammar).into_iter().map(row).collect();
+    Table { header: &["COMMAND", "WHAT"], rows, dispensable: &[], prose: true }.draw(width)
 }
 
 fn describe(command: &Command) -> String {
@@ -269,6 +283,7 @@ mod tests {
 
     #[test]
     fn help_knows_every_command() {
+        let help = |topic| help(&Line::command(), topic, None);
         let all = help(None).unwrap();
         assert!(all.lines().any(|l| l.starts_with("put <key> <value>  ")), "{all}");
         assert!(all.contains("scan [prefix] [--limit N]"), "{all}");

@@ -21,7 +21,7 @@ fn home() -> tempfile::TempDir {
 /// The directory of the shell's own cluster, and what its file says.
 fn cluster(home: &Path) -> (PathBuf, Value) {
     let is_data = |path: &PathBuf| path.join("cluster.json").exists();
-    let mut entries = std::fs::read_dir(home).expect("a directory").map(|e| e.unwrap().path());
+    let mut entries = std::fs::read_dir(home).expect("a directory").flatten().map(|e| e.path());
     let data = entries.find(is_data).expect("the data of the cluster");
     let text = std::fs::read_to_string(data.join("cluster.json")).expect("the file");
     (data, serde_json::from_str(&text).expect("JSON"))
@@ -29,8 +29,8 @@ fn cluster(home: &Path) -> (PathBuf, Value) {
 
 fn pids(cluster: &Value) -> Vec<i32> {
     let nodes = cluster["nodes"].as_array().expect("nodes").iter();
-    let pids = nodes.chain([&cluster["coordinator"]]).map(|server| server["pid"].as_i64().unwrap());
-    pids.map(|pid| i32::try_from(pid).unwrap()).collect()
+    let pid = |server: &Value| server["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    nodes.chain([&cluster["coordinator"]]).map(|server| pid(server).expect("a pid")).collect()
 }
 
 fn signal(pid: i32, signal: Signal) {

@@ -15,11 +15,13 @@
 //! `kv demo stop` without `--data` means the cluster that was detached last and still runs.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use ringkv_shared::{ErrorName, Failure};
+use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{ChildStdout, Command};
@@ -42,8 +44,12 @@ const END_POLL: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 ///
-/// The cluster does not start; the supervisor's own words are in the message.
+/// One runs on these data already, or the cluster does not start: then the supervisor's own
+/// failure.
 pub(crate) async fn demo_detached(options: DemoOptions) -> anyhow::Result<()> {
+    if let Some(data) = &options.data {
+        refuse_second(data).await?;
+    }
     let mut words = tempfile::tempfile().context("cannot make a temporary file")?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut child = Command::new(program)
@@ -55,14 +61,17 @@ pub(crate) async fn demo_detached(options: DemoOptions) -> anyhow::Result<()> {
         .spawn()
         .context("cannot start the supervisor")?;
     let stdout = child.stdout.take().expect("standard output is a pipe");
-    match timeout(START_DEADLINE, first_line(stdout)).await {
-        Ok(Ok(line)) if !line.is_empty() => {
-            let mut cluster: ClusterFile =
-                serde_json::from_str(&line).context("the supervisor said something else")?;
+    let said = match timeout(START_DEADLINE, first_line(stdout)).await {
+        Ok(line) => serde_json::from_str(&line?).ok(),
+        Err(_) => None,
+    };
+    match said {
+        Some(Said::Cluster(mut cluster)) => {
             cluster.supervisor = None;
             print(&cluster.line())
         }
-        _ => {
+        Some(Said::Failure { error }) => Err(error.into()),
+        None => {
             let _gone = child.kill().await;
             let mut said = String::new();
             words.seek(SeekFrom::Start(0))?;
@@ -70,6 +79,26 @@ pub(crate) async fn demo_detached(options: DemoOptions) -> anyhow::Result<()> {
             bail!("the cluster did not start\n{}", said.trim_end());
         }
     }
+}
+
+/// What the supervisor says first: what it has started, or, with `--json`, why it has not.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Cluster(ClusterFile),
+    Failure { error: Failure },
+}
+
+/// Refuses when a detached cluster runs on these data.
+async fn refuse_second(data: &Path) -> Result<(), Failure> {
+    let file = ClusterFile::read(&ClusterFile::path_in(data)).ok().flatten();
+    let Some(supervisor) = file.and_then(|file| file.supervisor) else { return Ok(()) };
+    if Control::new(supervisor.addr).status().await.is_err() {
+        return Ok(());
+    }
+    let dir = data.display();
+    let message = format!("a detached cluster runs on {dir} already");
+    Err(Failure::new(ErrorName::NodeExists, message).hint(format!("kv demo stop --data {dir}")))
 }
 
 /// The supervisor of a detached cluster: runs until it is asked to end.
@@ -143,7 +172,7 @@ async fn end(control: &Control, addr: &str, status: &ClusterFile) -> anyhow::Res
 }
 
 fn arguments(options: &DemoOptions) -> Vec<std::ffi::OsString> {
-    let mut args = vec!["demo".into(), "--supervise".into()];
+    let mut args = vec!["demo".into(), "--json".into(), "--supervise".into()];
     args.extend(["--nodes".into(), options.nodes.to_string().into()]);
     args.extend(["--replicas".into(), options.replicas.to_string().into()]);
     if let Some(data) = &options.data {
@@ -191,7 +220,7 @@ mod tests {
         };
         assert_eq!(
             arguments(&options).join(" ".as_ref()),
-            "demo --supervise --nodes 3 --replicas 2 --data /d --port 6000 --free-ports"
+            "demo --json --supervise --nodes 3 --replicas 2 --data /d --port 6000 --free-ports"
         );
     }
 

@@ -222,7 +222,10 @@ fn copies_report(reply: &WhereReply) -> Report {
         };
         report = report.say(line);
     }
-    Report { exit: if found { exit::OK } else { exit::NOT_FOUND }, ..report }
+    match found {
+        true => report,
+        false => report.absent(&format!("no replica has {}", reply.key)),
+    }
 }
 
 fn names(replicas: &[ReplicaReport]) -> String {

@@ -31,10 +31,11 @@ mod records;
 pub(crate) mod settings;
 mod topology;
 
+use clap::CommandFactory as _;
 use ringkv_shared::Failure;
 
 use crate::cluster::Action;
-use crate::grammar::Command;
+use crate::grammar::{Command, Line};
 use crate::report::Report;
 use crate::session::Session;
 use crate::usage;
@@ -63,7 +64,10 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Repor
         Command::Compact { id } => raw::compact(session, id).await,
         Command::Rpc { target, method, params } => raw::rpc(session, target, method, params).await,
         Command::Source { file } => settings::source(session, &file).await,
-        Command::Help { command } => usage::help(command.as_deref()).map(Report::sentence),
+        Command::Help { command } => {
+            let width = session.out.width();
+            usage::help(&Line::command(), command.as_deref(), width).map(Report::sentence)
+        }
         Command::Kill { id } => faults::run(session, Action::Kill, id).await,
         Command::Stop { id } => faults::run(session, Action::Stop, id).await,
         Command::Start { id } => faults::run(session, Action::Start, id).await,

@@ -33,7 +33,9 @@ impl Terminal {
         let pair = match native_pty_system().openpty(size(rows, cols)) {
             Ok(pair) => pair,
             Err(error) => {
-                eprintln!("SKIPPED: no terminal can be opened here: {error}");
+                // Past the test harness, which hides what a passing test prints.
+                let skipped = format!("SKIPPED: no terminal can be opened here: {error}\n");
+                let _ = std::io::stderr().write_all(skipped.as_bytes());
                 return None;
             }
         };
