@@ -124,6 +124,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_interruption_ends_the_waiting_for_a_line() {
+        struct Silence;
+        impl Lines for Silence {
+            async fn next_line(&mut self) -> Option<io::Result<String>> {
+                std::future::pending().await
+            }
+        }
+        let out = Box::new(Capture::default());
+        let mut session = Session::connect("127.0.0.1:1".into(), Settings::default(), out);
+        session.interrupt.cancel();
+        assert_eq!(feed(&mut session, "stdin", Silence).await, 130);
+    }
+
+    #[tokio::test]
     async fn exit_ends_it_well() {
         assert_eq!(run("exit\npput\n").await, (0, String::new()));
     }

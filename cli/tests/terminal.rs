@@ -11,7 +11,7 @@ use pty::{CTRL_C, CTRL_D, Terminal, UP};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// Enough keys that a load or a rebalance of them can be met half-way.
+/// Enough keys that a load of them can be met half-way.
 const MANY_KEYS: usize = 200_000;
 
 fn home() -> tempfile::TempDir {
@@ -63,8 +63,10 @@ fn a_shell_from_its_first_prompt_to_its_last() {
     a_notice_leaves_the_half_typed_line(&mut kv, pids(&cluster)[1]);
     a_quote_goes_on_in_the_next_line(&mut kv);
     a_load_is_interrupted(&mut kv, home.path());
+    let addr = cluster["coordinator"]["addr"].as_str().expect("an address");
+    a_load_without_a_shell_is_interrupted_too(home.path(), addr);
     an_export_leaves_no_bar_behind(&mut kv, home.path());
-    a_rebalance_goes_on_by_itself(&mut kv);
+    what_a_halted_node_holds_up_is_interrupted(&mut kv);
     tables_fit(&mut kv);
 
     let (_, cluster) = self::cluster(home.path());
@@ -135,13 +137,25 @@ fn a_load_is_interrupted(kv: &mut Terminal, home: &Path) {
     kv.command("count key-", &format!("\n{loaded} keys"));
 }
 
+fn a_load_without_a_shell_is_interrupted_too(home: &Path, addr: &str) {
+    let args = ["--connect", addr, "load", "many.txt"];
+    let mut kv = Terminal::start(home, &args, 30, 100).expect("it could be opened before");
+    kv.sees("a bar", |s| s.contains(&format!("/{MANY_KEYS} keys")));
+    kv.keys(CTRL_C);
+    let (code, seen) = kv.end();
+    assert_eq!(code, 130);
+    assert!(seen.starts_with("Loaded ") && seen.contains("keys were not sent"), "{seen}");
+}
+
 fn an_export_leaves_no_bar_behind(kv: &mut Terminal, home: &Path) {
+    let before = kv.raw().len();
     let seen = kv.command("export all.jsonl", "Exported ");
-    assert!(!seen.contains("/s"), "{seen}");
+    assert!(kv.raw()[before..].contains(" keys, "), "there was one");
+    assert!(!seen.contains(" keys, "), "{seen}");
     assert!(home.join("all.jsonl").exists());
 }
 
-fn a_rebalance_goes_on_by_itself(kv: &mut Terminal) {
+fn what_a_halted_node_holds_up_is_interrupted(kv: &mut Terminal) {
     kv.command("addnode n4 5999", "Added n4 (127.0.0.1:");
     // With a halted node that nobody gives up, it cannot end before its time.
     kv.command("config heartbeat 60000", "heartbeat = 60000");
@@ -153,6 +167,11 @@ fn a_rebalance_goes_on_by_itself(kv: &mut Terminal) {
     kv.sees("the outcome", |s| {
         s.contains("error: interrupted: the rebalance goes on in the coordinator")
             && s.trim_end().ends_with("\nkv>")
+    });
+    kv.begin("show");
+    kv.keys(CTRL_C);
+    kv.sees("that it ended", |s| {
+        s.trim_end().ends_with("error: interrupted: nothing was changed\nkv>")
     });
     kv.command("resume n3", "Resumed n3");
     let seen = kv.command("rebalance", "[Coordinator] Rebalance complete.");

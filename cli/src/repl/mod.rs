@@ -36,6 +36,8 @@ use self::editor::{Begun, Typed};
 /// Runs the shell until the person leaves.
 pub(crate) async fn run(mut session: Session, banner: String, color: anstream::ColorChoice) -> u8 {
     let cooked = tcgetattr(std::io::stdin()).ok();
+    // From now on Ctrl-C is never the end of the shell, also in the moment before a command heeds it.
+    let _heeded = signal(SignalKind::interrupt());
     greet(&mut session, &banner).await;
     let (typed_to, mut typed) = mpsc::channel(1);
     let (begun_to, begun) = tokio::sync::oneshot::channel();

@@ -78,18 +78,33 @@ impl Terminal {
         })
     }
 
+    /// Types a command on a clear screen and Enter, and waits until it has the terminal.
+    pub(crate) fn begin(&mut self, line: &str) {
+        self.clear();
+        let before = self.raw.len();
+        self.keys(&format!("{line}\r"));
+        // With this the editor takes its hands off.
+        let released = "\x1b[?2004l";
+        self.until(&format!("the start of {line:?}"), |kv| kv.raw()[before..].contains(released));
+    }
+
     /// Waits until the screen, without blanks at the ends of its lines, is as wanted.
     pub(crate) fn sees(&mut self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        self.until(what, |kv| wanted(&kv.text()));
+        self.text()
+    }
+
+    fn until(&mut self, what: &str, reached: impl Fn(&Self) -> bool) {
         let by = Instant::now() + PATIENCE;
-        loop {
-            let seen = self.text();
-            if wanted(&seen) {
-                return seen;
-            }
+        while !reached(self) {
             match self.output.recv_timeout(by.saturating_duration_since(Instant::now())) {
                 Ok(bytes) => self.take(&bytes),
-                Err(RecvTimeoutError::Timeout) => panic!("waited in vain for {what}:\n{seen}"),
-                Err(RecvTimeoutError::Disconnected) => panic!("ended before {what}:\n{seen}"),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("waited in vain for {what}:\n{}", self.text())
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("ended before {what}:\n{}", self.text())
+                }
             }
         }
     }
