@@ -63,7 +63,8 @@ fn values_are_kept_byte_for_byte(shop: &Shop) {
     let bytes: Vec<u8> = (0..=255).collect();
     shop.kv_with(&bytes, &["put", "bytes", "-"]).with(0);
     assert_eq!(shop.kv(&["get", "bytes"]).out, bytes, "no newline is added");
-    let got: Value = serde_json::from_slice(&shop.kv(&["--json", "get", "bytes"]).out).unwrap();
+    let got: Value =
+        serde_json::from_slice(&shop.kv(&["--json", "get", "bytes"]).out).expect("JSON");
     assert!(got["value"]["base64"].is_string(), "{got}");
 }
 
