@@ -11,7 +11,8 @@
 //!
 //! # Caveats
 //!
-//! One key batch at a time a link; no rate limit, no pause.
+//! One key batch at a time a link; no rate limit, no pause. A node that leaves is cleared only by the
+//! run that finalises: if that run or the node stops before the drop, its old copies stay on its disk.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -174,7 +175,7 @@ impl Cluster {
             self.commit(&Event::Final)?;
             self.older_views_unused().await;
         }
-        let view = self.view();
+        // The view from before the change: a node that left with it is cleared, too.
         self.drop_pass(&view, &target).await
     }
 
