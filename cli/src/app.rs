@@ -16,12 +16,11 @@
 
 use std::future::Future;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _};
 use tokio_util::sync::CancellationToken;
 
 use ringkv_shared::{ErrorName, Failure};
@@ -29,6 +28,7 @@ use ringkv_shared::{ErrorName, Failure};
 use crate::cluster::{self, DemoOptions, LocalCluster};
 use crate::exit;
 use crate::feed::{Given, Lines, StandardInput, feed};
+use crate::forms::{Cli, Demo, DemoAction, Form, Global};
 use crate::grammar::{Command, Format};
 use crate::output::Console;
 use crate::report::{Report, Told};
@@ -38,137 +38,6 @@ use crate::{interrupt, manual, repl, script, usage, words};
 
 /// Where the coordinator is when nothing else is said.
 const DEFAULT_ADDR: &str = "127.0.0.1:5000";
-
-/// The command line.
-#[derive(Debug, Parser)]
-#[command(name = "kv", version, about = "A distributed key-value store that you can see inside")]
-#[command(disable_help_subcommand = true)]
-struct Cli {
-    #[command(flatten)]
-    global: Global,
-    /// Run these commands, parted by ';', up to the first that fails.
-    #[arg(short = 'e', long = "execute", value_name = "COMMANDS")]
-    execute: Option<String>,
-    #[command(subcommand)]
-    form: Option<Form>,
-}
-
-/// Options of every form.
-#[derive(Args, Debug)]
-struct Global {
-    /// The coordinator to talk to (without it: 127.0.0.1:5000).
-    #[arg(long, global = true, env = "KV_CONNECT", value_name = "HOST:PORT")]
-    connect: Option<String>,
-    /// One JSON object a command, errors too.
-    #[arg(long, global = true)]
-    json: bool,
-    /// The shell's sentences rather than the bare result.
-    #[arg(long, global = true)]
-    narrate: bool,
-    /// Colour: on a terminal, always or never; NO_COLOR is heeded.
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
-    color: Color,
-}
-
-/// When to use colour.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl From<Color> for anstream::ColorChoice {
-    fn from(color: Color) -> Self {
-        match color {
-            Color::Auto => Self::Auto,
-            Color::Always => Self::Always,
-            Color::Never => Self::Never,
-        }
-    }
-}
-
-/// The first word.
-#[derive(Debug, Subcommand)]
-enum Form {
-    /// A local cluster: real processes on this machine.
-    Demo(Demo),
-    /// Play a script.
-    Run {
-        /// The script.
-        file: PathBuf,
-        /// Wait for Enter before each command.
-        #[arg(long)]
-        step: bool,
-        /// Wait so long before each command, in milliseconds.
-        #[arg(long, value_name = "MS")]
-        delay: Option<u64>,
-    },
-    /// Play scripts and compare what they print; exit code 6 when it differs.
-    Check {
-        /// The scripts.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// Write what was printed into the scripts.
-        #[arg(long)]
-        update: bool,
-    },
-    /// Print the completions for a shell.
-    #[command(after_help = "kv completions bash > ~/.local/share/bash-completion/completions/kv")]
-    Completions {
-        /// The shell.
-        shell: clap_complete::Shell,
-    },
-    /// Print the manual page of kv, or of one of its commands.
-    #[command(after_help = "kv man | man -l -\nkv man put | man -l -")]
-    Man {
-        /// The command.
-        command: Option<String>,
-    },
-    #[command(flatten)]
-    Server(Server),
-    #[command(flatten)]
-    Command(Command),
-}
-
-/// Options of a local cluster.
-#[derive(Args, Debug)]
-struct Demo {
-    /// How many nodes.
-    #[arg(long, default_value_t = 3, value_name = "N")]
-    nodes: usize,
-    /// How many copies of each key.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    replicas: usize,
-    /// Keep the data here; without it, in a temporary folder that is deleted at the end.
-    #[arg(long, global = true, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// The coordinator's port; the nodes have the next ones.
-    #[arg(long, value_name = "BASE")]
-    port: Option<u16>,
-    /// Print one JSON line and run on until `kv demo stop`.
-    #[arg(long)]
-    detach: bool,
-    /// Be the process behind `--detach`: own the cluster until it is asked to end.
-    #[arg(long, hide = true)]
-    supervise: bool,
-    /// When a port is taken, use the next free one.
-    #[arg(long, hide = true)]
-    free_ports: bool,
-    #[command(subcommand)]
-    action: Option<DemoAction>,
-}
-
-/// What else to do with a local cluster.
-#[derive(Debug, Subcommand)]
-enum DemoAction {
-    /// Stop the detached one.
-    Stop,
-}
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
@@ -374,35 +243,4 @@ async fn feed_interruptible(session: &mut Session, place: &str, lines: impl Line
 /// The exit code of a future, or 130 when it does not heed Ctrl-C.
 async fn interruptible(token: &CancellationToken, future: impl Future<Output = u8>) -> u8 {
     interrupt::run(token, future).await.unwrap_or(exit::INTERRUPTED)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_form_parses() {
-        Cli::command().debug_assert();
-        for line in [
-            "kv",
-            "kv put a 1",
-            "kv put a 1 --json",
-            "kv --connect h:1 get a",
-            "kv get a --connect h:1",
-            "kv demo",
-            "kv demo --nodes 5 --replicas 2 --detach",
-            "kv demo stop --data d",
-            "kv demo --data d",
-            "kv run f --step",
-            "kv check a b --update",
-            "kv --color never show",
-            "kv help put",
-            "kv stop n1",
-            "kv put n -5",
-        ] {
-            let words: Vec<&str> = line.split(' ').collect();
-            assert!(Cli::try_parse_from(&words).is_ok(), "{line}");
-        }
-        assert!(Cli::try_parse_from(["kv", "-e", "put a 1; get a"]).is_ok());
-    }
 }

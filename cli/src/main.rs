@@ -1,6 +1,6 @@
 //! `kv`: the ringkv command, its shell, scripts and local clusters. See `kv help`.
 //!
-//! - what may be typed: [`grammar`], [`words`], [`usage`], [`manual`]
+//! - what may be typed: [`forms`], [`grammar`], [`words`], [`usage`], [`manual`]
 //! - what it does: [`app`], [`session`], [`commands`], [`feed`], [`wire`], [`interrupt`]
 //! - what is seen: [`report`], [`table`], [`output`], [`exit`], [`repl`]
 //! - what runs: [`servers`], [`cluster`], [`script`]
@@ -14,6 +14,7 @@ mod cluster;
 mod commands;
 mod exit;
 mod feed;
+mod forms;
 mod grammar;
 mod interrupt;
 mod manual;

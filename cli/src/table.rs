@@ -1,4 +1,4 @@
-//! Tables that fit the terminal: columns two blanks apart, no borders.
+//! Tables and lines that fit the terminal: columns two blanks apart, no borders.
 //!
 //! A table that is too wide first lets its last column wrap, if that holds prose, then leaves out
 //! columns in an order that its caller gives, and says which. What the caller does not offer
@@ -91,6 +91,26 @@ impl Table<'_> {
     }
 }
 
+/// Parts of a sentence, `gap` apart; what does not fit begins a new line.
+#[must_use]
+pub(crate) fn fill(parts: &[String], gap: &str, width: Option<usize>) -> String {
+    let mut text = String::new();
+    let mut used = 0;
+    for part in parts {
+        let length = part.chars().count();
+        if used > 0 && width.is_some_and(|width| used + gap.len() + length > width) {
+            text.push('\n');
+            used = 0;
+        } else if used > 0 {
+            text.push_str(gap);
+            used += gap.len();
+        }
+        text.push_str(part);
+        used += length;
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +136,14 @@ mod tests {
                       (left out: ADDRESS; a wider terminal or --json has them)";
         assert_eq!(nodes().draw(Some(33)), narrow);
         assert_eq!(nodes().draw(Some(5)), narrow, "what is not dispensable stays");
+    }
+
+    #[test]
+    fn parts_stay_whole() {
+        let parts = ["nodes 3", "copies 20", "epoch 8"].map(str::to_owned);
+        assert_eq!(fill(&parts, "   ", None), "nodes 3   copies 20   epoch 8");
+        assert_eq!(fill(&parts, "   ", Some(19)), "nodes 3   copies 20\nepoch 8");
+        assert_eq!(fill(&parts, "   ", Some(3)), "nodes 3\ncopies 20\nepoch 8");
     }
 
     #[test]

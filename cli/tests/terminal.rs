@@ -183,6 +183,8 @@ fn tables_fit(kv: &mut Terminal) {
     let seen = kv.command("show", "left out: ");
     assert!(seen.contains("\nNODE  ADDRESS"), "{seen}");
     assert!(seen.lines().any(|l| l.starts_with("n4 ") && l.contains(" UP ")), "{seen}");
+    let seen = kv.command("stats", "epoch ");
+    assert!(seen.contains("\nmax/avg "), "{seen}");
     kv.resize(30, 80);
     let seen = kv.command("show", "epoch ");
     assert!(seen.contains("LAST SEEN\n"), "{seen}");

@@ -13,7 +13,7 @@ use ringkv_shared::{Blob, Failure, NodeId};
 
 use crate::report::Report;
 use crate::session::Session;
-use crate::table::Table;
+use crate::table::{Table, fill};
 
 /// The nodes.
 pub(super) async fn show(s: &mut Session) -> Result<Report, Failure> {
@@ -25,14 +25,14 @@ pub(super) async fn show(s: &mut Session) -> Result<Report, Failure> {
 /// Totals.
 pub(super) async fn stats(s: &mut Session) -> Result<Report, Failure> {
     let reply = s.call(async |c| ClusterApiClient::stats(c).await).await?;
-    Ok(stats_report(&reply))
+    Ok(stats_report(&reply, s.out.width()))
 }
 
 /// Where a key is.
 pub(super) async fn locate(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
     let reply = s.call(async |c| ClusterApiClient::locate(c, key, None).await).await?;
-    Ok(where_report(&reply))
+    Ok(where_report(&reply, s.out.width()))
 }
 
 /// The ring, drawn.
@@ -128,12 +128,17 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// The report of `stats`.
-fn stats_report(reply: &StatsReply) -> Report {
+fn stats_report(reply: &StatsReply, width: Option<usize>) -> Report {
     let StatsReply { nodes, up, copies, replication, epoch, puts, gets, dels, .. } = reply;
-    let report = Report::new(reply).say(format!(
-        "nodes {nodes} ({up} up)   copies {copies}   avg keys/node {:.1}   max/avg {:.2}   replication {replication}   epoch {epoch}",
-        reply.avg_keys_per_node, reply.max_over_avg,
-    ));
+    let parts = [
+        format!("nodes {nodes} ({up} up)"),
+        format!("copies {copies}"),
+        format!("avg keys/node {:.1}", reply.avg_keys_per_node),
+        format!("max/avg {:.2}", reply.max_over_avg),
+        format!("replication {replication}"),
+        format!("epoch {epoch}"),
+    ];
+    let report = Report::new(reply).say(fill(&parts, "   ", width));
     let report = report.say(format!(
         "{puts} put, {gets} get, {dels} del, {} of the writes on fewer than all owners",
         reply.partial_writes
@@ -145,7 +150,7 @@ fn stats_report(reply: &StatsReply) -> Report {
 }
 
 /// The report of `where`.
-fn where_report(reply: &WhereReply) -> Report {
+fn where_report(reply: &WhereReply, width: Option<usize>) -> Report {
     let copy = |c: &ringkv_shared::protocol::cluster::ReplicaCopy| {
         let record = c.record.as_ref()?;
         let deleted = if record.deleted { " (deleted)" } else { "" };
@@ -154,12 +159,14 @@ fn where_report(reply: &WhereReply) -> Report {
     let stored: Vec<String> = reply.copies.iter().filter_map(copy).collect();
     let stored = if stored.is_empty() { "nobody".to_owned() } else { stored.join(", ") };
     let first = reply.owners.first().map_or("nobody", NodeId::as_str);
-    let mut report = Report::new(reply).say(format!(
-        "hash {} -> token {} of {first} -> replicas {}      stored on: {stored}",
+    let why = format!(
+        "hash {} -> token {} of {first} -> replicas {}",
         reply.hash,
         reply.token,
         names(&reply.owners),
-    ));
+    );
+    let parts = [why, format!("stored on: {stored}")];
+    let mut report = Report::new(reply).say(fill(&parts, "      ", width));
     if !reply.pending_owners.is_empty() {
         report = report.say(format!("after rebalance: replicas {}", names(&reply.pending_owners)));
     }
@@ -238,7 +245,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(
-            text(&stats_report(&reply).narrated),
+            text(&stats_report(&reply, None).narrated),
             "nodes 4 (3 up)   copies 2000   avg keys/node 500.0   max/avg 1.07   replication 2   epoch 5\n\
              1000 put, 3 get, 0 del, 0 of the writes on fewer than all owners\n\
              warning: not counted, no answer: n2"
@@ -256,7 +263,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(
-            text(&where_report(&reply).narrated),
+            text(&where_report(&reply, None).narrated),
             "hash 517a -> token 518c of n1 -> replicas n1 n2      stored on: n1 1.3, n2 1.3"
         );
     }
