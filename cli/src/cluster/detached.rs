@@ -17,6 +17,7 @@
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -112,7 +113,7 @@ pub(crate) async fn supervise(options: DemoOptions) -> anyhow::Result<()> {
     let kept = options.data.is_some();
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let cluster = LocalCluster::launch(options, program, true).await?;
-    let supervisor = cluster.supervisor().clone();
+    let supervisor = Arc::clone(cluster.supervisor());
     let announced = announce(&supervisor.file().await);
     if announced.is_ok() {
         tokio::select! {
@@ -123,11 +124,17 @@ pub(crate) async fn supervise(options: DemoOptions) -> anyhow::Result<()> {
     }
     let mut file = supervisor.file().await;
     file.withdraw()?;
-    cluster.stop().await;
-    if kept {
-        file.supervisor = None;
-        file.write(&ClusterFile::path_in(&file.data))?;
-    }
+    supervisor.stop_all().await;
+    let noted = match kept {
+        true => {
+            file.supervisor = None;
+            file.write(&ClusterFile::path_in(&file.data))
+        }
+        false => Ok(()),
+    };
+    // The last thing that others see of this process.
+    cluster.close().await;
+    noted?;
     announced
 }
 
