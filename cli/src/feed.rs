@@ -1,4 +1,5 @@
-//! Many lines, one after another, up to the first that fails: standard input and `source`.
+//! Many lines, one after another, up to the first that fails: standard input and `source`. Also
+//! standard input as a whole, for a value or a file.
 //!
 //! A line with an open quote goes on with the next. Blank lines and `#` comments are skipped.
 //! Errors carry `place:line:`.
@@ -8,10 +9,10 @@
 //! The first failed command ends the feed, and its exit code is the feed's: a script does not
 //! go on over a mistake.
 
-use std::io;
+use std::io::{self, Read as _};
 
 use ringkv_shared::{ErrorName, Failure};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::exit;
 use crate::session::Session;
@@ -54,6 +55,23 @@ impl Lines for StandardInput {
     async fn next_line(&mut self) -> Option<io::Result<String>> {
         self.0.recv().await
     }
+}
+
+/// All of standard input, at most `limit` bytes, read by a thread of its own: somebody at a
+/// terminal who gives up with Ctrl-C must not have to end the input first.
+///
+/// # Errors
+///
+/// Those of reading.
+pub(crate) async fn all_of_stdin(limit: u64) -> io::Result<Vec<u8>> {
+    let (to, read) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let result = io::stdin().lock().take(limit).read_to_end(&mut bytes);
+        // Nobody waits any more after Ctrl-C.
+        let _ = to.send(result.map(|_| bytes));
+    });
+    read.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
 }
 
 /// Runs lines; the exit code is that of the first failed one.

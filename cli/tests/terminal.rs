@@ -147,6 +147,36 @@ fn a_load_without_a_shell_is_interrupted_too(home: &Path, addr: &str) {
     assert!(seen.starts_with("Loaded ") && seen.contains("keys were not sent"), "{seen}");
 }
 
+/// Whoever typed `-` by mistake has not ended the input, and still gets away.
+#[test]
+fn waiting_for_a_value_is_interrupted() {
+    let home = home();
+    for command in [["put", "k", "-"].as_slice(), &["load", "-"]] {
+        let args = [&["--connect", "127.0.0.1:1"], command].concat();
+        let Some(mut kv) = Terminal::start(home.path(), &args, 24, 80) else { return };
+        kv.keys("a value\r");
+        wait_until_it_heeds_ctrl_c(kv.pid());
+        kv.keys(CTRL_C);
+        let (code, seen) = kv.end();
+        assert_eq!(code, 130, "{seen}");
+        assert!(seen.contains("error: interrupted: "), "{seen}");
+    }
+}
+
+/// Waits until the process has a handler for SIGINT.
+fn wait_until_it_heeds_ctrl_c(pid: i32) {
+    let by = Instant::now() + Duration::from_secs(20);
+    let caught = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+        Some(u64::from_str_radix(mask.trim(), 16).ok()? >> (Signal::INT.as_raw() - 1) & 1 == 1)
+    };
+    while caught() != Some(true) {
+        assert!(Instant::now() < by, "Ctrl-C would kill it");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn an_export_leaves_no_bar_behind(kv: &mut Terminal, home: &Path) {
     let before = kv.raw().len();
     let seen = kv.command("export all.jsonl", "Exported ");

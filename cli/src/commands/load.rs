@@ -22,10 +22,11 @@ use serde_json::json;
 
 use super::progress;
 use super::records::{Pair, pairs};
-use crate::exit;
+use crate::feed::all_of_stdin;
 use crate::grammar::FileForm;
 use crate::report::Report;
 use crate::session::Session;
+use crate::{exit, interrupt};
 
 /// How many puts are under way at once.
 const IN_FLIGHT_MAX: usize = 256;
@@ -38,7 +39,14 @@ pub(super) async fn load(
     file: &Path,
     form: Option<FileForm>,
 ) -> Result<Report, Failure> {
-    let text = read(s, file)?;
+    let interrupt = s.interrupt.clone();
+    let text = tokio::select! {
+        text = read(s, file) => text?,
+        () = interrupt.cancelled() => {
+            let message = "interrupted: nothing was sent";
+            return Ok(interrupt::told(Failure::new(ErrorName::NotApplied, message)));
+        }
+    };
     let pairs = pairs(form.unwrap_or_else(|| FileForm::of(file)), &text);
     let total = pairs.len();
     let bar = progress::bar(s.settings.progress, total as u64);
@@ -48,17 +56,21 @@ pub(super) async fn load(
     Ok(tally.report(total as u64, started.elapsed()))
 }
 
-fn read(s: &Session, file: &Path) -> Result<String, Failure> {
+async fn read(s: &Session, file: &Path) -> Result<String, Failure> {
     let refuse = |message: String| Failure::new(ErrorName::BadArgument, message);
-    let text = if file != Path::new("-") {
-        std::fs::read_to_string(file)
+    let bytes = if file != Path::new("-") {
+        std::fs::read(file)
     } else if s.settings.value_from_stdin {
-        std::io::read_to_string(std::io::stdin())
+        all_of_stdin(u64::MAX).await
     } else {
         let refused = refuse("a load from standard input needs the one-shot form".to_owned());
         return Err(refused.hint("kv load - < FILE"));
     };
-    text.map_err(|error| refuse(format!("{}: {error}", file.display())))
+    let bytes = bytes.map_err(|error| refuse(format!("{}: {error}", file.display())))?;
+    String::from_utf8(bytes).map_err(|_| {
+        refuse(format!("{}: not UTF-8 text", file.display()))
+            .hint("bytes that are no text go into a jsonl file as {\"base64\":\"…\"}")
+    })
 }
 
 async fn put_all(s: &Session, pairs: Vec<Pair>, bar: &ProgressBar) -> Tally {
