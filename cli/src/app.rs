@@ -7,152 +7,37 @@
 //! | `kv -e 'put a 1; get a'`, `… \| kv` | many commands, up to the first that fails |
 //! | `kv demo`, `kv demo stop` | a local cluster with other sizes, or one that stays |
 //! | `kv run FILE`, `kv check FILE…` | play a script, or compare what it prints |
+//! | `kv completions SHELL`, `kv man` | what a package installs beside the program |
 //! | `kv coordinator`, `kv node` | one server in this process |
 //!
 //! # Caveats
 //!
-//! Ctrl-C ends a one-shot command with 130; what it had sent may still be applied.
+//! Ctrl-C ends a one-shot command with 130, see [`crate::interrupt`].
 
 use std::future::Future;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _};
+use tokio_util::sync::CancellationToken;
+
+use ringkv_shared::{ErrorName, Failure};
 
 use crate::cluster::{self, DemoOptions, LocalCluster};
 use crate::exit;
-use crate::feed::{Given, StandardInput, feed};
+use crate::feed::{Given, Lines, StandardInput, feed};
+use crate::forms::{Cli, Demo, DemoAction, Form, Global};
 use crate::grammar::{Command, Format};
 use crate::output::Console;
 use crate::report::{Report, Told};
 use crate::servers::{self, Server};
 use crate::session::{Session, Settings};
-use crate::{repl, script, usage, words};
+use crate::{interrupt, manual, repl, script, usage, words};
 
 /// Where the coordinator is when nothing else is said.
 const DEFAULT_ADDR: &str = "127.0.0.1:5000";
-
-/// The command line.
-#[derive(Debug, Parser)]
-#[command(name = "kv", version, about = "A distributed key-value store that you can see inside")]
-#[command(disable_help_subcommand = true, after_help = exit::HELP)]
-struct Cli {
-    #[command(flatten)]
-    global: Global,
-    /// Run these commands, parted by ';', up to the first that fails.
-    #[arg(short = 'e', long = "execute", value_name = "COMMANDS")]
-    execute: Option<String>,
-    #[command(subcommand)]
-    form: Option<Form>,
-}
-
-/// Options of every form.
-#[derive(Args, Debug)]
-struct Global {
-    /// The coordinator to talk to (without it: 127.0.0.1:5000).
-    #[arg(long, global = true, env = "KV_CONNECT", value_name = "HOST:PORT")]
-    connect: Option<String>,
-    /// One JSON object a command, errors too.
-    #[arg(long, global = true)]
-    json: bool,
-    /// The shell's sentences rather than the bare result.
-    #[arg(long, global = true)]
-    narrate: bool,
-    /// Colour: on a terminal, always or never; NO_COLOR is heeded.
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
-    color: Color,
-}
-
-/// When to use colour.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-enum Color {
-    /// On a terminal, unless `NO_COLOR` is set.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl From<Color> for anstream::ColorChoice {
-    fn from(color: Color) -> Self {
-        match color {
-            Color::Auto => Self::Auto,
-            Color::Always => Self::Always,
-            Color::Never => Self::Never,
-        }
-    }
-}
-
-/// The first word.
-#[derive(Debug, Subcommand)]
-enum Form {
-    /// A local cluster: real processes on this machine.
-    Demo(Demo),
-    /// Play a script.
-    Run {
-        /// The script.
-        file: PathBuf,
-        /// Wait for Enter before each command.
-        #[arg(long)]
-        step: bool,
-        /// Wait so long before each command, in milliseconds.
-        #[arg(long, value_name = "MS")]
-        delay: Option<u64>,
-    },
-    /// Play scripts and compare what they print; exit code 6 when it differs.
-    Check {
-        /// The scripts.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// Write what was printed into the scripts.
-        #[arg(long)]
-        update: bool,
-    },
-    #[command(flatten)]
-    Server(Server),
-    #[command(flatten)]
-    Command(Command),
-}
-
-/// Options of a local cluster.
-#[derive(Args, Debug)]
-struct Demo {
-    /// How many nodes.
-    #[arg(long, default_value_t = 3, value_name = "N")]
-    nodes: usize,
-    /// How many copies of each key.
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    replicas: usize,
-    /// Keep the data here; without it, in a temporary folder that is deleted at the end.
-    #[arg(long, global = true, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// The coordinator's port; the nodes have the next ones.
-    #[arg(long, value_name = "BASE")]
-    port: Option<u16>,
-    /// Print one JSON line and run on until `kv demo stop`.
-    #[arg(long)]
-    detach: bool,
-    /// Be the process behind `--detach`: own the cluster until it is asked to end.
-    #[arg(long, hide = true)]
-    supervise: bool,
-    /// When a port is taken, use the next free one.
-    #[arg(long, hide = true)]
-    free_ports: bool,
-    #[command(subcommand)]
-    action: Option<DemoAction>,
-}
-
-/// What else to do with a local cluster.
-#[derive(Debug, Subcommand)]
-enum DemoAction {
-    /// Stop the detached one.
-    Stop,
-}
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
@@ -193,25 +78,44 @@ fn mistake(grammar: &clap::Command, error: &clap::Error) -> u8 {
     report.exit
 }
 
+/// Prints a result as it is.
+fn print(global: &Global, bytes: &[u8]) -> u8 {
+    let mut out = Console::new(global.color.into());
+    crate::output::Output::result(&mut out, bytes);
+    exit::OK
+}
+
 /// Runs a future on this thread.
-fn block_on(future: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = match runtime {
-        Ok(runtime) => tokio::task::LocalSet::new().block_on(&runtime, future),
-        Err(error) => Err(error.into()),
-    };
-    match result {
-        Ok(code) => ExitCode::from(code),
+fn block_on(future: impl Future<Output = u8>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => ExitCode::from(tokio::task::LocalSet::new().block_on(&runtime, future)),
         Err(error) => {
             let mut out = Console::new(anstream::ColorChoice::Auto);
-            crate::output::Output::notice(&mut out, &format!("error: {error:#}"));
+            crate::output::Output::notice(&mut out, &format!("error: {error}"));
             ExitCode::from(exit::REFUSED)
         }
     }
 }
 
-async fn run(name: String, cli: Cli) -> anyhow::Result<u8> {
+/// Runs a form, and tells what kept it from running.
+async fn run(name: String, cli: Cli) -> u8 {
     let Cli { global, execute, form } = cli;
+    match run_form(&name, &global, execute, form).await {
+        Ok(code) => code,
+        Err(error) => one_shot(&global, false).tell(&name, as_failure(error).into()).exit,
+    }
+}
+
+fn as_failure(error: anyhow::Error) -> Failure {
+    error.downcast().unwrap_or_else(|e| Failure::new(ErrorName::NotApplied, format!("{e:#}")))
+}
+
+async fn run_form(
+    name: &str,
+    global: &Global,
+    execute: Option<String>,
+    form: Option<Form>,
+) -> anyhow::Result<u8> {
     match form {
         Some(Form::Demo(demo)) => run_demo(global, demo).await,
         Some(Form::Run { file, step, delay }) => {
@@ -219,13 +123,30 @@ async fn run(name: String, cli: Cli) -> anyhow::Result<u8> {
             Ok(script::run_file(&file, step, delay).await)
         }
         Some(Form::Check { files, update }) => Ok(script::check_files(&files, update).await),
-        Some(Form::Command(command)) => {
-            let mut session = one_shot(&global, true);
-            let outcome = async { session.run_command(&name, command).await.exit };
-            Ok(interruptible(outcome).await)
+        Some(Form::Completions { shell }) => {
+            let page = manual::completions(Cli::command(), shell);
+            Ok(print(global, &page))
+        }
+        Some(Form::Man { command }) => {
+            let page = manual::page(Cli::command(), command.as_deref())?;
+            Ok(print(global, &page))
+        }
+        Some(Form::Command(Command::Help { command })) => {
+            let mut session = one_shot(global, false);
+            let width = session.out.width();
+            let text = usage::help(&Cli::command(), command.as_deref(), width)?;
+            Ok(session.tell(name, Report::sentence(text)).exit)
+        }
+        Some(Form::Command(mut command)) => {
+            let words: Vec<_> = std::env::args_os().collect();
+            command.heed_escape(&words);
+            let mut session = one_shot(global, true);
+            let token = session.interrupt.clone();
+            let outcome = async { session.run_command(name, command).await.exit };
+            Ok(interruptible(&token, outcome).await)
         }
         Some(Form::Server(server)) => Ok(server_inside(server)),
-        None => Ok(many(global, execute).await?),
+        None => many(global, execute).await,
     }
 }
 
@@ -235,32 +156,30 @@ fn server_inside(_: Server) -> u8 {
 }
 
 /// `-e`, standard input, or a shell.
-async fn many(global: Global, execute: Option<String>) -> anyhow::Result<u8> {
+async fn many(global: &Global, execute: Option<String>) -> anyhow::Result<u8> {
     if let Some(text) = execute {
-        let mut session = one_shot(&global, true);
+        let mut session = one_shot(global, true);
         let commands = Given(words::split_commands(&text).into_iter());
-        return Ok(interruptible(feed(&mut session, "-e", commands)).await);
+        return Ok(feed_interruptible(&mut session, "-e", commands).await);
     }
     if !std::io::stdin().is_terminal() {
-        let mut session = one_shot(&global, false);
+        let mut session = one_shot(global, false);
         let lines = StandardInput::start();
-        return Ok(interruptible(feed(&mut session, "stdin", lines)).await);
+        return Ok(feed_interruptible(&mut session, "stdin", lines).await);
     }
     if global.connect.is_some() {
-        let session = shell(&global, address(&global));
+        let session = shell(global, address(global));
         return Ok(repl::run(session, String::new(), global.color.into()).await);
     }
     let options = DemoOptions { nodes: 3, replicas: 1, data: None, port: None, free_ports: false };
-    local_shell(&global, options).await
+    local_shell(global, options).await
 }
 
-async fn run_demo(global: Global, demo: Demo) -> anyhow::Result<u8> {
+async fn run_demo(global: &Global, demo: Demo) -> anyhow::Result<u8> {
     let Demo { nodes, replicas, data, port, detach, supervise, free_ports, action } = demo;
-    let console = || Console::new(global.color.into());
     if let Some(DemoAction::Stop) = action {
         let sentence = cluster::demo_stop(data).await?;
-        crate::output::Output::result(&mut console(), format!("{sentence}\n").as_bytes());
-        return Ok(exit::OK);
+        return Ok(one_shot(global, false).tell("demo", Report::sentence(sentence)).exit);
     }
     let options = DemoOptions { nodes, replicas, data, port, free_ports };
     if supervise {
@@ -271,21 +190,26 @@ async fn run_demo(global: Global, demo: Demo) -> anyhow::Result<u8> {
         cluster::demo_detached(options).await?;
         return Ok(exit::OK);
     }
-    local_shell(&global, options).await
+    local_shell(global, options).await
 }
 
 /// A local cluster with a shell on it; commands from standard input when that is no terminal.
 async fn local_shell(global: &Global, options: DemoOptions) -> anyhow::Result<u8> {
-    let cluster = LocalCluster::start(options).await?;
+    let started = tokio::select! {
+        started = LocalCluster::start(options) => started,
+        // What had started ends when it is dropped, and the temporary data go too.
+        _ = tokio::signal::ctrl_c() => return Ok(exit::INTERRUPTED),
+    };
+    let cluster = started?;
     let mut session = shell(global, cluster.coordinator_addr().to_owned());
     if !std::io::stdin().is_terminal() {
-        let code = interruptible(feed(&mut session, "stdin", StandardInput::start())).await;
+        let code = feed_interruptible(&mut session, "stdin", StandardInput::start()).await;
         cluster.stop().await;
         return Ok(code);
     }
     let code = repl::run(session, cluster.banner(), global.color.into()).await;
     let stopped = cluster.stop().await;
-    let bye = format!("Stopped {stopped} nodes. Bye.\n");
+    let bye = format!("Stopped {stopped} processes. Bye.\n");
     crate::output::Output::result(&mut Console::new(global.color.into()), bye.as_bytes());
     Ok(code)
 }
@@ -311,41 +235,12 @@ fn settings(global: &Global, narrate: bool) -> Settings {
     Settings { format, narrate, progress: std::io::stderr().is_terminal(), ..Settings::default() }
 }
 
-/// The exit code of a future, or 130 when Ctrl-C comes first.
-async fn interruptible(future: impl Future<Output = u8>) -> u8 {
-    tokio::select! {
-        code = future => code,
-        _ = tokio::signal::ctrl_c() => exit::INTERRUPTED,
-    }
+async fn feed_interruptible(session: &mut Session, place: &str, lines: impl Lines) -> u8 {
+    let token = session.interrupt.clone();
+    interruptible(&token, feed(session, place, lines)).await
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_form_parses() {
-        Cli::command().debug_assert();
-        for line in [
-            "kv",
-            "kv put a 1",
-            "kv put a 1 --json",
-            "kv --connect h:1 get a",
-            "kv get a --connect h:1",
-            "kv demo",
-            "kv demo --nodes 5 --replicas 2 --detach",
-            "kv demo stop --data d",
-            "kv demo --data d",
-            "kv run f --step",
-            "kv check a b --update",
-            "kv --color never show",
-            "kv help put",
-            "kv stop n1",
-            "kv put n -5",
-        ] {
-            let words: Vec<&str> = line.split(' ').collect();
-            assert!(Cli::try_parse_from(&words).is_ok(), "{line}");
-        }
-        assert!(Cli::try_parse_from(["kv", "-e", "put a 1; get a"]).is_ok());
-    }
+/// The exit code of a future, or 130 when it does not heed Ctrl-C.
+async fn interruptible(token: &CancellationToken, future: impl Future<Output = u8>) -> u8 {
+    interrupt::run(token, future).await.unwrap_or(exit::INTERRUPTED)
 }

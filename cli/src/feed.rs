@@ -1,4 +1,5 @@
-//! Many lines, one after another, up to the first that fails: standard input and `source`.
+//! Many lines, one after another, up to the first that fails: standard input and `source`. Also
+//! standard input as a whole, for a value or a file.
 //!
 //! A line with an open quote goes on with the next. Blank lines and `#` comments are skipped.
 //! Errors carry `place:line:`.
@@ -8,10 +9,10 @@
 //! The first failed command ends the feed, and its exit code is the feed's: a script does not
 //! go on over a mistake.
 
-use std::io;
+use std::io::{self, Read as _};
 
 use ringkv_shared::{ErrorName, Failure};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::exit;
 use crate::session::Session;
@@ -56,11 +57,34 @@ impl Lines for StandardInput {
     }
 }
 
+/// All of standard input, at most `limit` bytes, read by a thread of its own: somebody at a
+/// terminal who gives up with Ctrl-C must not have to end the input first.
+///
+/// # Errors
+///
+/// Those of reading.
+pub(crate) async fn all_of_stdin(limit: u64) -> io::Result<Vec<u8>> {
+    let (to, read) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let result = io::stdin().lock().take(limit).read_to_end(&mut bytes);
+        // Nobody waits any more after Ctrl-C.
+        let _ = to.send(result.map(|_| bytes));
+    });
+    read.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))
+}
+
 /// Runs lines; the exit code is that of the first failed one.
 pub(crate) async fn feed(session: &mut Session, place: &str, mut lines: impl Lines) -> u8 {
     let mut text = String::new();
     let (mut first_line, mut at) = (0, 0);
-    while let Some(line) = lines.next_line().await {
+    let interrupt = session.interrupt.clone();
+    loop {
+        let line = tokio::select! {
+            line = lines.next_line() => line,
+            () = interrupt.cancelled() => return exit::INTERRUPTED,
+        };
+        let Some(line) = line else { break };
         at += 1;
         if text.is_empty() {
             first_line = at;
@@ -115,6 +139,20 @@ mod tests {
         assert!(text.starts_with("stdin:1: error: unknown command"), "{text}");
         let (exit, text) = run(".timing off\nput 'a\nb\n").await;
         assert_eq!((exit, text.starts_with("stdin:2: error: a quote is still open")), (2, true));
+    }
+
+    #[tokio::test]
+    async fn an_interruption_ends_the_waiting_for_a_line() {
+        struct Silence;
+        impl Lines for Silence {
+            async fn next_line(&mut self) -> Option<io::Result<String>> {
+                std::future::pending().await
+            }
+        }
+        let out = Box::new(Capture::default());
+        let mut session = Session::connect("127.0.0.1:1".into(), Settings::default(), out);
+        session.interrupt.cancel();
+        assert_eq!(feed(&mut session, "stdin", Silence).await, 130);
     }
 
     #[tokio::test]

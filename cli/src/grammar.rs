@@ -12,9 +12,12 @@
 //!
 //! # Caveats
 //!
-//! A value that starts with `-` and is no number needs `--` before it: `put -- k -x`. So a
-//! mistyped option is an error and never becomes a value.
+//! A value that starts with `-` and is no number needs `--` before it: `put k -- -x`. So a
+//! mistyped option is an error and never becomes a value. The value `-` itself is standard input
+//! unless a `--` stands before it; quotes do not help, for the shell that called `kv` takes them
+//! away.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -46,18 +49,21 @@ pub(crate) enum Word {
 pub(crate) enum Command {
     /// Store a value at all owners of its key.
     #[command(
-        after_help = "put apple 123\nput \"two words\" \"a value\"\nput pic - < cat.jpg    (value from standard input, byte for byte; one-shot form)"
+        after_help = "put apple 123\nput \"two words\" \"a value\"\nput pic - < cat.jpg    (value from standard input, byte for byte; one-shot form)\nput sign -- -          (after -- every word is itself: stores a dash)"
     )]
     Put {
         /// The key.
         key: String,
-        /// The value; `-` reads it from standard input.
+        /// The value; `-` reads it from standard input, `-- -` is a dash.
         #[arg(allow_negative_numbers = true)]
         value: String,
+        /// Whether a value `-` is a dash: see [`Command::heed_escape`].
+        #[arg(skip)]
+        literal: bool,
     },
     /// Read a value from the first owner that answers.
     #[command(
-        after_help = "get apple\nget apple --all    (every replica's copy, with its version)"
+        after_help = "get apple\nget apple --all    (every replica's copy, with its version)\nget pic > cat.jpg  (bytes that are no text come as they are, without a newline)"
     )]
     Get {
         /// The key.
@@ -141,11 +147,14 @@ pub(crate) enum Command {
     },
     /// Put many keys from a file: csv, jsonl, or a plain word list.
     #[command(
-        after_help = "load users.csv     (key,value)\nload export.jsonl  ({\"key\":…,\"value\":…})\nload words.txt     (one key a line; its value is the line's number)"
+        after_help = "load users.csv     (key,value)\nload export.jsonl  ({\"key\":…,\"value\":…})\nload words.txt     (one key a line; its value is the line's number)\nload - < b.jsonl   (standard input, in the one-shot form)"
     )]
     Load {
-        /// The file; its name's ending says which form it has.
+        /// The file; its name's ending says which form it has. `-` is standard input.
         file: PathBuf,
+        /// The form, when the name does not say it; of standard input it is jsonl.
+        #[arg(long = "as", value_name = "FORM")]
+        form: Option<FileForm>,
     },
     /// Write every key and value to a file, one JSON object a line.
     #[command(after_help = "export backup.jsonl\nexport -    (standard output)")]
@@ -206,7 +215,7 @@ pub(crate) enum Command {
         /// The node.
         id: NodeId,
     },
-    /// Stop a node in good order and start it again (local cluster).
+    /// End a node at once if it runs, and start it on its own data (local cluster).
     Restart {
         /// The node.
         id: NodeId,
@@ -235,6 +244,17 @@ pub(crate) enum Command {
     },
 }
 
+impl Command {
+    /// Notes what the parser does not tell: that `--` stood before the value. `words` are those
+    /// that were parsed.
+    pub(crate) fn heed_escape(&mut self, words: &[impl AsRef<OsStr>]) {
+        if let Self::Put { literal, .. } = self {
+            let at = |wanted: &str| words.iter().position(|word| word.as_ref() == wanted);
+            *literal = at("--").is_some_and(|escape| at("-").is_none_or(|dash| escape < dash));
+        }
+    }
+}
+
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Switch {
@@ -250,6 +270,17 @@ impl Switch {
     pub(crate) fn is_on(self) -> bool {
         self == Self::On
     }
+}
+
+/// The form of a file of keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum FileForm {
+    /// `key,value`, with the quotes of RFC 4180.
+    Csv,
+    /// `{"key":…,"value":…}` a line.
+    Jsonl,
+    /// One key a line; its value is the line's number.
+    Words,
 }
 
 /// How results are written.
@@ -350,6 +381,8 @@ mod tests {
             "count",
             "count user:",
             "load a.csv",
+            "load -",
+            "load - --as csv",
             "export -",
             "wal n1",
             "wal n1 --tail 3",
@@ -405,6 +438,19 @@ mod tests {
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             assert!(parse(&words).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn after_two_dashes_a_dash_is_a_dash() {
+        for (line, expected) in
+            [("put k -", false), ("put k -- -", true), ("put -- k -", true), ("put -- - v", true)]
+        {
+            let words: Vec<&str> = line.split(' ').collect();
+            let Ok(Word::Command(mut command)) = parse(&words) else { panic!("{line}") };
+            command.heed_escape(&words);
+            let Command::Put { literal, .. } = command else { panic!("{line}") };
+            assert_eq!(literal, expected, "{line}");
         }
     }
 

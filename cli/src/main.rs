@@ -1,8 +1,8 @@
 //! `kv`: the ringkv command, its shell, scripts and local clusters. See `kv help`.
 //!
-//! - what may be typed: [`grammar`], [`words`], [`usage`]
-//! - what it does: [`app`], [`session`], [`commands`], [`feed`], [`wire`]
-//! - what is seen: [`report`], [`output`], [`exit`], [`repl`]
+//! - what may be typed: [`forms`], [`grammar`], [`words`], [`usage`], [`manual`]
+//! - what it does: [`app`], [`session`], [`commands`], [`feed`], [`wire`], [`interrupt`]
+//! - what is seen: [`report`], [`table`], [`output`], [`exit`], [`repl`]
 //! - what runs: [`servers`], [`cluster`], [`script`]
 //!
 //! # Caveats
@@ -14,13 +14,17 @@ mod cluster;
 mod commands;
 mod exit;
 mod feed;
+mod forms;
 mod grammar;
+mod interrupt;
+mod manual;
 mod output;
 mod repl;
 mod report;
 mod script;
 mod servers;
 mod session;
+mod table;
 mod usage;
 mod wire;
 mod words;

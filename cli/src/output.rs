@@ -29,6 +29,11 @@ pub(crate) trait Output: Send {
         false
     }
 
+    /// How many columns the terminal has that results are read at; `None` when there is none.
+    fn width(&self) -> Option<usize> {
+        None
+    }
+
     /// Whether nobody reads the results any more.
     fn closed(&self) -> bool {
         false
@@ -94,6 +99,12 @@ impl Output for Console {
 
     fn is_terminal(&self) -> bool {
         io::stdout().is_terminal()
+    }
+
+    fn width(&self) -> Option<usize> {
+        let size = rustix::termios::tcgetwinsize(&self.stdout).ok()?;
+        // A terminal that does not know its size says 0.
+        (size.ws_col > 0).then_some(size.ws_col.into())
     }
 
     fn closed(&self) -> bool {

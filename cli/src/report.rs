@@ -110,9 +110,16 @@ impl Report {
     /// The report of a key that is not there: exit code 3, no failure of the cluster.
     #[must_use]
     pub(crate) fn not_found(message: String) -> Self {
+        let report = Self::new(&json!({})).absent(&message);
+        report.warn(message)
+    }
+
+    /// The same, marked as that of a key that is not there.
+    #[must_use]
+    pub(crate) fn absent(mut self, message: &str) -> Self {
         let error = json!({ "name": "KEY_NOT_FOUND", "message": message, "hint": null });
-        let report = Self::new(&json!({ "error": error }));
-        Self { exit: exit::NOT_FOUND, ..report.warn(message) }
+        self.members.insert("error".into(), error);
+        Self { exit: exit::NOT_FOUND, ..self }
     }
 }
 

@@ -8,23 +8,26 @@
 //! # Caveats
 //!
 //! Commands run one after another on one connection, so a session sees its own writes in order.
-//! A command that is cancelled (Ctrl-C) may have been applied: what was sent is not taken back.
+//! What Ctrl-C does to a command is in [`crate::interrupt`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use jsonrpsee::core::ClientError;
+use ringkv_shared::net::Client;
 use ringkv_shared::{ErrorName, Failure};
+use tokio_util::sync::CancellationToken;
 
 use crate::commands;
 use crate::exit;
-use crate::grammar::{Client, Command, Format, Line, Word};
+use crate::grammar::{self, Command, Format, Line, Word};
+use crate::interrupt;
 use crate::output::Sink;
 use crate::report::{Report, Told};
 use crate::usage;
-use crate::wire::{DEADLINE, Tap, Trace, Wire};
+use crate::wire::{DEADLINE, Trace, Wire};
 use crate::words;
 
 /// How deep `source` may nest.
@@ -73,8 +76,8 @@ pub(crate) struct Session {
     pub(crate) settings: Settings,
     /// Where to print.
     pub(crate) out: Sink,
-    /// Lines run so far, for `.history`; at most [`HISTORY_LINES_MAX`].
-    pub(crate) history: Vec<String>,
+    /// Lines typed, the oldest first, for `.history`; at most [`HISTORY_LINES_MAX`].
+    pub(crate) history: VecDeque<String>,
     /// What to put before `error:`, for example `stdin:7: `.
     pub(crate) place: String,
     /// How deep in `source` this is.
@@ -82,13 +85,15 @@ pub(crate) struct Session {
     /// The local cluster's supervisor, once the coordinator has told it: still known while the
     /// coordinator is dead.
     pub(crate) supervisor: Option<String>,
+    /// Cancelled when somebody wants the running command to end: Ctrl-C.
+    pub(crate) interrupt: CancellationToken,
     nodes: KnownNodes,
 }
 
 /// What to do when nobody answers.
 const NO_COORDINATOR_HINT: &str =
     "start one here: kv demo        or name another: --connect HOST:PORT / KV_CONNECT";
-/// How many lines `.history` remembers.
+/// How many lines `.history` shows: the last ones.
 const HISTORY_LINES_MAX: usize = 1000;
 
 impl Session {
@@ -97,16 +102,17 @@ impl Session {
     pub(crate) fn connect(addr: String, settings: Settings, out: Sink) -> Self {
         let trace = Trace::default();
         trace.switch(settings.trace);
-        let wire = Wire::new(&addr, format!("coordinator at {addr}"));
+        let wire = Wire::traced(&addr, format!("coordinator at {addr}"), &trace);
         Self {
             wire,
             addr,
             trace,
             settings,
             out,
-            history: Vec::new(),
+            history: VecDeque::new(),
             place: String::new(),
             supervisor: None,
+            interrupt: CancellationToken::new(),
             depth: 0,
             nodes: KnownNodes::default(),
         }
@@ -128,13 +134,24 @@ impl Session {
         self.place = if place.is_empty() { String::new() } else { format!("{place}: ") };
     }
 
+    /// Puts a line into the history, unless a blank at its start says that it is secret.
+    pub(crate) fn remember(&mut self, line: String) {
+        if line.starts_with(char::is_whitespace) {
+            return;
+        }
+        if self.history.len() == HISTORY_LINES_MAX {
+            self.history.pop_front();
+        }
+        self.history.push_back(line);
+    }
+
     /// Parses and runs one line.
     pub(crate) async fn run_line(&mut self, line: &str) -> LineOutcome {
         if words::is_blank(line) {
             return LineOutcome { exit: exit::OK, leave: false };
         }
-        if self.history.len() < HISTORY_LINES_MAX {
-            self.history.push(line.to_owned());
+        if self.depth == 0 {
+            self.remember(line.to_owned());
         }
         match parse(line) {
             Ok((name, Word::Command(command))) => self.run_command(&name, command).await,
@@ -146,8 +163,16 @@ impl Session {
     /// Runs a command of the cluster.
     pub(crate) async fn run_command(&mut self, name: &str, command: Command) -> LineOutcome {
         let started = Instant::now();
+        let (interrupt, ended_early) = (self.interrupt.clone(), interrupt::report(&command));
         // Boxed: `source` runs lines within a line, and the commands are large futures.
-        let result = Box::pin(commands::run(self, command)).await;
+        let command = Box::pin(commands::run(self, command));
+        let result = match ended_early {
+            None => command.await,
+            Some(report) => tokio::select! {
+                result = command => result,
+                () = interrupt.cancelled() => Ok(report),
+            },
+        };
         let took = started.elapsed();
         self.show_trace();
         let outcome = self.tell(name, result.unwrap_or_else(Report::from));
@@ -157,8 +182,8 @@ impl Session {
         outcome
     }
 
-    fn run_client(&mut self, name: &str, client: Client) -> LineOutcome {
-        let leave = matches!(client, Client::Exit);
+    fn run_client(&mut self, name: &str, client: grammar::Client) -> LineOutcome {
+        let leave = matches!(client, grammar::Client::Exit);
         let report = commands::settings::run(self, client);
         if leave {
             return LineOutcome { exit: exit::OK, leave };
@@ -169,9 +194,9 @@ impl Session {
     /// One call to the coordinator.
     pub(crate) async fn call<T>(
         &self,
-        request: impl AsyncFnOnce(&Tap<'_>) -> Result<T, ClientError>,
+        request: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T, Failure> {
-        let result = self.wire.call(&self.trace, DEADLINE, request).await;
+        let result = self.wire.call(DEADLINE, request).await;
         result.map_err(|failure| match failure.name {
             ErrorName::Unreachable if failure.hint.is_none() => failure.hint(NO_COORDINATOR_HINT),
             _ => failure,
@@ -179,7 +204,7 @@ impl Session {
     }
 
     /// Prints a report as the settings say.
-    fn tell(&mut self, name: &str, report: Report) -> LineOutcome {
+    pub(crate) fn tell(&mut self, name: &str, report: Report) -> LineOutcome {
         match self.settings.format {
             Format::Json => self.line(&report.json(name)),
             Format::Table if self.settings.narrate => self.lines(report.narrated),
@@ -193,7 +218,10 @@ impl Session {
         match report.raw {
             Some(raw) if !self.out.is_terminal() => {
                 self.out.result(&raw);
-                self.out.result(b"\n");
+                // Bytes that are no text are for a program or a file, which want no other.
+                if std::str::from_utf8(&raw).is_ok() {
+                    self.out.result(b"\n");
+                }
             }
             _ => self.lines(report.plain.unwrap_or(report.narrated)),
         }
@@ -245,9 +273,13 @@ fn parse(line: &str) -> Result<(String, Word), (String, Failure)> {
     };
     let first = words.first().cloned().unwrap_or_default();
     let mut grammar = Line::command();
-    let parsed = grammar.try_get_matches_from_mut(words).and_then(|matches| {
+    let parsed = grammar.try_get_matches_from_mut(&words).and_then(|matches| {
         let name = matches.subcommand_name().unwrap_or_default().to_owned();
-        Ok((name, Line::from_arg_matches(&matches)?.word))
+        let mut word = Line::from_arg_matches(&matches)?.word;
+        if let Word::Command(command) = &mut word {
+            command.heed_escape(&words);
+        }
+        Ok((name, word))
     });
     parsed.map_err(|error| (first.clone(), usage::explain(&grammar, &error, &first)))
 }

@@ -20,6 +20,7 @@ use clap::{Arg, Command, CommandFactory as _};
 use ringkv_shared::{ErrorName, Failure, nearest};
 
 use crate::grammar::Line;
+use crate::table::Table;
 
 /// One command as help and completion know it.
 #[derive(Clone, Debug)]
@@ -30,17 +31,37 @@ pub(crate) struct Entry {
     pub(crate) arguments: String,
     /// What it does, in one line.
     pub(crate) about: String,
+    /// The words that its first argument may be, when they are few and fixed.
+    pub(crate) choices: Vec<String>,
+    /// Its options: `--all`.
+    pub(crate) options: Vec<String>,
 }
 
 /// Every command of the REPL, in the order of the grammar.
 #[must_use]
 pub(crate) fn entries() -> Vec<Entry> {
+    entries_of(&Line::command())
+}
+
+fn entries_of(grammar: &Command) -> Vec<Entry> {
     let entry = |command: &Command| Entry {
         name: command.get_name().to_owned(),
         arguments: arguments(command),
         about: command.get_about().map(ToString::to_string).unwrap_or_default(),
+        choices: choices(command),
+        options: command
+            .get_arguments()
+            .filter_map(Arg::get_long)
+            .map(|long| format!("--{long}"))
+            .collect(),
     };
-    Line::command().get_subcommands().map(entry).collect()
+    grammar.get_subcommands().map(entry).collect()
+}
+
+fn choices(command: &Command) -> Vec<String> {
+    let first = command.get_positionals().next();
+    let values = first.map(Arg::get_possible_values).unwrap_or_default();
+    values.iter().map(|value| value.get_name().to_owned()).collect()
 }
 
 /// Every first word that the REPL knows, other spellings too.
@@ -57,22 +78,31 @@ fn names_of(grammar: &Command) -> Vec<String> {
     grammar.get_subcommands().flat_map(spellings).collect()
 }
 
-/// The list of all commands, or one command with its arguments and examples.
-pub(crate) fn help(topic: Option<&str>) -> Result<String, Failure> {
-    let Some(topic) = topic else { return Ok(list()) };
-    let grammar = Line::command();
+/// The list of all commands of a grammar, in so many columns, or one command with its arguments
+/// and examples.
+///
+/// # Errors
+///
+/// There is no such command.
+pub(crate) fn help(
+    grammar: &Command,
+    topic: Option<&str>,
+    width: Option<usize>,
+) -> Result<String, Failure> {
+    let Some(topic) = topic else { return Ok(list(grammar, width)) };
     match grammar.find_subcommand(topic) {
         Some(command) => Ok(describe(command)),
-        None => Err(unknown(&grammar, topic)),
+        None => Err(unknown(grammar, topic)),
     }
 }
 
-fn list() -> String {
-    let entries = entries();
-    let left = |e: &Entry| format!("{} {}", e.name, e.arguments).trim_end().to_owned();
-    let width = entries.iter().map(|e| left(e).chars().count()).max().unwrap_or(0);
-    let line = |e: &Entry| format!("{:width$}  {}", left(e), e.about.trim_end_matches('.'));
-    entries.iter().map(line).collect::<Vec<_>>().join("\n")
+fn list(grammar: &Command, width: Option<usize>) -> String {
+    let row = |e: Entry| {
+        let usage = format!("{} {}", e.name, e.arguments);
+        vec![usage.trim_end().to_owned(), e.about.trim_end_matches('.').to_owned()]
+    };
+    let rows = entries_of(grammar).into_iter().map(row).collect();
+    Table { header: &["COMMAND", "WHAT"], rows, dispensable: &[], prose: true }.draw(width)
 }
 
 fn describe(command: &Command) -> String {
@@ -148,7 +178,8 @@ pub(crate) fn explain(grammar: &Command, error: &clap::Error, name: &str) -> Fai
 }
 
 /// The failure of a first word that nobody knows.
-fn unknown(grammar: &Command, word: &str) -> Failure {
+#[must_use]
+pub(crate) fn unknown(grammar: &Command, word: &str) -> Failure {
     let failure = Failure::new(ErrorName::BadArgument, format!("unknown command {word:?}"));
     match nearest(word, names_of(grammar)) {
         Some(guess) => failure.hint(format!("did you mean: {guess}")),
@@ -238,6 +269,7 @@ mod tests {
 
     #[test]
     fn help_knows_every_command() {
+        let help = |topic| help(&Line::command(), topic, None);
         let all = help(None).unwrap();
         assert!(all.lines().any(|l| l.starts_with("put <key> <value>  ")), "{all}");
         assert!(all.contains("scan [prefix] [--limit N]"), "{all}");

@@ -1,31 +1,35 @@
-//! The connection to the cluster: typed calls, deadlines, and the tap that `.trace on` shows.
+//! The connection to the cluster: typed calls, deadlines, and the trace that `.trace on` shows.
 //!
-//! The typed client methods are generated for everything that can send a request, so the tap is
-//! simply another such thing: [`Tap`] stands between the typed call and the connection, and
-//! writes down the parameters and the result as they are encoded.
+//! ```text
+//! kv> .trace on
+//! kv> get apple
+//! apple -> 123
+//! --> {"jsonrpc":"2.0","id":3,"method":"get","params":["apple"]}
+//! <-- {"jsonrpc":"2.0","id":3,"result":{"status":"ok","key":"apple","value":"123",…}}
+//! ```
+//!
+//! The trace looks on where lines enter and leave the connection, so it shows them as they are on
+//! the wire, their ids too.
 //!
 //! # Caveats
 //!
-//! The tap does not see the request's `id`, which the connection gives, nor the exact bytes: it
-//! shows the message with its method, parameters and result. Requests of `load` and of the
-//! notices in the background are not traced.
+//! A command is traced when it has ended, and of one with very many messages only the first
+//! [`TRACED_MAX`]; the others are counted. The notices above the prompt have a connection of their
+//! own and are not traced, nor are the calls to the supervisor of a local cluster.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jsonrpsee::core::ClientError;
-use jsonrpsee::core::client::{BatchResponse, ClientT};
-use jsonrpsee::core::params::BatchRequestBuilder;
-use jsonrpsee::core::traits::ToRpcParams;
 use ringkv_shared::Failure;
-use ringkv_shared::net::{Client, Peer};
-use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use ringkv_shared::net::{Client, Observer, Peer};
 
 /// How long one request may take. A coordinator answers much earlier, with what it knows.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 /// How long a compaction may take, which answers when it is done.
 pub(crate) const LONG_DEADLINE: Duration = Duration::from_secs(120);
+/// How many lines of one command are kept; beyond, they are only counted.
+pub(crate) const TRACED_MAX: usize = 1000;
 
 /// A connection to a server, with a name for error messages.
 pub(crate) struct Wire {
@@ -40,110 +44,73 @@ impl Wire {
         Self { peer: Peer::new(addr), who: who.into() }
     }
 
+    /// The same, with its lines in `trace` while that is on.
+    #[must_use]
+    pub(crate) fn traced(addr: &str, who: impl Into<String>, trace: &Trace) -> Self {
+        Self { peer: Peer::observed(addr, Arc::new(trace.clone())), who: who.into() }
+    }
+
     /// One call.
     pub(crate) async fn call<T>(
         &self,
-        trace: &Trace,
         deadline: Duration,
-        request: impl AsyncFnOnce(&Tap<'_>) -> Result<T, ClientError>,
+        request: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T, Failure> {
-        let traced = async |client: &Client| request(&Tap { client, trace }).await;
-        let result = self.peer.call(deadline, traced).await;
+        let result = self.peer.call(deadline, request).await;
         result.map_err(|error| error.into_failure(&self.who))
     }
 }
 
-/// The messages seen since somebody last looked, when it is on.
+/// The lines seen since somebody last looked, when it is on. Clones share them.
+#[derive(Clone, Default)]
+pub(crate) struct Trace(Arc<Mutex<Option<Seen>>>);
+
+/// What a trace has seen.
 #[derive(Default)]
-pub(crate) struct Trace {
-    /// The lines, while tracing; nothing is kept while it is off.
-    lines: Mutex<Option<Vec<String>>>,
+struct Seen {
+    lines: Vec<String>,
+    /// How many came after the trace was full.
+    more: usize,
 }
 
 impl Trace {
     /// Starts or stops.
     pub(crate) fn switch(&self, on: bool) {
-        *self.lines.lock().unwrap_or_else(PoisonError::into_inner) = on.then(Vec::new);
+        *self.lock() = on.then(Seen::default);
     }
 
     /// The lines since the last time.
     #[must_use]
     pub(crate) fn take(&self) -> Vec<String> {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.as_mut().map(std::mem::take).unwrap_or_default()
+        let Some(seen) = self.lock().as_mut().map(std::mem::take) else { return Vec::new() };
+        let Seen { mut lines, more } = seen;
+        if more > 0 {
+            lines.push(format!("... and {more} more messages"));
+        }
+        lines
     }
 
-    fn note(&self, line: impl FnOnce() -> String) {
-        if let Some(lines) = self.lines.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            lines.push(line());
+    fn note(&self, arrow: &str, line: &str) {
+        let mut seen = self.lock();
+        let Some(seen) = seen.as_mut() else { return };
+        match seen.lines.len() {
+            TRACED_MAX => seen.more += 1,
+            _ => seen.lines.push(format!("{arrow} {line}")),
         }
     }
-}
 
-/// A client that writes down what goes through it.
-pub(crate) struct Tap<'a> {
-    client: &'a Client,
-    trace: &'a Trace,
-}
-
-impl ClientT for Tap<'_> {
-    async fn notification<P: ToRpcParams + Send>(
-        &self,
-        method: &str,
-        params: P,
-    ) -> Result<(), ClientError> {
-        self.client.notification(method, params).await
-    }
-
-    async fn request<R: DeserializeOwned, P: ToRpcParams + Send>(
-        &self,
-        method: &str,
-        params: P,
-    ) -> Result<R, ClientError> {
-        let params = params.to_rpc_params()?;
-        self.trace.note(|| sent(method, params.as_deref()));
-        let result = self.client.request::<Box<RawValue>, _>(method, Encoded(params)).await;
-        self.trace.note(|| received(&result));
-        Ok(serde_json::from_str(result?.get())?)
-    }
-
-    async fn batch_request<'b, R: DeserializeOwned + std::fmt::Debug + 'b>(
-        &self,
-        batch: BatchRequestBuilder<'b>,
-    ) -> Result<BatchResponse<'b, R>, ClientError> {
-        self.client.batch_request(batch).await
+    fn lock(&self) -> MutexGuard<'_, Option<Seen>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Parameters that are JSON already.
-pub(crate) struct Encoded(pub(crate) Option<Box<RawValue>>);
-
-impl ToRpcParams for Encoded {
-    fn to_rpc_params(self) -> Result<Option<Box<RawValue>>, serde_json::Error> {
-        Ok(self.0)
+impl Observer for Trace {
+    fn sent(&self, line: &str) {
+        self.note("-->", line);
     }
-}
 
-/// The request as it is sent, but for the id.
-#[must_use]
-pub(crate) fn sent(method: &str, params: Option<&RawValue>) -> String {
-    let method = serde_json::Value::from(method);
-    match params {
-        Some(params) => format!("--> {{\"method\":{method},\"params\":{params}}}"),
-        None => format!("--> {{\"method\":{method}}}"),
-    }
-}
-
-/// The response as it is received, but for the id.
-#[must_use]
-pub(crate) fn received(result: &Result<Box<RawValue>, ClientError>) -> String {
-    match result {
-        Ok(result) => format!("<-- {{\"result\":{result}}}"),
-        Err(ClientError::Call(object)) => {
-            let object = serde_json::to_string(object).unwrap_or_else(|e| e.to_string());
-            format!("<-- {{\"error\":{object}}}")
-        }
-        Err(error) => format!("<-- nothing: {error}"),
+    fn received(&self, line: &str) {
+        self.note("<--", line);
     }
 }
 
@@ -152,20 +119,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_are_shown_as_they_are_encoded() {
-        let params = RawValue::from_string(r#"["apple"]"#.into()).unwrap();
-        assert_eq!(sent("get", Some(&params)), r#"--> {"method":"get","params":["apple"]}"#);
-        assert_eq!(sent("show", None), r#"--> {"method":"show"}"#);
-        let result = RawValue::from_string(r#"{"status":"ok"}"#.into()).unwrap();
-        assert_eq!(received(&Ok(result)), r#"<-- {"result":{"status":"ok"}}"#);
-    }
-
-    #[test]
-    fn nothing_is_kept_while_tracing_is_off() {
+    fn a_trace_keeps_lines_while_it_is_on_and_counts_what_is_too_much() {
         let trace = Trace::default();
-        trace.note(|| "a".into());
+        trace.sent("a");
+        assert!(trace.take().is_empty());
         trace.switch(true);
-        trace.note(|| "b".into());
-        assert_eq!(trace.take(), ["b"]);
+        trace.sent(r#"{"id":0}"#);
+        trace.received(r#"{"id":0,"result":1}"#);
+        assert_eq!(trace.take(), [r#"--> {"id":0}"#, r#"<-- {"id":0,"result":1}"#]);
+        (0..TRACED_MAX + 7).for_each(|_| trace.sent("x"));
+        assert_eq!(trace.take().last().map(String::as_str), Some("... and 7 more messages"));
     }
 }

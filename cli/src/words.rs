@@ -28,7 +28,7 @@ pub(crate) fn split_commands(text: &str) -> Vec<String> {
         }
     }
     commands.retain(|command| !is_blank(command));
-    commands
+    commands.into_iter().map(|command| command.trim_start().to_owned()).collect()
 }
 
 /// Whether the text ends inside a quote or after a backslash, so that more lines belong to it.
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn semicolons_part_commands_outside_quotes() {
-        assert_eq!(split_commands("put a 1; get a"), ["put a 1", " get a"]);
+        assert_eq!(split_commands("put a 1; get a"), ["put a 1", "get a"]);
         assert_eq!(split_commands("put a '1;2'\n# x; y\nget a;"), ["put a '1;2'", "get a"]);
         assert_eq!(split_commands(r"put a \;b"), [r"put a \;b"]);
         assert_eq!(split_commands("put a#b 1 # don't; really\nshow").len(), 2);

@@ -33,58 +33,17 @@ impl Control {
         Self { peer: Peer::new(addr) }
     }
 
-    /// Ends a process with SIGKILL.
+    /// Does something to a process: a node's id, or `coordinator`. The sentence says what was done.
     ///
     /// # Errors
     ///
-    /// No such process, it does not run, or the supervisor is gone. Likewise for all others.
-    pub(crate) async fn kill(&self, id: &NodeId) -> Result<String, Failure> {
-        self.act(Action::Kill, id).await
-    }
-
-    /// Ends a process with SIGTERM and waits for its end.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::kill`].
-    pub(crate) async fn stop(&self, id: &NodeId) -> Result<String, Failure> {
-        self.act(Action::Stop, id).await
-    }
-
-    /// Starts a stopped process on its address and data.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::kill`]; it runs already, or does not come up.
-    pub(crate) async fn start(&self, id: &NodeId) -> Result<String, Failure> {
-        self.act(Action::Start, id).await
-    }
-
-    /// Kills a process if it runs, and starts it on its address and data.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::kill`]; it does not come up.
-    pub(crate) async fn restart(&self, id: &NodeId) -> Result<String, Failure> {
-        self.act(Action::Restart, id).await
-    }
-
-    /// Halts a process with SIGSTOP.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::kill`].
-    pub(crate) async fn pause(&self, id: &NodeId) -> Result<String, Failure> {
-        self.act(Action::Pause, id).await
-    }
-
-    /// Lets a halted process run on.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::kill`]; it is not halted.
-    pub(crate) async fn resume(&self, id: &NodeId) -> Result<String, Failure> {
-        self.act(Action::Resume, id).await
+    /// No such process, the action does not fit its state, it does not come up, or the supervisor
+    /// is gone.
+    pub(crate) async fn act(&self, action: Action, id: &NodeId) -> Result<String, Failure> {
+        let report =
+            self.call(async |c| ControlApiClient::act(c, action, id.clone()).await).await?;
+        let keys = keys(&report).await;
+        Ok(report.sentence(keys))
     }
 
     /// Makes sure that the node `id` runs at `port` of this machine, and gives its address.
@@ -104,21 +63,6 @@ impl Control {
     /// Asks a detached cluster to end.
     pub(super) async fn shutdown(&self) -> Result<(), Failure> {
         self.call(async |c| ControlApiClient::shutdown(c).await).await
-    }
-
-    async fn act(&self, action: Action, id: &NodeId) -> Result<String, Failure> {
-        let id = id.to_string();
-        let request = async |c: &Client| match action {
-            Action::Kill => ControlApiClient::kill(c, id).await,
-            Action::Stop => ControlApiClient::stop(c, id).await,
-            Action::Start => ControlApiClient::start(c, id).await,
-            Action::Restart => ControlApiClient::restart(c, id).await,
-            Action::Pause => ControlApiClient::pause(c, id).await,
-            Action::Resume => ControlApiClient::resume(c, id).await,
-        };
-        let report = self.call(request).await?;
-        let keys = keys(&report).await;
-        Ok(report.sentence(keys))
     }
 
     async fn call<T>(

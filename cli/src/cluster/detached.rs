@@ -12,14 +12,17 @@
 //!
 //! # Caveats
 //!
-//! `kv demo stop` without `--data` means the cluster that was detached last.
+//! `kv demo stop` without `--data` means the cluster that was detached last and still runs.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use ringkv_shared::{ErrorName, Failure};
+use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{ChildStdout, Command};
@@ -42,8 +45,12 @@ const END_POLL: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 ///
-/// The cluster does not start; the supervisor's own words are in the message.
+/// One runs on these data already, or the cluster does not start: then the supervisor's own
+/// failure.
 pub(crate) async fn demo_detached(options: DemoOptions) -> anyhow::Result<()> {
+    if let Some(data) = &options.data {
+        refuse_second(data).await?;
+    }
     let mut words = tempfile::tempfile().context("cannot make a temporary file")?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut child = Command::new(program)
@@ -55,14 +62,17 @@ pub(crate) async fn demo_detached(options: DemoOptions) -> anyhow::Result<()> {
         .spawn()
         .context("cannot start the supervisor")?;
     let stdout = child.stdout.take().expect("standard output is a pipe");
-    match timeout(START_DEADLINE, first_line(stdout)).await {
-        Ok(Ok(line)) if !line.is_empty() => {
-            let mut cluster: ClusterFile =
-                serde_json::from_str(&line).context("the supervisor said something else")?;
+    let said = match timeout(START_DEADLINE, first_line(stdout)).await {
+        Ok(line) => serde_json::from_str(&line?).ok(),
+        Err(_) => None,
+    };
+    match said {
+        Some(Said::Cluster(mut cluster)) => {
             cluster.supervisor = None;
             print(&cluster.line())
         }
-        _ => {
+        Some(Said::Failure { error }) => Err(error.into()),
+        None => {
             let _gone = child.kill().await;
             let mut said = String::new();
             words.seek(SeekFrom::Start(0))?;
@@ -70,6 +80,26 @@ pub(crate) async fn demo_detached(options: DemoOptions) -> anyhow::Result<()> {
             bail!("the cluster did not start\n{}", said.trim_end());
         }
     }
+}
+
+/// What the supervisor says first: what it has started, or, with `--json`, why it has not.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Cluster(ClusterFile),
+    Failure { error: Failure },
+}
+
+/// Refuses when a detached cluster runs on these data.
+async fn refuse_second(data: &Path) -> Result<(), Failure> {
+    let file = ClusterFile::read(&ClusterFile::path_in(data)).ok().flatten();
+    let Some(supervisor) = file.and_then(|file| file.supervisor) else { return Ok(()) };
+    if Control::new(supervisor.addr).status().await.is_err() {
+        return Ok(());
+    }
+    let dir = data.display();
+    let message = format!("a detached cluster runs on {dir} already");
+    Err(Failure::new(ErrorName::NodeExists, message).hint(format!("kv demo stop --data {dir}")))
 }
 
 /// The supervisor of a detached cluster: runs until it is asked to end.
@@ -83,7 +113,7 @@ pub(crate) async fn supervise(options: DemoOptions) -> anyhow::Result<()> {
     let kept = options.data.is_some();
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let cluster = LocalCluster::launch(options, program, true).await?;
-    let supervisor = cluster.supervisor().clone();
+    let supervisor = Arc::clone(cluster.supervisor());
     let announced = announce(&supervisor.file().await);
     if announced.is_ok() {
         tokio::select! {
@@ -93,38 +123,51 @@ pub(crate) async fn supervise(options: DemoOptions) -> anyhow::Result<()> {
         }
     }
     let mut file = supervisor.file().await;
-    withdraw(&file)?;
-    cluster.stop().await;
-    if kept {
-        file.supervisor = None;
-        file.write(&ClusterFile::path_in(&file.data))?;
-    }
+    file.withdraw()?;
+    supervisor.stop_all().await;
+    let noted = match kept {
+        true => {
+            file.supervisor = None;
+            file.write(&ClusterFile::path_in(&file.data))
+        }
+        false => Ok(()),
+    };
+    // The last thing that others see of this process.
+    cluster.close().await;
+    noted?;
     announced
 }
 
-/// Ends a detached cluster: that with its data in `data`, or the one started last.
+/// Ends a detached cluster: that with its data in `data`, or the one started last that runs.
 ///
 /// # Errors
 ///
 /// There is none, or it does not end.
 pub(crate) async fn demo_stop(data: Option<PathBuf>) -> anyhow::Result<String> {
-    let (path, what) = match &data {
-        Some(dir) => (ClusterFile::path_in(dir), format!("has its data in {}", dir.display())),
-        None => (ClusterFile::pointer(), "runs here".to_owned()),
+    let (known, what) = match &data {
+        Some(dir) => {
+            let file = ClusterFile::read(&ClusterFile::path_in(dir))?;
+            (file.into_iter().collect(), format!("has its data in {}", dir.display()))
+        }
+        None => (ClusterFile::detached(), "runs here".to_owned()),
     };
-    let found = ClusterFile::read(&path)?;
-    let Some(supervisor) = found.and_then(|file| file.supervisor) else {
-        return Err(no_cluster(&what).into());
-    };
-    let control = Control::new(supervisor.addr.clone());
-    let Ok(status) = control.status().await else {
-        return Err(
-            no_cluster(&format!("answers (its supervisor was pid {})", supervisor.pid)).into()
-        );
-    };
+    for file in known {
+        let Some(supervisor) = file.supervisor.clone() else { continue };
+        let control = Control::new(supervisor.addr.clone());
+        match control.status().await {
+            Ok(status) => return end(&control, &supervisor.addr, &status).await,
+            // It was killed and could not take its pointer with it.
+            Err(_) => file.withdraw()?,
+        }
+    }
+    Err(no_cluster(&what).into())
+}
+
+/// Asks a supervisor to end, and waits until it has.
+async fn end(control: &Control, addr: &str, status: &ClusterFile) -> anyhow::Result<String> {
     control.shutdown().await?;
     let gone = async {
-        while TcpStream::connect(&supervisor.addr).await.is_ok() {
+        while TcpStream::connect(addr).await.is_ok() {
             sleep(END_POLL).await;
         }
     };
@@ -136,7 +179,7 @@ pub(crate) async fn demo_stop(data: Option<PathBuf>) -> anyhow::Result<String> {
 }
 
 fn arguments(options: &DemoOptions) -> Vec<std::ffi::OsString> {
-    let mut args = vec!["demo".into(), "--supervise".into()];
+    let mut args = vec!["demo".into(), "--json".into(), "--supervise".into()];
     args.extend(["--nodes".into(), options.nodes.to_string().into()]);
     args.extend(["--replicas".into(), options.replicas.to_string().into()]);
     if let Some(data) = &options.data {
@@ -159,17 +202,8 @@ async fn first_line(stdout: ChildStdout) -> std::io::Result<String> {
 
 /// Leaves the pointer to this cluster and tells whoever started it.
 fn announce(file: &ClusterFile) -> anyhow::Result<()> {
-    file.write(&ClusterFile::pointer()).context("cannot write the file that `demo stop` reads")?;
+    file.write(&file.pointer()).context("cannot write the file that `demo stop` reads")?;
     print(&file.line())
-}
-
-/// Takes the pointer away, unless it names another cluster by now.
-fn withdraw(file: &ClusterFile) -> anyhow::Result<()> {
-    let path = ClusterFile::pointer();
-    match ClusterFile::read(&path)? {
-        Some(now) if now.supervisor == file.supervisor => Ok(std::fs::remove_file(path)?),
-        _ => Ok(()),
-    }
 }
 
 fn print(line: &str) -> anyhow::Result<()> {
@@ -193,7 +227,7 @@ mod tests {
         };
         assert_eq!(
             arguments(&options).join(" ".as_ref()),
-            "demo --supervise --nodes 3 --replicas 2 --data /d --port 6000 --free-ports"
+            "demo --json --supervise --nodes 3 --replicas 2 --data /d --port 6000 --free-ports"
         );
     }
 

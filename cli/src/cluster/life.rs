@@ -21,7 +21,7 @@ use ringkv_shared::{ErrorName, Failure};
 use serde::{Deserialize, Serialize};
 
 /// The name of the coordinator among the children; no node may have it.
-pub(super) const COORDINATOR: &str = "coordinator";
+pub(crate) const COORDINATOR: &str = "coordinator";
 
 /// Where a child is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub(super) enum Life {
 /// What somebody wants done to a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Action {
+pub(crate) enum Action {
     /// End it at once, as a crash would.
     Kill,
     /// Ask it to end, and wait.

@@ -184,9 +184,16 @@ impl LocalCluster {
     /// Ends all processes and tells how many there were. A temporary directory goes too.
     pub(crate) async fn stop(self) -> usize {
         let stopped = self.supervisor.stop_all().await;
+        self.close().await;
+        stopped
+    }
+
+    /// Takes a temporary directory away and ends the endpoint, in this order: who sees the
+    /// endpoint gone sees nothing else left.
+    pub(super) async fn close(self) {
+        drop(self.data);
         self.stop_endpoint.cancel();
         let _ended = timeout(ENDPOINT_DEADLINE, self.endpoint).await;
-        stopped
     }
 
     /// The owner of the processes.

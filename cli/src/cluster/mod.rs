@@ -41,4 +41,6 @@ mod supervisor;
 
 pub(crate) use control::Control;
 pub(crate) use detached::{demo_detached, demo_stop, supervise};
+pub(crate) use life::{Action, COORDINATOR};
 pub(crate) use local::{DemoOptions, LocalCluster};
+pub(crate) use state::supervisor_of;

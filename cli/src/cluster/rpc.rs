@@ -2,7 +2,7 @@
 //!
 //! | method | parameter | answer |
 //! |---|---|---|
-//! | `kill` `stop` `start` `restart` `pause` `resume` | id | what was done, see [`Report`] |
+//! | `act` | action (see [`Action`]), id | what was done, see [`Report`] |
 //! | `spawn` | id, port | the address of the node, which is started unless it runs there already |
 //! | `status` | – | every child, see [`ClusterFile`] |
 //! | `shutdown` | – | stops a detached cluster; refused for one that belongs to a shell |
@@ -28,24 +28,9 @@ use super::supervisor::Supervisor;
 /// What the supervisor does on request.
 #[rpc(server, client)]
 pub(super) trait ControlApi {
-    /// SIGKILL.
-    #[method(name = "kill")]
-    async fn kill(&self, id: String) -> Result<Report, ErrorObjectOwned>;
-    /// SIGTERM, then wait.
-    #[method(name = "stop")]
-    async fn stop(&self, id: String) -> Result<Report, ErrorObjectOwned>;
-    /// Starts a process that is not there.
-    #[method(name = "start")]
-    async fn start(&self, id: String) -> Result<Report, ErrorObjectOwned>;
-    /// Kills it if it runs, and starts it.
-    #[method(name = "restart")]
-    async fn restart(&self, id: String) -> Result<Report, ErrorObjectOwned>;
-    /// SIGSTOP.
-    #[method(name = "pause")]
-    async fn pause(&self, id: String) -> Result<Report, ErrorObjectOwned>;
-    /// SIGCONT.
-    #[method(name = "resume")]
-    async fn resume(&self, id: String) -> Result<Report, ErrorObjectOwned>;
+    /// Does something to a child: a node's id, or `coordinator`.
+    #[method(name = "act", param_kind = map)]
+    async fn act(&self, action: Action, id: NodeId) -> Result<Report, ErrorObjectOwned>;
     /// Starts a node and tells its address.
     #[method(name = "spawn", param_kind = map)]
     async fn spawn(&self, id: NodeId, port: u16) -> Result<String, ErrorObjectOwned>;
@@ -86,36 +71,10 @@ struct Handler {
     supervisor: Arc<Supervisor>,
 }
 
-impl Handler {
-    async fn act(&self, action: Action, id: &str) -> Result<Report, ErrorObjectOwned> {
-        self.supervisor.act(action, id).await.map_err(failure_into_object)
-    }
-}
-
 #[async_trait]
 impl ControlApiServer for Handler {
-    async fn kill(&self, id: String) -> Result<Report, ErrorObjectOwned> {
-        self.act(Action::Kill, &id).await
-    }
-
-    async fn stop(&self, id: String) -> Result<Report, ErrorObjectOwned> {
-        self.act(Action::Stop, &id).await
-    }
-
-    async fn start(&self, id: String) -> Result<Report, ErrorObjectOwned> {
-        self.act(Action::Start, &id).await
-    }
-
-    async fn restart(&self, id: String) -> Result<Report, ErrorObjectOwned> {
-        self.act(Action::Restart, &id).await
-    }
-
-    async fn pause(&self, id: String) -> Result<Report, ErrorObjectOwned> {
-        self.act(Action::Pause, &id).await
-    }
-
-    async fn resume(&self, id: String) -> Result<Report, ErrorObjectOwned> {
-        self.act(Action::Resume, &id).await
+    async fn act(&self, action: Action, id: NodeId) -> Result<Report, ErrorObjectOwned> {
+        self.supervisor.act(action, id.as_str()).await.map_err(failure_into_object)
     }
 
     async fn spawn(&self, id: NodeId, port: u16) -> Result<String, ErrorObjectOwned> {

@@ -3,20 +3,22 @@
 //! | file | what |
 //! |---|---|
 //! | `DIR/cluster.json` | addresses and process ids, see [`ClusterFile`] |
-//! | `ringkv-demo-UID.json` in `$XDG_RUNTIME_DIR` or the temporary directory | the same, for the detached cluster started last: what `kv demo stop` stops |
+//! | `ringkv-demo-UID-PORT.json` in `$XDG_RUNTIME_DIR` or the temporary directory | the same, one for each detached cluster, by the port of its coordinator |
 //!
 //! A cluster started with `--data DIR` takes its nodes and addresses from `DIR/cluster.json`:
 //! the coordinator's own log names those addresses.
 //!
 //! # Caveats
 //!
-//! Process ids are for people. Nothing is ever signalled by a number read from a file: the
+//! A detached cluster whose supervisor was killed leaves its file behind, until a `kv demo stop`
+//! or a cluster on the same port meets it. Process ids are for people. Nothing is ever signalled by a number read from a file: the
 //! supervisor is asked over its endpoint, and signals only its own children.
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -66,11 +68,39 @@ impl ClusterFile {
         dir.join("cluster.json")
     }
 
-    /// The file that names the detached cluster started last by this user.
-    pub(super) fn pointer() -> PathBuf {
-        let dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let dir = dir.filter(|dir| dir.is_dir()).unwrap_or_else(std::env::temp_dir);
-        dir.join(format!("ringkv-demo-{}.json", uid()))
+    /// The file by which this cluster is found while it runs detached.
+    pub(super) fn pointer(&self) -> PathBuf {
+        pointer_dir().join(format!("{}{}.json", pointer_prefix(), port(&self.coordinator.addr)))
+    }
+
+    /// The detached clusters of this user, the one started last first. Files that cannot be read
+    /// are passed over.
+    pub(super) fn detached() -> Vec<Self> {
+        let prefix = pointer_prefix();
+        let ours = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.is_some_and(|name| name.starts_with(&prefix) && name.ends_with(".json"))
+        };
+        let entries = fs::read_dir(pointer_dir()).into_iter().flatten().flatten();
+        let mut found: Vec<(SystemTime, Self)> = entries
+            .map(|entry| entry.path())
+            .filter(ours)
+            .filter_map(|path| {
+                let written = fs::metadata(&path).and_then(|data| data.modified()).ok()?;
+                Some((written, Self::read(&path).ok()??))
+            })
+            .collect();
+        found.sort_by_key(|(written, _)| std::cmp::Reverse(*written));
+        found.into_iter().map(|(_, file)| file).collect()
+    }
+
+    /// Takes the pointer away, unless it names another cluster by now.
+    pub(super) fn withdraw(&self) -> io::Result<()> {
+        let path = self.pointer();
+        match Self::read(&path)? {
+            Some(now) if now.supervisor == self.supervisor => fs::remove_file(path),
+            _ => Ok(()),
+        }
     }
 
     /// Reads one; `None` when there is none. A file of another user is not believed.
@@ -109,6 +139,32 @@ impl ClusterFile {
         let lives = nodes.chain([self.coordinator.life]);
         lives.filter(|life| matches!(life, Some(Life::Running | Life::Paused))).count()
     }
+}
+
+/// The supervisor of the detached cluster whose coordinator is, or was, at `coordinator` on this
+/// machine.
+#[must_use]
+pub(crate) fn supervisor_of(coordinator: &str) -> Option<String> {
+    let host = coordinator.rsplit_once(':').map_or("", |(host, _)| host);
+    if !matches!(host, "127.0.0.1" | "localhost") {
+        return None;
+    }
+    let same = |file: &ClusterFile| port(&file.coordinator.addr) == port(coordinator);
+    let supervisor = ClusterFile::detached().into_iter().find(same)?.supervisor;
+    supervisor.map(|supervisor| supervisor.addr)
+}
+
+fn port(addr: &str) -> &str {
+    addr.rsplit_once(':').map_or(addr, |(_, port)| port)
+}
+
+fn pointer_dir() -> PathBuf {
+    let dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    dir.filter(|dir| dir.is_dir()).unwrap_or_else(std::env::temp_dir)
+}
+
+fn pointer_prefix() -> String {
+    format!("ringkv-demo-{}-", uid())
 }
 
 fn uid() -> u32 {

@@ -14,8 +14,6 @@
 //! Of a replica's reply only the `status` is told, so the sentences stay those of the ancestor;
 //! `.brief off` shows the whole reply and `.output json` everything.
 
-use std::io::Read as _;
-
 use ringkv_shared::limits::VALUE_BYTES_MAX;
 use ringkv_shared::net::ClusterApiClient;
 use ringkv_shared::protocol::Status;
@@ -26,14 +24,20 @@ use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
 use serde_json::json;
 
 use crate::exit;
+use crate::feed::all_of_stdin;
 use crate::report::{Report, Told};
 use crate::session::Session;
 
 /// Stores a value.
-pub(super) async fn put(s: &mut Session, key: String, value: String) -> Result<Report, Failure> {
+pub(super) async fn put(
+    s: &mut Session,
+    key: String,
+    value: String,
+    literal: bool,
+) -> Result<Report, Failure> {
     let key = Blob::from(key);
     let value = match value.as_str() {
-        "-" => value_from_stdin(s.settings.value_from_stdin)?,
+        "-" if !literal => value_from_stdin(s.settings.value_from_stdin).await?,
         _ => Blob::from(value),
     };
     let (k, v) = (key.clone(), value.clone());
@@ -63,22 +67,15 @@ pub(super) async fn del(s: &mut Session, key: String) -> Result<Report, Failure>
 }
 
 /// All of standard input, byte for byte.
-fn value_from_stdin(allowed: bool) -> Result<Blob, Failure> {
+async fn value_from_stdin(allowed: bool) -> Result<Blob, Failure> {
     let refuse = |message: String| Failure::new(ErrorName::BadArgument, message);
     if !allowed {
         let refused = refuse("a value from standard input needs the one-shot form".into());
-        return Err(
-            refused.hint("kv put KEY - < file        (the value \"-\" itself: not possible)")
-        );
+        return Err(refused.hint("kv put KEY - < file        the value \"-\" itself: put KEY -- -"));
     }
-    let mut value = Vec::new();
     // One byte more than the limit, so that the server sees and refuses what is too long.
-    let limit = VALUE_BYTES_MAX as u64 + 1;
-    std::io::stdin()
-        .lock()
-        .take(limit)
-        .read_to_end(&mut value)
-        .map_err(|error| refuse(format!("standard input: {error}")))?;
+    let value = all_of_stdin(VALUE_BYTES_MAX as u64 + 1).await;
+    let value = value.map_err(|error| refuse(format!("standard input: {error}")))?;
     Ok(value.into())
 }
 
@@ -219,7 +216,10 @@ fn copies_report(reply: &WhereReply) -> Report {
         };
         report = report.say(line);
     }
-    Report { exit: if found { exit::OK } else { exit::NOT_FOUND }, ..report }
+    match found {
+        true => report,
+        false => report.absent(&format!("no replica has {}", reply.key)),
+    }
 }
 
 fn names(replicas: &[ReplicaReport]) -> String {

@@ -6,8 +6,8 @@
 //!
 //! # Caveats
 //!
-//! A line that holds no pair is counted as failed, and the rest is loaded. A load that was
-//! interrupted has loaded what it had sent; to run it again is safe.
+//! A line that holds no pair is counted as failed, and the rest is loaded. Ctrl-C sends no more
+//! puts and waits for those under way, so that the count is exact; to run a load again is safe.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,41 +15,62 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use ringkv_shared::net::ClusterApiClient;
 use ringkv_shared::{Blob, ErrorName, Failure};
 use serde_json::json;
 
+use super::progress;
 use super::records::{Pair, pairs};
-use crate::exit;
+use crate::feed::all_of_stdin;
+use crate::grammar::FileForm;
 use crate::report::Report;
 use crate::session::Session;
+use crate::{exit, interrupt};
 
 /// How many puts are under way at once.
 const IN_FLIGHT_MAX: usize = 256;
 /// How many failures are named; the others are counted.
 const FAILURES_NAMED: usize = 5;
 
-/// Puts every pair of a file.
-pub(super) async fn load(s: &mut Session, file: &Path) -> Result<Report, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| {
-        Failure::new(ErrorName::BadArgument, format!("{}: {error}", file.display()))
-    })?;
-    let pairs = pairs(file, &text);
-    let bar = bar(s.settings.progress, pairs.len());
+/// Puts every pair of a file, or of standard input.
+pub(super) async fn load(
+    s: &mut Session,
+    file: &Path,
+    form: Option<FileForm>,
+) -> Result<Report, Failure> {
+    let interrupt = s.interrupt.clone();
+    let text = tokio::select! {
+        text = read(s, file) => text?,
+        () = interrupt.cancelled() => {
+            let message = "interrupted: nothing was sent";
+            return Ok(interrupt::told(Failure::new(ErrorName::NotApplied, message)));
+        }
+    };
+    let pairs = pairs(form.unwrap_or_else(|| FileForm::of(file)), &text);
+    let total = pairs.len();
+    let bar = progress::bar(s.settings.progress, total as u64);
     let started = Instant::now();
     let tally = put_all(s, pairs, &bar).await;
     bar.finish_and_clear();
-    Ok(tally.report(started.elapsed()))
+    Ok(tally.report(total as u64, started.elapsed()))
 }
 
-fn bar(visible: bool, total: usize) -> ProgressBar {
-    if !visible {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("  {wide_bar} {pos}/{len} keys, {per_sec}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(total as u64).with_style(style)
+async fn read(s: &Session, file: &Path) -> Result<String, Failure> {
+    let refuse = |message: String| Failure::new(ErrorName::BadArgument, message);
+    let bytes = if file != Path::new("-") {
+        std::fs::read(file)
+    } else if s.settings.value_from_stdin {
+        all_of_stdin(u64::MAX).await
+    } else {
+        let refused = refuse("a load from standard input needs the one-shot form".to_owned());
+        return Err(refused.hint("kv load - < FILE"));
+    };
+    let bytes = bytes.map_err(|error| refuse(format!("{}: {error}", file.display())))?;
+    String::from_utf8(bytes).map_err(|_| {
+        refuse(format!("{}: not UTF-8 text", file.display()))
+            .hint("bytes that are no text go into a jsonl file as {\"base64\":\"…\"}")
+    })
 }
 
 async fn put_all(s: &Session, pairs: Vec<Pair>, bar: &ProgressBar) -> Tally {
@@ -57,6 +78,10 @@ async fn put_all(s: &Session, pairs: Vec<Pair>, bar: &ProgressBar) -> Tally {
     let mut busy: HashSet<Blob> = HashSet::new();
     let mut under_way = FuturesUnordered::new();
     for pair in pairs {
+        if s.interrupt.is_cancelled() {
+            tally.interrupted = true;
+            break;
+        }
         let (key, value) = match pair {
             Ok(pair) => pair,
             Err(bad) => {
@@ -93,6 +118,8 @@ struct Tally {
     failed: u64,
     /// The first failures, in words.
     named: Vec<String>,
+    /// Whether somebody ended it before all was sent.
+    interrupted: bool,
     /// The gravest exit code: unknown outcomes count more than refusals.
     exit: u8,
 }
@@ -116,15 +143,22 @@ impl Tally {
         self.exit = self.exit.max(code);
     }
 
-    fn report(self, took: Duration) -> Report {
+    /// The report; `total` pairs were to be put.
+    fn report(self, total: u64, took: Duration) -> Report {
         let seconds = took.as_secs_f64();
         let rate = (self.loaded as f64 / seconds.max(1e-6)).round();
         let members = json!({
             "loaded": self.loaded, "failed": self.failed, "errors": self.named,
-            "ms": seconds * 1000.0,
+            "unsent": total - self.loaded - self.failed, "ms": seconds * 1000.0,
         });
         let mut report = Report::new(&members)
             .say(format!("Loaded {} keys in {seconds:.2} s ({rate}/s).", self.loaded));
+        if self.interrupted {
+            let unsent = total - self.loaded - self.failed;
+            report = report.warn(format!("error: interrupted: {unsent} keys were not sent"));
+            report = report.warn("  the whole again: load is safe to repeat");
+            report.exit = exit::INTERRUPTED;
+        }
         if self.failed == 0 {
             return report;
         }
@@ -135,6 +169,9 @@ impl Tally {
         let unnamed = self.failed - self.named.len() as u64;
         if unnamed > 0 {
             report = report.warn(format!("  ... and {unnamed} more"));
+        }
+        if self.interrupted {
+            return report;
         }
         // Some were loaded: the whole is then done in part, whatever kept the others back.
         let exit = if self.loaded > 0 { exit::PARTIAL } else { self.exit };
@@ -153,7 +190,7 @@ mod tests {
         for n in 0..999 {
             tally.count(&n.to_string().as_str().into(), Ok(()));
         }
-        let report = tally.report(Duration::from_millis(50));
+        let report = tally.report(999, Duration::from_millis(50));
         assert_eq!(text(&report.narrated), "Loaded 999 keys in 0.05 s (19980/s).");
         assert_eq!(report.exit, 0);
     }
@@ -165,10 +202,23 @@ mod tests {
             let failure = Failure::new(ErrorName::TooLarge, "too large");
             tally.count(&format!("k{n}").as_str().into(), Err(failure));
         }
-        let report = tally.report(Duration::from_millis(50));
+        let report = tally.report(7, Duration::from_millis(50));
         let told = text(&report.narrated);
         assert!(told.contains("error: 7 not loaded\n  k0: too large\n"), "{told}");
         assert!(told.ends_with("  ... and 2 more"), "{told}");
         assert_eq!(report.exit, 1);
+    }
+
+    #[test]
+    fn an_interrupted_load_knows_what_it_did() {
+        let mut tally = Tally { interrupted: true, ..Tally::default() };
+        tally.count(&"a".into(), Ok(()));
+        let report = tally.report(10, Duration::from_millis(50));
+        assert_eq!(
+            text(&report.narrated),
+            "Loaded 1 keys in 0.05 s (20/s).\n\
+             error: interrupted: 9 keys were not sent\n  the whole again: load is safe to repeat"
+        );
+        assert_eq!((report.exit, &report.members["unsent"]), (130, &json!(9)));
     }
 }

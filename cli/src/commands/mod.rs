@@ -24,15 +24,18 @@ mod faults;
 mod load;
 mod observe;
 mod pages;
+mod progress;
 mod raw;
 mod rebalance;
 mod records;
 pub(crate) mod settings;
 mod topology;
 
+use clap::CommandFactory as _;
 use ringkv_shared::Failure;
 
-use crate::grammar::Command;
+use crate::cluster::Action;
+use crate::grammar::{Command, Line};
 use crate::report::Report;
 use crate::session::Session;
 use crate::usage;
@@ -40,7 +43,7 @@ use crate::usage;
 /// Runs one command and gives back what it found out.
 pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Report, Failure> {
     match command {
-        Command::Put { key, value } => data::put(session, key, value).await,
+        Command::Put { key, value, literal } => data::put(session, key, value, literal).await,
         Command::Get { key, all: false } => data::get(session, key).await,
         Command::Get { key, all: true } => data::get_all(session, key).await,
         Command::Del { key } => data::del(session, key).await,
@@ -56,17 +59,20 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Repor
         Command::Scan { prefix, limit } => pages::scan(session, prefix, limit).await,
         Command::Count { prefix } => pages::count(session, prefix).await,
         Command::Export { file } => pages::export(session, &file).await,
-        Command::Load { file } => load::load(session, &file).await,
+        Command::Load { file, form } => load::load(session, &file, form).await,
         Command::Wal { id, tail } => raw::wal(session, id, tail).await,
         Command::Compact { id } => raw::compact(session, id).await,
         Command::Rpc { target, method, params } => raw::rpc(session, target, method, params).await,
         Command::Source { file } => settings::source(session, &file).await,
-        Command::Help { command } => usage::help(command.as_deref()).map(Report::sentence),
-        Command::Kill { id } => faults::run(session, faults::Fault::Kill, id).await,
-        Command::Stop { id } => faults::run(session, faults::Fault::Stop, id).await,
-        Command::Start { id } => faults::run(session, faults::Fault::Start, id).await,
-        Command::Restart { id } => faults::run(session, faults::Fault::Restart, id).await,
-        Command::Pause { id } => faults::run(session, faults::Fault::Pause, id).await,
-        Command::Resume { id } => faults::run(session, faults::Fault::Resume, id).await,
+        Command::Help { command } => {
+            let width = session.out.width();
+            usage::help(&Line::command(), command.as_deref(), width).map(Report::sentence)
+        }
+        Command::Kill { id } => faults::run(session, Action::Kill, id).await,
+        Command::Stop { id } => faults::run(session, Action::Stop, id).await,
+        Command::Start { id } => faults::run(session, Action::Start, id).await,
+        Command::Restart { id } => faults::run(session, Action::Restart, id).await,
+        Command::Pause { id } => faults::run(session, Action::Pause, id).await,
+        Command::Resume { id } => faults::run(session, Action::Resume, id).await,
     }
 }

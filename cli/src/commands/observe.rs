@@ -5,7 +5,6 @@
 //! Key counts come from heartbeats and are as old as the LAST SEEN beside them; `stats` asks every
 //! node and names those that did not answer.
 
-use comfy_table::{ContentArrangement, Table, presets};
 use ringkv_shared::net::ClusterApiClient;
 use ringkv_shared::protocol::cluster::{
     ConfigReply, Health, Membership, NodeRow, ShowReply, StatsReply, WhereReply,
@@ -14,25 +13,26 @@ use ringkv_shared::{Blob, Failure, NodeId};
 
 use crate::report::Report;
 use crate::session::Session;
+use crate::table::{Table, fill};
 
 /// The nodes.
 pub(super) async fn show(s: &mut Session) -> Result<Report, Failure> {
     let reply = s.call(async |c| ClusterApiClient::show(c).await).await?;
     s.note_nodes(reply.nodes.iter().map(|row| row.id.to_string()));
-    Ok(show_report(&reply))
+    Ok(show_report(&reply, s.out.width()))
 }
 
 /// Totals.
 pub(super) async fn stats(s: &mut Session) -> Result<Report, Failure> {
     let reply = s.call(async |c| ClusterApiClient::stats(c).await).await?;
-    Ok(stats_report(&reply))
+    Ok(stats_report(&reply, s.out.width()))
 }
 
 /// Where a key is.
 pub(super) async fn locate(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
     let reply = s.call(async |c| ClusterApiClient::locate(c, key, None).await).await?;
-    Ok(where_report(&reply))
+    Ok(where_report(&reply, s.out.width()))
 }
 
 /// The ring, drawn.
@@ -55,25 +55,11 @@ pub(super) async fn config(
     value: Option<String>,
 ) -> Result<Report, Failure> {
     let reply = s.call(async |c| ClusterApiClient::config(c, name, value).await).await?;
-    Ok(config_report(&reply))
-}
-
-/// A table without borders, columns two blanks apart.
-fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header.iter().copied());
-    table.add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.trim_fmt()
+    Ok(config_report(&reply, s.out.width()))
 }
 
 /// The report of `show`.
-fn show_report(reply: &ShowReply) -> Report {
+fn show_report(reply: &ShowReply, width: Option<usize>) -> Report {
     let mut header = vec!["NODE", "ADDRESS", "STATUS", "KEYS", "SHARE", "LOG", "LAST SEEN"];
     let weighted = reply.nodes.iter().any(|row| row.weight != 1);
     header.extend(weighted.then_some("WEIGHT"));
@@ -84,7 +70,13 @@ fn show_report(reply: &ShowReply) -> Report {
     };
     let mut report = Report::new(reply);
     if !reply.nodes.is_empty() {
-        report = report.say(table(&header, reply.nodes.iter().map(cells)));
+        let table = Table {
+            header: &header,
+            rows: reply.nodes.iter().map(cells).collect(),
+            dispensable: &["LOG", "WEIGHT", "SHARE", "LAST SEEN", "ADDRESS"],
+            prose: false,
+        };
+        report = report.say(table.draw(width));
     }
     for NodeRow { id, error, .. } in reply.nodes.iter().filter(|row| row.stranger) {
         let why = error.as_deref().unwrap_or_default();
@@ -148,13 +140,19 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// The report of `stats`.
-fn stats_report(reply: &StatsReply) -> Report {
+fn stats_report(reply: &StatsReply, width: Option<usize>) -> Report {
     let StatsReply { nodes, up, keys, copies, replication, epoch, puts, gets, dels, .. } = reply;
     let about = if reply.keys_exact { "" } else { "~" };
-    let report = Report::new(reply).say(format!(
-        "nodes {nodes} ({up} up)   keys {about}{keys}   copies {copies}   avg keys/node {:.1}   max/avg {:.2}   replication {replication}   epoch {epoch}",
-        reply.avg_keys_per_node, reply.max_over_avg,
-    ));
+    let parts = [
+        format!("nodes {nodes} ({up} up)"),
+        format!("keys {about}{keys}"),
+        format!("copies {copies}"),
+        format!("avg keys/node {:.1}", reply.avg_keys_per_node),
+        format!("max/avg {:.2}", reply.max_over_avg),
+        format!("replication {replication}"),
+        format!("epoch {epoch}"),
+    ];
+    let report = Report::new(reply).say(fill(&parts, "   ", width));
     let report = report.say(format!(
         "{puts} put, {gets} get, {dels} del, {} of the writes on fewer than all owners",
         reply.partial_writes
@@ -166,7 +164,7 @@ fn stats_report(reply: &StatsReply) -> Report {
 }
 
 /// The report of `where`.
-fn where_report(reply: &WhereReply) -> Report {
+fn where_report(reply: &WhereReply, width: Option<usize>) -> Report {
     let copy = |c: &ringkv_shared::protocol::cluster::ReplicaCopy| {
         let record = c.record.as_ref()?;
         let deleted = if record.deleted { " (deleted)" } else { "" };
@@ -175,12 +173,14 @@ fn where_report(reply: &WhereReply) -> Report {
     let stored: Vec<String> = reply.copies.iter().filter_map(copy).collect();
     let stored = if stored.is_empty() { "nobody".to_owned() } else { stored.join(", ") };
     let first = reply.owners.first().map_or("nobody", NodeId::as_str);
-    let mut report = Report::new(reply).say(format!(
-        "hash {} -> token {} of {first} -> replicas {}      stored on: {stored}",
+    let why = format!(
+        "hash {} -> token {} of {first} -> replicas {}",
         reply.hash,
         reply.token,
         names(&reply.owners),
-    ));
+    );
+    let parts = [why, format!("stored on: {stored}")];
+    let mut report = Report::new(reply).say(fill(&parts, "      ", width));
     if !reply.pending_owners.is_empty() {
         report = report.say(format!("after rebalance: replicas {}", names(&reply.pending_owners)));
     }
@@ -192,7 +192,7 @@ fn where_report(reply: &WhereReply) -> Report {
 }
 
 /// The report of `config`: one setting in words, several as a table.
-fn config_report(reply: &ConfigReply) -> Report {
+fn config_report(reply: &ConfigReply, width: Option<usize>) -> Report {
     let report = Report::new(reply);
     if let [one] = reply.settings.as_slice() {
         return report
@@ -203,7 +203,13 @@ fn config_report(reply: &ConfigReply) -> Report {
     let cells = |s: &ringkv_shared::protocol::cluster::Setting| {
         vec![s.name.clone(), s.value.clone(), s.origin.clone(), s.help.clone()]
     };
-    report.say(table(&["NAME", "VALUE", "FROM", "WHAT"], reply.settings.iter().map(cells)))
+    let table = Table {
+        header: &["NAME", "VALUE", "FROM", "WHAT"],
+        rows: reply.settings.iter().map(cells).collect(),
+        dispensable: &["FROM"],
+        prose: true,
+    };
+    report.say(table.draw(width))
 }
 
 fn names(ids: &[NodeId]) -> String {
@@ -228,10 +234,18 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(
-            text(&show_report(&reply).narrated),
+            text(&show_report(&reply, None).narrated),
             "NODE  ADDRESS         STATUS      KEYS  SHARE   LOG      LAST SEEN\n\
              n1    127.0.0.1:5001  DOWN        663   33.1 %  -        1.9 s ago\n\
              n2    127.0.0.1:5002  UP joining  679   34.0 %  31.2 KB  now\n\
+             epoch 4, replication 2"
+        );
+        assert_eq!(
+            text(&show_report(&reply, Some(60)).narrated),
+            "NODE  ADDRESS         STATUS      KEYS  SHARE   LAST SEEN\n\
+             n1    127.0.0.1:5001  DOWN        663   33.1 %  1.9 s ago\n\
+             n2    127.0.0.1:5002  UP joining  679   34.0 %  now\n\
+             (left out: LOG; a wider terminal or --json has them)\n\
              epoch 4, replication 2"
         );
     }
@@ -248,7 +262,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(
-            text(&show_report(&reply).narrated),
+            text(&show_report(&reply, None).narrated),
             "NODE  ADDRESS  STATUS  KEYS  SHARE    LOG  LAST SEEN  WEIGHT\n\
              n1    h:1      UP      5     100.0 %  1 B  now        2\n\
              n2    h:2      DOWN    -     100.0 %  -    never      1\n\
@@ -266,7 +280,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(
-            text(&stats_report(&reply).narrated),
+            text(&stats_report(&reply, None).narrated),
             "nodes 4 (3 up)   keys ~1000   copies 2000   avg keys/node 500.0   max/avg 1.07   replication 2   epoch 5\n\
              1000 put, 3 get, 0 del, 0 of the writes on fewer than all owners\n\
              warning: not counted, no answer: n2"
@@ -284,7 +298,7 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(
-            text(&where_report(&reply).narrated),
+            text(&where_report(&reply, None).narrated),
             "hash 517a -> token 518c of n1 -> replicas n1 n2      stored on: n1 1.3, n2 1.3"
         );
     }

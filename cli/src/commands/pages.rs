@@ -15,12 +15,13 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use ringkv_shared::net::ClusterApiClient;
+use ringkv_shared::net::{Client, ClusterApiClient};
 use ringkv_shared::protocol::cluster::ScanReply;
 use ringkv_shared::protocol::node::Record;
 use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
 use serde_json::json;
 
+use super::progress;
 use crate::exit;
 use crate::grammar::Format;
 use crate::report::Report;
@@ -50,7 +51,7 @@ impl Walk {
             return Ok(None);
         }
         let (prefix, after, keys_only) = (self.prefix.clone(), self.after.clone(), self.keys_only);
-        let page = async |c: &crate::wire::Tap<'_>| {
+        let page = async |c: &Client| {
             ClusterApiClient::scan(c, prefix, after, Some(limit), Some(keys_only)).await
         };
         let ScanReply { items, next, silent, .. } = s.call(page).await?;
@@ -146,14 +147,17 @@ pub(super) async fn export(s: &mut Session, file: &Path) -> Result<Report, Failu
         Failure::new(ErrorName::NotApplied, format!("{}: {error}", file.display()))
     };
     let mut target = Target::create(file).map_err(failed)?;
+    let bar = progress::count(s.settings.progress);
     let mut count = 0_u64;
     while let Some(page) = walk.next(s, PAGE_KEYS).await? {
         count += page.len() as u64;
+        bar.set_position(count);
         for record in &page {
             writeln!(target.writer, "{}", export_line(record)).map_err(failed)?;
         }
     }
     target.commit().map_err(failed)?;
+    bar.finish_and_clear();
     let report = Report::new(&json!({ "count": count, "file": file }));
     Ok(walk.close(report.say(format!("Exported {count} keys to {}.", file.display()))))
 }

@@ -2,19 +2,21 @@
 //!
 //! # Caveats
 //!
-//! `rpc` shows the message with its method, parameters and result; the `id` that the connection
-//! gives to a request is left out. It can call anything, also what harms: `rpc n1 drop …`.
+//! `rpc` makes a connection of its own for its one call, so the `id` is always 0. It can call
+//! anything, also what harms: `rpc n1 drop …`.
 
 use jsonrpsee::core::client::ClientT as _;
-use ringkv_shared::net::{ClusterApiClient, NodeApiClient};
+use jsonrpsee::core::traits::ToRpcParams;
+use ringkv_shared::net::{Client, ClusterApiClient, NodeApiClient};
 use ringkv_shared::{ErrorName, Failure, NodeId};
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::observe::bytes;
+use crate::cluster::COORDINATOR;
 use crate::report::{Report, Told};
 use crate::session::Session;
-use crate::wire::{DEADLINE, Encoded, LONG_DEADLINE, Trace, Wire};
+use crate::wire::{DEADLINE, LONG_DEADLINE, Trace, Wire};
 
 /// The last lines of a node's log.
 pub(super) async fn wal(
@@ -22,8 +24,8 @@ pub(super) async fn wal(
     id: NodeId,
     tail: Option<usize>,
 ) -> Result<Report, Failure> {
-    let node = connect(s, id.as_str()).await?;
-    let reply = node.call(&s.trace, DEADLINE, async |c| NodeApiClient::log(c, tail).await).await?;
+    let node = connect(s, id.as_str(), &s.trace).await?;
+    let reply = node.call(DEADLINE, async |c| NodeApiClient::log(c, tail).await).await?;
     let mut report = Report::new(&reply).say(format!("# {}", reply.file));
     report.plain = Some(Vec::new());
     for line in reply.lines {
@@ -34,9 +36,8 @@ pub(super) async fn wal(
 
 /// Compacts a node's log.
 pub(super) async fn compact(s: &mut Session, id: NodeId) -> Result<Report, Failure> {
-    let node = connect(s, id.as_str()).await?;
-    let reply =
-        node.call(&s.trace, LONG_DEADLINE, async |c| NodeApiClient::compact(c).await).await?;
+    let node = connect(s, id.as_str(), &s.trace).await?;
+    let reply = node.call(LONG_DEADLINE, async |c| NodeApiClient::compact(c).await).await?;
     let (before, after) = (bytes(reply.bytes_before), bytes(reply.bytes_after));
     let records = reply.records;
     Ok(Report::new(&reply).say(format!("Compacted {id}: {records} records, {before} -> {after}.")))
@@ -50,20 +51,15 @@ pub(super) async fn rpc(
     params: Option<String>,
 ) -> Result<Report, Failure> {
     let params = params.map(parse_params).transpose()?;
-    let other;
-    let wire = if target == "coordinator" {
-        &s.wire
-    } else {
-        other = connect(s, &target).await?;
-        &other
-    };
     // A trace of its own: both lines are the result here, whether `.trace` is on or not.
     let trace = Trace::default();
     trace.switch(true);
-    let call = async |c: &crate::wire::Tap<'_>| {
-        c.request::<Box<RawValue>, _>(&method, Encoded(params)).await
+    let wire = match target.as_str() {
+        COORDINATOR => Wire::traced(&s.addr, format!("coordinator at {}", s.addr), &trace),
+        node => connect(s, node, &trace).await?,
     };
-    let result = wire.call(&trace, DEADLINE, call).await;
+    let call = async |c: &Client| c.request::<Box<RawValue>, _>(&method, Encoded(params)).await;
+    let result = wire.call(DEADLINE, call).await;
     let lines = trace.take();
     match result {
         Ok(result) => {
@@ -75,6 +71,15 @@ pub(super) async fn rpc(
             let shown = lines.into_iter().map(Told::Result);
             Ok(Report { narrated: shown.chain(report.narrated).collect(), ..report })
         }
+    }
+}
+
+/// Parameters that are JSON already.
+struct Encoded(Option<Box<RawValue>>);
+
+impl ToRpcParams for Encoded {
+    fn to_rpc_params(self) -> Result<Option<Box<RawValue>>, serde_json::Error> {
+        Ok(self.0)
     }
 }
 
@@ -92,11 +97,11 @@ fn parse_params(text: String) -> Result<Box<RawValue>, Failure> {
 }
 
 /// A connection to a node by its name.
-async fn connect(s: &mut Session, id: &str) -> Result<Wire, Failure> {
+async fn connect(s: &Session, id: &str, trace: &Trace) -> Result<Wire, Failure> {
     let reply = s.call(async |c| ClusterApiClient::show(c).await).await?;
     let known: Vec<&str> = reply.nodes.iter().map(|row| row.id.as_str()).collect();
     match reply.nodes.iter().find(|row| row.id.as_str() == id) {
-        Some(row) => Ok(Wire::new(&row.addr, format!("{id} at {}", row.addr))),
+        Some(row) => Ok(Wire::traced(&row.addr, format!("{id} at {}", row.addr), trace)),
         None => Err(Failure::new(ErrorName::NodeNotFound, format!("no node {id}"))
             .hint(format!("there are: {}", known.join(" ")))),
     }

@@ -13,20 +13,21 @@
 //!
 //! # Caveats
 //!
-//! It runs in the coordinator: Ctrl-C here stops the telling, not the moving. The coordinator
-//! keeps a bounded number of lines, so a very fast rebalance may lose some; the summary counts
+//! It runs in the coordinator: Ctrl-C here stops the telling, not the moving, and a second
+//! `rebalance` tells of the one that runs. The coordinator keeps a bounded number of lines, so a very fast rebalance may lose some; the summary counts
 //! what was not shown.
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use ringkv_shared::net::ClusterApiClient;
 use ringkv_shared::protocol::cluster::{NarrationLine, RebalanceReport, RebalanceState};
 use ringkv_shared::{ErrorName, Failure};
 
-use crate::exit;
+use super::progress;
 use crate::report::Report;
 use crate::session::Session;
+use crate::{exit, interrupt};
 
 /// How often to ask how far it is.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -35,21 +36,60 @@ const LINES_SHOWN: u64 = 20;
 
 /// Runs a rebalance to its end.
 pub(super) async fn run(s: &mut Session, dry_run: bool) -> Result<Report, Failure> {
-    let mut reply = s.call(async |c| ClusterApiClient::rebalance(c, Some(dry_run)).await).await?;
     let mut telling = Telling::new(s, dry_run);
-    telling.start(s);
+    let mut reply = begin(s, dry_run, &telling).await?;
     // Its lines are numbered from 1, so what the first answer brought is told too.
     loop {
         telling.tell(s, &reply);
         if reply.state != RebalanceState::Running {
             break;
         }
-        tokio::time::sleep(POLL_INTERVAL).await;
+        tokio::select! {
+            () = tokio::time::sleep(POLL_INTERVAL) => {}
+            () = s.interrupt.cancelled() => {
+                telling.bar.finish_and_clear();
+                return Ok(interrupted(&reply));
+            }
+        }
         let after = Some(telling.last);
         reply = s.call(async |c| ClusterApiClient::progress(c, after).await).await?;
     }
     telling.bar.finish_and_clear();
     Ok(if dry_run { plan_report(&reply) } else { end_report(&reply, &telling) })
+}
+
+/// Starts one, or finds the one that runs.
+async fn begin(
+    s: &mut Session,
+    dry_run: bool,
+    telling: &Telling,
+) -> Result<RebalanceReport, Failure> {
+    let begun = s.call(async |c| ClusterApiClient::rebalance(c, Some(dry_run)).await).await;
+    let (reply, sentence) = match begun {
+        Ok(reply) => (reply, "[Coordinator] Starting rebalance..."),
+        Err(failure) if failure.name == ErrorName::Busy && !dry_run => {
+            let reply = s.call(async |c| ClusterApiClient::progress(c, None).await).await?;
+            if reply.dry_run || reply.state != RebalanceState::Running {
+                return Err(failure);
+            }
+            (reply, "[Coordinator] A rebalance is under way.")
+        }
+        Err(failure) => return Err(failure),
+    };
+    if telling.narrate {
+        s.line(sentence);
+    }
+    Ok(reply)
+}
+
+/// The report when nobody waits for the end any more.
+fn interrupted(reply: &RebalanceReport) -> Report {
+    let RebalanceReport { copied, removed, .. } = reply;
+    let message = format!(
+        "interrupted: the rebalance goes on in the coordinator (so far copied {copied}, removed {removed})"
+    );
+    let failure = Failure::new(ErrorName::OutcomeUnknown, message);
+    interrupt::told(failure.hint("see its end: rebalance"))
 }
 
 /// What has been told so far.
@@ -74,13 +114,7 @@ impl Telling {
             None => LINES_SHOWN,
         };
         let narrate = s.settings.narrate && s.streams_text() && !dry_run;
-        Self { narrate, shown_max, shown: 0, last: 0, bar: bar(s.settings.progress) }
-    }
-
-    fn start(&self, s: &mut Session) {
-        if self.narrate {
-            s.line("[Coordinator] Starting rebalance...");
-        }
+        Self { narrate, shown_max, shown: 0, last: 0, bar: progress::bar(s.settings.progress, 0) }
     }
 
     /// Prints the new lines, as many as may be shown.
@@ -98,15 +132,6 @@ impl Telling {
         self.bar.set_length(reply.total);
         self.bar.set_position(reply.scanned);
     }
-}
-
-fn bar(visible: bool) -> ProgressBar {
-    if !visible {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("  {wide_bar} {pos}/{len} keys")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style)
 }
 
 /// The report of a dry run: what would move, over which links.
@@ -164,7 +189,7 @@ mod tests {
     }
 
     fn telling(shown_max: u64, shown: u64) -> Telling {
-        Telling { narrate: true, shown_max, shown, last: shown, bar: bar(false) }
+        Telling { narrate: true, shown_max, shown, last: shown, bar: progress::bar(false, 0) }
     }
 
     #[test]

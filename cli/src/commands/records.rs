@@ -17,6 +17,8 @@ use std::path::Path;
 use ringkv_shared::Blob;
 use serde::Deserialize;
 
+use crate::grammar::FileForm;
+
 /// A key and its value, or what is wrong with which line.
 pub(super) type Pair = Result<(Blob, Blob), BadLine>;
 
@@ -30,13 +32,26 @@ pub(super) struct BadLine {
     pub(super) why: String,
 }
 
-/// The pairs of a file's text, by the ending of its name.
-pub(super) fn pairs(path: &Path, text: &str) -> Vec<Pair> {
+impl FileForm {
+    /// The form of a file by the ending of its name. Standard input has none: it is taken for
+    /// what `export -` writes.
+    pub(super) fn of(path: &Path) -> Self {
+        match path.extension().and_then(|ending| ending.to_str()) {
+            Some("csv") => Self::Csv,
+            Some("jsonl" | "ndjson") => Self::Jsonl,
+            None if path == Path::new("-") => Self::Jsonl,
+            _ => Self::Words,
+        }
+    }
+}
+
+/// The pairs of a file's text.
+pub(super) fn pairs(form: FileForm, text: &str) -> Vec<Pair> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    match path.extension().and_then(|ending| ending.to_str()) {
-        Some("csv") => csv(text),
-        Some("jsonl" | "ndjson") => json_lines(text),
-        _ => words(text),
+    match form {
+        FileForm::Csv => csv(text),
+        FileForm::Jsonl => json_lines(text),
+        FileForm::Words => words(text),
     }
 }
 
@@ -178,7 +193,7 @@ mod tests {
             Ok((key, value)) => format!("{key}={value}"),
             Err(bad) => bad.to_string(),
         };
-        pairs(Path::new(name), text).into_iter().map(told).collect()
+        pairs(FileForm::of(Path::new(name)), text).into_iter().map(told).collect()
     }
 
     #[test]
@@ -209,6 +224,11 @@ mod tests {
             "{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":{\"base64\":\"/w==\"},\"value\":\"\"}\n";
         assert_eq!(read("f.jsonl", text), ["a=1", "\\xff="]);
         assert!(read("f.jsonl", "{\"key\":\"a\"}")[0].starts_with("line 1: missing field"));
+    }
+
+    #[test]
+    fn standard_input_is_taken_for_an_export() {
+        assert_eq!(read("-", "{\"key\":\"a\",\"value\":\"1\"}"), ["a=1"]);
     }
 
     #[test]

@@ -63,7 +63,6 @@ pub(super) async fn source(s: &mut Session, file: &Path) -> Result<Report, Failu
     .await;
     s.depth -= 1;
     s.place = outer;
-    let mut report = Report::new(&json!({ "file": file }));
-    report.exit = exit;
-    Ok(report)
+    let report = Report::new(&json!({ "file": file }));
+    Ok(Report { exit, ..report })
 }

@@ -3,7 +3,8 @@
 //! # Caveats
 //!
 //! When the shell leaves while the prompt is shown, the thread is left behind and ends with the
-//! process; the history is written after each line, so nothing is lost.
+//! process; the history is appended to after each line, so nothing is lost, and two shells at a
+//! time add to one another's.
 
 use std::path::PathBuf;
 use std::sync::mpsc as blocking;
@@ -17,8 +18,12 @@ use tokio::sync::{mpsc, oneshot};
 use super::helper::ShellHelper;
 use crate::session::KnownNodes;
 
-/// Prints a line above the prompt.
-pub(super) type Printer = Box<dyn FnMut(String) + Send>;
+/// Takes lines to print above the prompt; they are printed by a thread of their own, since a
+/// printer may have to wait for the editor.
+pub(super) type Printer = mpsc::Sender<String>;
+
+/// Notices waiting to be printed; beyond, their sender waits.
+const NOTICES_MAX: usize = 16;
 
 /// How many lines the history file keeps.
 const HISTORY_LINES_MAX: usize = 10_000;
@@ -40,8 +45,16 @@ pub(super) struct Wiring {
     pub(super) color: bool,
     /// Where typed lines go.
     pub(super) typed: mpsc::Sender<Typed>,
-    /// Where the printer goes, if the terminal has one.
-    pub(super) printer: oneshot::Sender<Printer>,
+    /// Where to tell that it has begun.
+    pub(super) begun: oneshot::Sender<Begun>,
+}
+
+/// What there is once the editor has begun.
+pub(super) struct Begun {
+    /// The lines of earlier shells, the oldest first.
+    pub(super) history: Vec<String>,
+    /// The printer, if the terminal has one.
+    pub(super) printer: Option<Printer>,
 }
 
 /// Starts the thread; each `()` sent lets it show the next prompt.
@@ -58,20 +71,18 @@ pub(super) fn spawn(wiring: Wiring) -> blocking::SyncSender<()> {
 }
 
 fn read_lines(wiring: Wiring, wait: &blocking::Receiver<()>) -> rustyline::Result<()> {
-    let Wiring { nodes, color, typed, printer } = wiring;
+    let Wiring { nodes, color, typed, begun } = wiring;
     let mut editor: Editor<ShellHelper, DefaultHistory> = Editor::with_config(config(color)?)?;
     editor.set_helper(Some(ShellHelper::new(nodes, color)));
-    let history = history_file();
-    if let Some(file) = &history {
+    let file = history_file();
+    if let Some(file) = &file {
         // The first time there is none.
         let _ = editor.load_history(file);
     }
-    if let Ok(mut external) = editor.create_external_printer() {
-        let print = move |line: String| {
-            // A terminal that has gone shows no notices.
-            let _ = external.print(line);
-        };
-        let _ = printer.send(Box::new(print));
+    let history = editor.history().iter().cloned().collect();
+    let printer = editor.create_external_printer().ok().map(print_on_a_thread);
+    if begun.send(Begun { history, printer }).is_err() {
+        return Ok(());
     }
     loop {
         let line = match editor.readline(PROMPT) {
@@ -84,13 +95,25 @@ fn read_lines(wiring: Wiring, wait: &blocking::Receiver<()>) -> rustyline::Resul
             Err(error) => return Err(error),
         };
         editor.add_history_entry(line.as_str())?;
-        if let Some(file) = &history {
-            let _ = editor.save_history(file);
+        if let Some(file) = &file {
+            // A history that cannot be written is no reason to stop the shell.
+            let _ = editor.append_history(file);
         }
         if typed.blocking_send(Typed::Line(line)).is_err() || wait.recv().is_err() {
             return Ok(());
         }
     }
+}
+
+fn print_on_a_thread(mut external: impl ExternalPrinter + Send + 'static) -> Printer {
+    let (to, mut lines) = mpsc::channel(NOTICES_MAX);
+    std::thread::spawn(move || {
+        while let Some(line) = lines.blocking_recv() {
+            // A terminal that has gone shows no notices.
+            let _ = external.print(line);
+        }
+    });
+    to
 }
 
 fn config(color: bool) -> rustyline::Result<Config> {

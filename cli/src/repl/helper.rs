@@ -1,6 +1,6 @@
 //! What the editor knows while a person types: completion, hints, colours, open quotes.
 //!
-//! - completion: commands first, then what fits the place: node names, file names, on/off
+//! - completion: commands first, then what fits the place: nodes, files, on/off, options
 //! - hint: the arguments that a command wants, dim, after its name
 //! - colour: a known command green, an unknown one red
 //! - an open quote goes on in the next line
@@ -20,17 +20,17 @@ use rustyline::hint::Hinter;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 
+use crate::cluster::COORDINATOR;
 use crate::session::KnownNodes;
 use crate::usage::{self, Entry};
 use crate::words;
 
 /// Commands whose first argument is a node.
-const TAKES_NODE: [&str; 10] =
-    ["removenode", "wal", "compact", "rpc", "kill", "stop", "start", "restart", "pause", "resume"];
+const TAKES_NODE: [&str; 3] = ["removenode", "wal", "compact"];
+/// Commands whose first argument is a node or the coordinator.
+const TAKES_SERVER: [&str; 7] = ["rpc", "kill", "stop", "start", "restart", "pause", "resume"];
 /// Commands whose first argument is a file.
 const TAKES_FILE: [&str; 3] = ["load", "export", "source"];
-/// Dot-commands that are switched.
-const TAKES_SWITCH: [&str; 3] = [".timing", ".trace", ".brief"];
 
 /// Whether the environment allows colour.
 pub(super) fn wants_color() -> bool {
@@ -55,17 +55,20 @@ impl ShellHelper {
 
     /// What may stand as the first argument of a command.
     fn arguments(&self, command: &str) -> Vec<String> {
+        let nodes = || {
+            let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+            nodes.iter().cloned().collect::<Vec<_>>()
+        };
         match command {
-            c if TAKES_NODE.contains(&c) => {
-                let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-                let coordinator = (c == "rpc").then(|| "coordinator".to_owned());
-                coordinator.into_iter().chain(nodes.iter().cloned()).collect()
-            }
-            c if TAKES_SWITCH.contains(&c) => vec!["on".into(), "off".into()],
-            ".output" => vec!["table".into(), "json".into(), "plain".into()],
+            c if TAKES_NODE.contains(&c) => nodes(),
+            c if TAKES_SERVER.contains(&c) => [nodes(), vec![COORDINATOR.to_owned()]].concat(),
             "help" => self.names.clone(),
-            _ => Vec::new(),
+            c => self.entry(c).map(|entry| entry.choices.clone()).unwrap_or_default(),
         }
+    }
+
+    fn entry(&self, command: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.name == command)
     }
 
     /// The start of the word at the end of `text`, and what it may become.
@@ -73,6 +76,9 @@ impl ShellHelper {
         let start = text.rfind(' ').map_or(0, |at| at + 1);
         let known = match text[..start].split_whitespace().collect::<Vec<_>>().as_slice() {
             [] => self.names.clone(),
+            [command, ..] if text[start..].starts_with('-') => {
+                self.entry(command).map(|entry| entry.options.clone()).unwrap_or_default()
+            }
             [command] => self.arguments(command),
             _ => Vec::new(),
         };
@@ -109,7 +115,7 @@ impl Hinter for ShellHelper {
             return None;
         }
         let command = line.trim_end();
-        let entry = self.entries.iter().find(|entry| entry.name == command)?;
+        let entry = self.entry(command)?;
         let space = if line.ends_with(' ') { "" } else { " " };
         (!entry.arguments.is_empty()).then(|| format!("{space}{}", entry.arguments))
     }
@@ -159,6 +165,9 @@ impl Helper for ShellHelper {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grammar::Line;
+    use clap::CommandFactory as _;
+    use ringkv_shared::NodeId;
 
     fn helper(color: bool) -> ShellHelper {
         let nodes = KnownNodes::default();
@@ -173,12 +182,27 @@ mod tests {
             ("kill n", 5, "n1 n2"),
             ("kill n1 n", 8, ""),
             ("rpc c", 4, "coordinator"),
+            ("restart ", 8, "n1 n2 coordinator"),
+            ("get a --", 6, "--all"),
+            (".trace o", 7, "on off"),
             (".output j", 8, "json"),
             (".tr", 0, ".trace"),
         ];
         for (line, at, expected) in table {
             let (start, names) = helper(false).candidates(line);
             assert_eq!((start, names.join(" ").as_str()), (at, expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn every_command_on_a_node_completes_nodes() {
+        let node = clap::builder::ValueParser::from(str::parse::<NodeId>).type_id();
+        for command in Line::command().get_subcommands() {
+            let name = command.get_name();
+            let first = command.get_positionals().next();
+            if name != "addnode" && first.is_some_and(|a| a.get_value_parser().type_id() == node) {
+                assert!(helper(false).arguments(name).starts_with(&["n1".into()]), "{name}");
+            }
         }
     }
 

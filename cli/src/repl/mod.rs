@@ -8,70 +8,131 @@
 //! ```
 //!
 //! The editor waits for "go on" before it shows the next prompt, so a command owns the terminal
-//! while it runs. Notices are printed above the prompt, and a half-typed line stays.
+//! while it runs. Notices are printed above the prompt, and a half-typed line stays. The shell
+//! ends with `exit`, Ctrl-D, SIGTERM, or a terminal that is closed.
 //!
 //! # Caveats
 //!
-//! Ctrl-C during a command stops waiting for it; what was sent may still be applied. A terminal
-//! that cannot print above a prompt simply shows no notices.
+//! What Ctrl-C does to a command is in [`crate::interrupt`]. A terminal that cannot print above a
+//! prompt simply shows no notices.
 
 mod editor;
 mod helper;
 mod notices;
 
+use ringkv_shared::Failure;
 use ringkv_shared::net::ClusterApiClient;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::exit;
+use crate::interrupt;
 use crate::session::{LineOutcome, Session};
 
-use self::editor::Typed;
+use self::editor::{Begun, Typed};
 
 /// Runs the shell until the person leaves.
 pub(crate) async fn run(mut session: Session, banner: String, color: anstream::ColorChoice) -> u8 {
-    if !banner.is_empty() {
-        session.line(banner.trim_end());
-    }
-    learn_nodes(&session).await;
+    let cooked = tcgetattr(std::io::stdin()).ok();
+    // From now on Ctrl-C is never the end of the shell, also in the moment before a command heeds it.
+    let _heeded = signal(SignalKind::interrupt());
+    greet(&mut session, &banner).await;
     let (typed_to, mut typed) = mpsc::channel(1);
-    let (printer_to, printer) = tokio::sync::oneshot::channel();
+    let (begun_to, begun) = tokio::sync::oneshot::channel();
     let go_on = editor::spawn(editor::Wiring {
         nodes: session.known_nodes(),
         color: color != anstream::ColorChoice::Never && helper::wants_color(),
         typed: typed_to,
-        printer: printer_to,
+        begun: begun_to,
     });
-    let addr = session.addr.clone();
-    let notices = tokio::task::spawn_local(async move {
-        if let Ok(printer) = printer.await {
-            notices::show(&addr, printer).await;
-        }
-    });
-    while let Some(Typed::Line(line)) = typed.recv().await {
-        let outcome = run_or_cancel(&mut session, &line).await;
+    let notices = begin(&mut session, begun.await.ok());
+    let told_to_end = told_to_end();
+    tokio::pin!(told_to_end);
+    loop {
+        let line = tokio::select! {
+            typed = typed.recv() => match typed {
+                Some(Typed::Line(line)) => line,
+                Some(Typed::End) | None => break,
+            },
+            () = &mut told_to_end => break,
+        };
+        let outcome = tokio::select! {
+            outcome = run_or_cancel(&mut session, &line) => outcome,
+            () = &mut told_to_end => break,
+        };
         if outcome.leave || go_on.send(()).is_err() {
             break;
         }
     }
-    notices.abort();
+    if let Some(notices) = notices {
+        notices.abort();
+    }
+    restore(cooked);
     exit::OK
 }
 
-/// Runs a line; Ctrl-C cancels it, not the shell.
+/// Says where this is, and learns the nodes for completion.
+async fn greet(session: &mut Session, banner: &str) {
+    let shown = session.call(async |c| ClusterApiClient::show(c).await).await;
+    match (banner, shown) {
+        ("", Err(failure)) => tell(session, &failure),
+        ("", Ok(reply)) => {
+            let count = reply.nodes.len();
+            session.line(&format!("Connected to {}, {count} nodes; help for more", session.addr));
+            session.note_nodes(reply.nodes.into_iter().map(|row| row.id.to_string()));
+        }
+        (banner, shown) => {
+            session.line(banner.trim_end());
+            let nodes = shown.into_iter().flat_map(|reply| reply.nodes);
+            session.note_nodes(nodes.map(|row| row.id.to_string()));
+        }
+    }
+}
+
+fn tell(session: &mut Session, failure: &Failure) {
+    session.notice(&format!("error: {}", failure.message));
+    for line in failure.hint.iter().flat_map(|hint| hint.lines()) {
+        session.notice(&format!("  {line}"));
+    }
+}
+
+/// Takes over the history, and shows notices from now on.
+fn begin(session: &mut Session, begun: Option<Begun>) -> Option<tokio::task::JoinHandle<()>> {
+    let Begun { history, printer } = begun?;
+    history.into_iter().for_each(|line| session.remember(line));
+    let (addr, printer) = (session.addr.clone(), printer?);
+    Some(tokio::task::spawn_local(async move { notices::show(&addr, printer).await }))
+}
+
+/// Runs a line; Ctrl-C ends it, not the shell.
 async fn run_or_cancel(session: &mut Session, line: &str) -> LineOutcome {
-    let finished = tokio::select! {
-        outcome = session.run_line(line) => Some(outcome),
-        _ = tokio::signal::ctrl_c() => None,
-    };
+    let token = CancellationToken::new();
+    session.interrupt = token.clone();
+    let finished = interrupt::run(&token, session.run_line(line)).await;
     finished.unwrap_or_else(|| {
-        session.notice("^C  no longer waiting; what was sent may still be applied");
+        session.notice("error: interrupted: what was sent may still be applied");
         LineOutcome { exit: exit::INTERRUPTED, leave: false }
     })
 }
 
-/// Asks for the nodes once, for completion; not essential.
-async fn learn_nodes(session: &Session) {
-    if let Ok(reply) = session.call(async |c| ClusterApiClient::show(c).await).await {
-        session.note_nodes(reply.nodes.into_iter().map(|row| row.id.to_string()));
+/// Waits for SIGTERM or the end of the terminal.
+async fn told_to_end() {
+    let listen = |kind| signal(kind).ok();
+    match (listen(SignalKind::terminate()), listen(SignalKind::hangup())) {
+        (Some(mut terminate), Some(mut hangup)) => tokio::select! {
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        },
+        _ => std::future::pending().await,
+    }
+}
+
+/// Gives the terminal back as it was: an editor that was left at its prompt has it in raw mode.
+fn restore(cooked: Option<Termios>) {
+    if let Some(cooked) = cooked {
+        // A terminal that has gone needs nothing.
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Drain, &cooked);
     }
 }

@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use ringkv_shared::net::ClusterApiClient;
+use ringkv_shared::net::{Client, ClusterApiClient};
 
 use super::editor::Printer;
-use crate::wire::{Trace, Wire};
+use crate::wire::Wire;
 
 /// How long the coordinator may hold a request when nothing happens.
 const WAIT_MS: u64 = 10_000;
@@ -20,14 +20,14 @@ const DEADLINE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Shows events for ever.
-pub(super) async fn show(addr: &str, mut printer: Printer) {
+pub(super) async fn show(addr: &str, printer: Printer) {
     // A connection of its own: a request that waits must not hold up the commands'.
     let wire = Wire::new(addr, "coordinator");
     let mut last = None;
     loop {
         let (after, wait) = (last.or(Some(0)), last.map(|_| WAIT_MS));
-        let poll = async |c: &crate::wire::Tap<'_>| ClusterApiClient::events(c, after, wait).await;
-        let Ok(reply) = wire.call(&Trace::default(), DEADLINE, poll).await else {
+        let poll = async |c: &Client| ClusterApiClient::events(c, after, wait).await;
+        let Ok(reply) = wire.call(DEADLINE, poll).await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
@@ -35,7 +35,9 @@ pub(super) async fn show(addr: &str, mut printer: Printer) {
         let restarted = last.is_some_and(|last| reply.last < last);
         if last.is_some() && !restarted {
             for event in &reply.events {
-                printer(format!("! {}\n", event.text));
+                if printer.send(format!("! {}\n", event.text)).await.is_err() {
+                    return;
+                }
             }
         }
         last = Some(if restarted { 0 } else { reply.last });

@@ -23,6 +23,19 @@ use crate::limits::LINE_BYTES_MAX;
 /// A connected client: use it with the `…Client` traits of this module.
 pub type Client = jsonrpsee::async_client::Client;
 
+/// Sees each line of a connection as it is on the wire, without its newline, while it passes.
+///
+/// Both are called on the tasks that carry the lines, so they must be quick and must not block.
+pub trait Observer: Send + Sync {
+    /// A request leaves.
+    fn sent(&self, line: &str);
+    /// An answer has come; bytes that are no UTF-8 are replaced.
+    fn received(&self, line: &str);
+}
+
+/// Nobody, or somebody who looks on.
+pub(super) type Onlooker = Option<Arc<dyn Observer>>;
+
 /// When this much waits to be written, callers wait too.
 const OUTBOX_BYTES_MAX: usize = LINE_BYTES_MAX;
 /// Calls waiting for the client's own task; beyond, callers wait.
@@ -37,16 +50,27 @@ const JSONRPSEE_TIMEOUT: Duration = Duration::from_secs(3600);
 ///
 /// That of the connection attempt; [`io::ErrorKind::TimedOut`] after `timeout`.
 pub async fn connect(addr: &str, timeout: Duration) -> io::Result<Client> {
+    connect_observed(addr, timeout, None).await
+}
+
+/// [`connect`], with somebody who looks on.
+pub(super) async fn connect_observed(
+    addr: &str,
+    timeout: Duration,
+    onlooker: Onlooker,
+) -> io::Result<Client> {
     let stream = tokio::time::timeout(timeout, TcpStream::connect(addr)).await??;
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
     let outbox = Arc::new(Outbox::default());
     tokio::spawn(write_gathered(outbox.clone(), writer));
-    let receiver = Receiver(FramedRead::new(reader, JsonLines::new(LINE_BYTES_MAX)));
+    let lines = FramedRead::new(reader, JsonLines::new(LINE_BYTES_MAX));
+    let receiver = Receiver { lines, onlooker: onlooker.clone() };
+    let sender = Sender { outbox, onlooker };
     Ok(ClientBuilder::new()
         .request_timeout(JSONRPSEE_TIMEOUT)
         .max_concurrent_requests(CALLS_QUEUED_MAX)
-        .build_with_tokio(Sender(outbox), receiver))
+        .build_with_tokio(sender, receiver))
 }
 
 /// What waits to be written.
@@ -99,7 +123,10 @@ async fn write_gathered(outbox: Arc<Outbox>, mut writer: OwnedWriteHalf) {
     }
 }
 
-struct Sender(Arc<Outbox>);
+struct Sender {
+    outbox: Arc<Outbox>,
+    onlooker: Onlooker,
+}
 
 impl TransportSenderT for Sender {
     type Error = io::Error;
@@ -107,36 +134,47 @@ impl TransportSenderT for Sender {
     async fn send(&mut self, message: String) -> io::Result<()> {
         loop {
             {
-                let mut gathered = self.0.lock();
+                let mut gathered = self.outbox.lock();
                 if gathered.closed {
                     return Err(io::ErrorKind::BrokenPipe.into());
                 }
                 if gathered.bytes.len() < OUTBOX_BYTES_MAX {
+                    if let Some(onlooker) = &self.onlooker {
+                        onlooker.sent(&message);
+                    }
                     gathered.bytes.extend_from_slice(message.as_bytes());
                     gathered.bytes.push(b'\n');
-                    self.0.filled.notify_one();
+                    self.outbox.filled.notify_one();
                     return Ok(());
                 }
             }
-            self.0.emptied.notified().await;
+            self.outbox.emptied.notified().await;
         }
     }
 }
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.0.close();
+        self.outbox.close();
     }
 }
 
-struct Receiver(FramedRead<OwnedReadHalf, JsonLines>);
+struct Receiver {
+    lines: FramedRead<OwnedReadHalf, JsonLines>,
+    onlooker: Onlooker,
+}
 
 impl TransportReceiverT for Receiver {
     type Error = io::Error;
 
     async fn receive(&mut self) -> io::Result<ReceivedMessage> {
-        match self.0.next().await {
-            Some(Ok(Line::Json(line))) => Ok(ReceivedMessage::Bytes(line.into())),
+        match self.lines.next().await {
+            Some(Ok(Line::Json(line))) => {
+                if let Some(onlooker) = &self.onlooker {
+                    onlooker.received(&String::from_utf8_lossy(&line));
+                }
+                Ok(ReceivedMessage::Bytes(line.into()))
+            }
             Some(Ok(Line::TooLong)) => {
                 Err(io::Error::new(io::ErrorKind::InvalidData, "an answer is over the line limit"))
             }

@@ -15,7 +15,7 @@ pub use api::{
     CLUSTER_METHODS, ClusterApiClient, ClusterApiServer, NODE_METHODS, NodeApiClient,
     NodeApiServer, takes,
 };
-pub use client::{Client, connect};
+pub use client::{Client, Observer, connect};
 pub use config::{ConfigError, read_settings};
 pub use errors::{failure_from_object, failure_into_object};
 pub use listen::{ListenError, check_listen, listen};

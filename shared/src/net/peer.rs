@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::api::NodeApiClient;
-use super::client::{Client, connect};
+use super::client::{Client, Observer, Onlooker, connect_observed};
 use super::errors::failure_from_object;
 use crate::{ErrorName, Failure};
 
@@ -51,25 +51,37 @@ impl PeerError {
 }
 
 /// One server, by address. Cheap to keep, connects on the first call.
-#[derive(Debug)]
 pub struct Peer {
     addr: String,
     /// The identity of the data directory that must be behind the address, if it matters.
     uuid: Option<String>,
+    onlooker: Onlooker,
     connection: Mutex<Option<Arc<Client>>>,
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").field("addr", &self.addr).finish_non_exhaustive()
+    }
 }
 
 impl Peer {
     /// A peer at `addr` (`host:port`); nothing is sent yet.
     #[must_use]
     pub fn new(addr: impl Into<String>) -> Self {
-        Self { addr: addr.into(), uuid: None, connection: Mutex::new(None) }
+        Self { addr: addr.into(), uuid: None, onlooker: None, connection: Mutex::new(None) }
     }
 
     /// The storage node at `addr` whose data directory is `uuid`; any other is not reached.
     #[must_use]
     pub fn of_node(addr: impl Into<String>, uuid: impl Into<String>) -> Self {
         Self { uuid: Some(uuid.into()), ..Self::new(addr) }
+    }
+
+    /// A peer at `addr` whose every line `observer` sees; nothing is sent yet.
+    #[must_use]
+    pub fn observed(addr: impl Into<String>, observer: Arc<dyn Observer>) -> Self {
+        Self { onlooker: Some(observer), ..Self::new(addr) }
     }
 
     /// Where it is.
@@ -109,7 +121,8 @@ impl Peer {
         if let Some(client) = connection.as_ref().filter(|client| client.is_connected()) {
             return Ok(client.clone());
         }
-        let client = Arc::new(connect(&self.addr, timeout).await?);
+        let client = connect_observed(&self.addr, timeout, self.onlooker.clone()).await?;
+        let client = Arc::new(client);
         self.check_identity(&client).await?;
         *connection = Some(client.clone());
         Ok(client)

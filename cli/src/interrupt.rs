@@ -1,0 +1,158 @@
+//! Ctrl-C during a command: it ends that command, and says what is known of its outcome.
+//!
+//! | command | what Ctrl-C does |
+//! |---|---|
+//! | `load` | sends nothing more, waits for what is under way, counts what was loaded |
+//! | `rebalance` | stops telling; the coordinator goes on |
+//! | `source`, `-e`, standard input | the command that runs ends as it would alone, no other follows |
+//! | what only reads | ends at once: nothing was changed |
+//! | every other | ends at once: whether it was done is not known |
+//!
+//! The first Ctrl-C asks, through a token that the session gives to the command; the second one
+//! does not wait for an answer.
+//!
+//! # Caveats
+//!
+//! Nothing that was sent is taken back.
+
+use std::future::Future;
+
+use ringkv_shared::{ErrorName, Failure};
+use rustix::process::getpgrp;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use tokio_util::sync::CancellationToken;
+
+use crate::exit;
+use crate::grammar::Command;
+use crate::report::Report;
+
+/// Runs `future`, with Ctrl-C asking through `token`. `None` when a second Ctrl-C came before
+/// its end.
+pub(crate) async fn run<T>(
+    token: &CancellationToken,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let _quiet = Quiet::new();
+    let keys = async {
+        pressed().await;
+        token.cancel();
+        pressed().await;
+    };
+    tokio::select! {
+        done = future => Some(done),
+        () = keys => None,
+    }
+}
+
+/// Waits for Ctrl-C.
+async fn pressed() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without a handler the signal ends the process, as it does by itself.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// While it lives, the terminal does not show `^C`, which would stand in the middle of a result
+/// or behind a progress bar.
+struct Quiet(Option<Termios>);
+
+impl Quiet {
+    fn new() -> Self {
+        Self(Self::set())
+    }
+
+    /// The terminal's settings until now; `None` when there is no terminal, or when it is not
+    /// ours at the moment: a program in the background that changed it would be stopped.
+    fn set() -> Option<Termios> {
+        let stdin = std::io::stdin();
+        let before = tcgetattr(&stdin).ok()?;
+        if tcgetpgrp(&stdin).ok()? != getpgrp() {
+            return None;
+        }
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHOCTL);
+        tcsetattr(&stdin, OptionalActions::Now, &quiet).ok()?;
+        Some(before)
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            // A terminal that has gone needs nothing.
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
+        }
+    }
+}
+
+/// What is told when the command ends at once; `None` for one that ends by itself when asked.
+pub(crate) fn report(command: &Command) -> Option<Report> {
+    let unchanged = |what: &str| (ErrorName::NotApplied, what.to_owned(), None);
+    let unknown = |look: String| {
+        let what = "whether it was done is not known".to_owned();
+        (ErrorName::OutcomeUnknown, what, Some(format!("look: {look}")))
+    };
+    let (name, what, hint) = match command {
+        Command::Load { .. } | Command::Rebalance { .. } | Command::Source { .. } => return None,
+        Command::Export { file } if file.as_os_str() != "-" => {
+            unchanged(&format!("{} is as it was", file.display()))
+        }
+        Command::Put { key, .. } | Command::Del { key } => unknown(format!("get {key} --all")),
+        Command::Config { key: Some(key), value: Some(_) } => unknown(format!("config {key}")),
+        Command::Compact { id } => unknown(format!("wal {id}")),
+        Command::Addnode { .. }
+        | Command::Removenode { .. }
+        | Command::Setreplica { .. }
+        | Command::Rpc { .. }
+        | Command::Kill { .. }
+        | Command::Stop { .. }
+        | Command::Start { .. }
+        | Command::Restart { .. }
+        | Command::Pause { .. }
+        | Command::Resume { .. } => unknown("show".to_owned()),
+        Command::Get { .. }
+        | Command::Show
+        | Command::Stats
+        | Command::Where { .. }
+        | Command::Ring { .. }
+        | Command::Config { .. }
+        | Command::Scan { .. }
+        | Command::Count { .. }
+        | Command::Export { .. }
+        | Command::Wal { .. }
+        | Command::Help { .. } => unchanged("nothing was changed"),
+    };
+    Some(told(Failure { hint, ..Failure::new(name, format!("interrupted: {what}")) }))
+}
+
+/// A failure that is told with the exit code of an interruption.
+pub(crate) fn told(failure: Failure) -> Report {
+    Report { exit: exit::INTERRUPTED, ..failure.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::text;
+
+    #[test]
+    fn what_is_known_of_the_outcome_is_said() {
+        let put = Command::Put { key: "a".into(), value: "1".into(), literal: false };
+        let report = report(&put).unwrap();
+        assert_eq!(
+            text(&report.narrated),
+            "error: interrupted: whether it was done is not known\n  look: get a --all"
+        );
+        assert_eq!(report.exit, 130);
+        let export = super::report(&Command::Export { file: "b.jsonl".into() }).unwrap();
+        assert_eq!(text(&export.narrated), "error: interrupted: b.jsonl is as it was");
+        assert!(super::report(&Command::Rebalance { dry_run: false }).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_ends_by_itself_needs_no_second_key() {
+        let token = CancellationToken::new();
+        assert_eq!(run(&token, async { 1 }).await, Some(1));
+        assert!(!token.is_cancelled());
+    }
+}
