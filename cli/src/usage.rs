@@ -22,6 +22,9 @@ use ringkv_shared::{ErrorName, Failure, nearest};
 use crate::grammar::Line;
 use crate::table::Table;
 
+/// The most options that a usage line spells out.
+const OPTIONS_SPELLED_MAX: usize = 4;
+
 /// One command as help and completion know it.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -109,7 +112,7 @@ fn describe(command: &Command) -> String {
     let usage = format!("{} {}", command.get_name(), arguments(command));
     let mut lines = vec![usage.trim_end().to_owned()];
     lines.extend(command.get_about().map(|about| format!("  {about}")));
-    for arg in command.get_arguments() {
+    for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
         lines.push(format!("  {:14} {help}", spelling(arg)));
     }
@@ -120,11 +123,17 @@ fn describe(command: &Command) -> String {
     lines.join("\n")
 }
 
-/// The arguments of a command as its usage line has them.
+/// The arguments of a command as its usage line has them; many options are only said to be there.
 fn arguments(command: &Command) -> String {
-    let shown =
-        |arg: &&Arg| !arg.is_global_set() && !matches!(arg.get_id().as_str(), "help" | "version");
-    let parts = command.get_arguments().filter(shown).map(|arg| match spelling(arg) {
+    let shown = |arg: &&Arg| {
+        let everywhere = matches!(arg.get_id().as_str(), "help" | "version");
+        !arg.is_global_set() && !arg.is_hide_set() && !everywhere
+    };
+    let shown = || command.get_arguments().filter(shown);
+    if shown().filter(|arg| !arg.is_positional()).count() > OPTIONS_SPELLED_MAX {
+        return "[OPTIONS]".to_owned();
+    }
+    let parts = shown().map(|arg| match spelling(arg) {
         text if arg.is_required_set() => text,
         text if arg.is_positional() => format!("[{}]", text.trim_matches(['<', '>'])),
         text => format!("[{text}]"),

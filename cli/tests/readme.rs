@@ -211,10 +211,12 @@ fn over_the_wire(line: &str) -> String {
 
 #[test]
 fn its_lists_are_what_help_says() {
-    let all = help(&["help"]);
+    let all = help(&["-e", "help"]);
     let rows = README.lines().skip_while(|line| !line.starts_with("| commands for")).skip(2);
     let listed: BTreeSet<&str> = rows.take_while(|l| l.starts_with('|')).flat_map(quoted).collect();
-    assert_eq!(listed, first_words(&all));
+    let mut known = first_words(&all);
+    known.remove("COMMAND");
+    assert_eq!(listed, known);
 
     let usage = help(&["--help"]);
     let flowing = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
