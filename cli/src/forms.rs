@@ -3,19 +3,20 @@
 //!
 //! # Caveats
 //!
-//! `kv help` lists all of it; inside the shell, `help` lists what the shell takes.
+//! `kv help` lists what the shell takes, `kv --help` all; `kv help demo` knows both.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::exit;
 use crate::grammar::Command;
 use crate::servers::Server;
 
 /// The command line.
 #[derive(Debug, Parser)]
 #[command(name = "kv", version, about = "A distributed key-value store that you can see inside")]
-#[command(disable_help_subcommand = true)]
+#[command(disable_help_subcommand = true, after_help = exit::HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,

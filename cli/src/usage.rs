@@ -105,14 +105,14 @@ fn list(grammar: &Command, width: Option<usize>) -> String {
         vec![usage.trim_end().to_owned(), e.about.trim_end_matches('.').to_owned()]
     };
     let rows = entries_of(grammar).into_iter().map(row).collect();
-    Table { header: &["COMMAND", "WHAT"], rows, dispensable: &[], prose: true }.draw(width)
+    Table { header: &["", ""], rows, dispensable: &[], prose: true }.draw(width)
 }
 
 fn describe(command: &Command) -> String {
     let usage = format!("{} {}", command.get_name(), arguments(command));
     let mut lines = vec![usage.trim_end().to_owned()];
     lines.extend(command.get_about().map(|about| format!("  {about}")));
-    for arg in command.get_arguments() {
+    for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
         lines.push(format!("  {:14} {help}", spelling(arg)));
     }
@@ -125,8 +125,11 @@ fn describe(command: &Command) -> String {
 
 /// The arguments of a command as its usage line has them.
 fn arguments(command: &Command) -> String {
-    let shown =
-        |arg: &&Arg| !arg.is_global_set() && !matches!(arg.get_id().as_str(), "help" | "version");
+    let shown = |arg: &&Arg| {
+        !arg.is_global_set()
+            && !arg.is_hide_set()
+            && !matches!(arg.get_id().as_str(), "help" | "version")
+    };
     let parts = command.get_arguments().filter(shown).map(|arg| match spelling(arg) {
         text if arg.is_required_set() => text,
         text if arg.is_positional() => format!("[{}]", text.trim_matches(['<', '>'])),

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{Event, EventsReply};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// How many events are kept; older ones are forgotten.
 const EVENTS_KEPT: usize = 1000;
@@ -15,11 +16,17 @@ pub(crate) struct Events {
     kept: Mutex<VecDeque<Event>>,
     /// The newest number.
     last: watch::Sender<u64>,
+    /// Nobody waits any more, see [`Events::end`].
+    ended: CancellationToken,
 }
 
 impl Events {
     pub(crate) fn new() -> Self {
-        Self { kept: Mutex::default(), last: watch::Sender::new(0) }
+        Self {
+            kept: Mutex::default(),
+            last: watch::Sender::new(0),
+            ended: CancellationToken::new(),
+        }
     }
 
     /// Tells everybody. One line.
@@ -39,10 +46,19 @@ impl Events {
     /// The events after `after`, waiting up to `wait` for the first.
     pub(crate) async fn after(&self, after: u64, wait: Duration) -> EventsReply {
         let mut last = self.last.subscribe();
-        let _ = tokio::time::timeout(wait, last.wait_for(|last| *last > after)).await;
+        tokio::select! {
+            _ = tokio::time::timeout(wait, last.wait_for(|last| *last > after)) => {}
+            () = self.ended.cancelled() => {}
+        }
         let kept = self.kept.lock().expect("no panic while the lock is held");
         let events = kept.iter().filter(|event| event.number > after).cloned().collect();
         EventsReply { status: Status::Ok, events, last: *self.last.borrow() }
+    }
+
+    /// Answers who waits, now and later, at once: a server that stops waits for calls under way,
+    /// and must not wait for those that only wait themselves.
+    pub(crate) fn end(&self) {
+        self.ended.cancel();
     }
 }
 
@@ -58,5 +74,14 @@ mod tests {
         let (reply, ()) = tokio::join!(events.after(1, wait), async { events.tell("two".into()) });
         assert_eq!(reply.events.len(), 1);
         assert_eq!((reply.events[0].text.as_str(), reply.last), ("two", 2));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn at_the_end_nobody_waits() {
+        let events = Events::new();
+        let wait = Duration::from_secs(3600);
+        let (reply, ()) = tokio::join!(events.after(0, wait), async { events.end() });
+        assert_eq!((reply.events, reply.last), (Vec::new(), 0));
+        assert_eq!(events.after(0, wait).await.last, 0);
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! # Caveats
 //!
-//! One key batch at a time a link; no rate limit, no pause. A node that leaves is cleared only by the
+//! One key batch at a time a link; no rate limit, no pause. It is told a batch at a time, too. A node that leaves is cleared only by the
 //! run that finalises: if that run or the node stops before the drop, its old copies stay on its disk.
 
 use std::collections::BTreeMap;
@@ -49,6 +49,8 @@ pub(crate) struct Job {
     report: RebalanceReport,
     lines: VecDeque<NarrationLine>,
     told: u64,
+    /// The number of the last line that pollers may see, see [`Job::settle`].
+    settled: u64,
     links: BTreeMap<(NodeId, NodeId), u64>,
     started: Instant,
 }
@@ -74,7 +76,7 @@ impl Job {
             error: None,
         };
         let (lines, links) = (VecDeque::new(), BTreeMap::new());
-        Self { report, lines, told: 0, links, started: Instant::now() }
+        Self { report, lines, told: 0, settled: 0, links, started: Instant::now() }
     }
 
     fn narrate(&mut self, text: String) {
@@ -83,6 +85,20 @@ impl Job {
         if self.lines.len() > LINES_KEPT {
             self.lines.pop_front();
         }
+    }
+
+    /// Puts the lines since the last time in order, by what was done and then by key, and lets
+    /// pollers see them: links work side by side, and the same rebalance is told the same way
+    /// every time.
+    fn settle(&mut self) {
+        let settled = self.settled;
+        let lines = self.lines.make_contiguous();
+        let new = lines.partition_point(|line| line.number <= settled);
+        let new = &mut lines[new..];
+        let first = new.first().map_or(0, |line| line.number);
+        new.sort_by(|a, b| a.text.cmp(&b.text));
+        new.iter_mut().zip(first..).for_each(|(line, number)| line.number = number);
+        self.settled = self.told;
     }
 
     fn copied(&mut self, key: &Blob, from: &NodeId, to: &NodeId) {
@@ -95,6 +111,7 @@ impl Job {
 
     fn end(&mut self, result: Result<(), Failure>) {
         self.report.elapsed_ms = elapsed_ms(self.started);
+        self.settle();
         match result {
             Ok(()) => self.report.state = RebalanceState::Complete,
             Err(failure) => {
@@ -116,7 +133,8 @@ impl Job {
             keys: *keys,
         };
         report.links = self.links.iter().map(link).collect();
-        report.lines = self.lines.iter().filter(|line| line.number > after).cloned().collect();
+        let is_new = |line: &&NarrationLine| line.number > after && line.number <= self.settled;
+        report.lines = self.lines.iter().filter(is_new).cloned().collect();
         report
     }
 }
@@ -225,6 +243,7 @@ impl Cluster {
     async fn copy(&self, view: &View, wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>>) {
         let links = wanted.iter().map(|((from, to), keys)| self.copy_link(view, from, to, keys));
         join_all(links).await;
+        self.lock_job().settle();
     }
 
     async fn copy_link(&self, view: &View, from: &NodeId, to: &NodeId, keys: &[Blob]) {
@@ -308,6 +327,7 @@ impl Cluster {
             }
         });
         join_all(nodes).await;
+        self.lock_job().settle();
     }
 
     async fn drop_batch(&self, view: &View, node: &NodeId, batch: &[KeyVersion]) {
@@ -381,4 +401,29 @@ fn enough_seen(view: &View, walk: &Walk<'_>) -> Result<(), Failure> {
         ),
     )
     .hint("restart it, then: rebalance"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(job: &Job, after: u64) -> String {
+        let lines = job.report(after).lines;
+        lines.iter().map(|line| format!("{} {}\n", line.number, line.text)).collect()
+    }
+
+    #[test]
+    fn lines_are_told_in_order_a_batch_at_a_time() {
+        let mut job = Job::new(RebalanceState::Running, false, 0);
+        ["b", "c", "a"].iter().for_each(|line| job.narrate((*line).to_owned()));
+        assert_eq!(told(&job, 0), "");
+        job.settle();
+        assert_eq!(told(&job, 0), "1 a\n2 b\n3 c\n");
+        ["z", "x"].iter().for_each(|line| job.narrate((*line).to_owned()));
+        assert_eq!(told(&job, 2), "3 c\n");
+        job.end(Ok(()));
+        assert_eq!(told(&job, 2), "3 c\n4 x\n5 z\n");
+        job.settle();
+        assert_eq!(told(&job, 0), "1 a\n2 b\n3 c\n4 x\n5 z\n");
+    }
 }

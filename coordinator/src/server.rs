@@ -106,11 +106,18 @@ async fn run(args: CoordinatorArgs, shutdown: CancellationToken) -> Result<(), S
     heartbeat::beat(&cluster).await;
     tracing::info!(%local, epoch = cluster.boot_epoch(), "coordinator serves");
     let watching = tokio::task::spawn_local(heartbeat::watch(cluster.clone(), shutdown.clone()));
+    tokio::task::spawn_local(end_waits(cluster.clone(), shutdown.clone()));
     print_ready(local);
     let service = Coordinator { methods: Api(cluster).into_rpc().into() };
     serve(listener, service, ServerLimits::default(), shutdown).await;
     watching.abort();
     Ok(())
+}
+
+/// Lets the shells go that wait for events, once the server is to stop.
+async fn end_waits(cluster: Arc<Cluster>, shutdown: CancellationToken) {
+    shutdown.cancelled().await;
+    cluster.events.end();
 }
 
 #[derive(Clone)]

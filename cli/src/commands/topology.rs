@@ -50,17 +50,22 @@ pub(super) async fn set_replication(s: &mut Session, n: usize) -> Result<Report,
     Ok(replication_report(&reply))
 }
 
-/// In a local cluster, starts the node when nobody answers at its address; says where it is.
+/// In a local cluster, starts the node at a port of this machine; says where it is. Who has that
+/// port already, started by hand, is taken as it is.
 async fn spawn_if_needed(s: &Session, id: &NodeId, addr: String) -> Result<String, Failure> {
     let info = s.call(async |c| ClusterApiClient::info(c).await).await?;
-    let Some(supervisor) = info.supervisor else { return Ok(addr) };
-    let port = addr.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-    let (Some(port), false) = (port, answers(&addr).await) else { return Ok(addr) };
+    let port = addr.strip_prefix("127.0.0.1:").and_then(|port| port.parse().ok());
+    let (Some(supervisor), Some(port)) = (info.supervisor, port) else { return Ok(addr) };
     let taken = s.call(async |c| ClusterApiClient::show(c).await).await?;
     if taken.nodes.iter().any(|row| row.id == *id) {
         return Ok(addr);
     }
-    Control::new(supervisor).spawn(id, port).await
+    // Asked before anybody is looked for at the port: a cluster for tests takes other ports than
+    // the one that is named, and must not meet a stranger there.
+    match Control::new(supervisor).spawn(id, port).await {
+        Err(_) if answers(&addr).await => Ok(addr),
+        spawned => spawned,
+    }
 }
 
 async fn answers(addr: &str) -> bool {

@@ -44,7 +44,7 @@ async fn checked(
     let path = dir.path().join("t.kv");
     std::fs::write(&path, text).unwrap();
     let mut out = Vec::new();
-    let code = check_file(&path, update, &mut Fake::new(answers), &mut out).await;
+    let code = check_file(&path, update, &Mutex::new(()), &mut Fake::new(answers), &mut out).await;
     let out = String::from_utf8(out).unwrap().replace(&dir.path().display().to_string(), "D");
     (out, code, std::fs::read_to_string(&path).unwrap())
 }
@@ -64,9 +64,9 @@ async fn differences_have_place_and_diff() {
         "\
 differs t.kv
 D/t.kv:5: > kill n1
-   Killed n1 (pid 4711, SIGKILL).
+   Killed n1 (pid [..], SIGKILL).
   +! n1 is gone
-  +took 3.5 ms
+  +took [..] ms
 D/t.kv:12: > get b
   ended with 3, expected 0
   -b -> 2
@@ -81,13 +81,26 @@ async fn an_update_keeps_what_fits_and_then_checks() {
     let (out, code, text) = checked(SCRIPT, true, &OTHERWISE).await;
     assert_eq!((out.as_str(), code), ("updated t.kv (2 places)\n", 0));
     let wanted = SCRIPT
-        .replace("SIGKILL).\n", "SIGKILL).\n[..] n1 is gone\ntook [..] ms\n")
+        .replace("SIGKILL).\n", "SIGKILL).\n\\! n1 is gone\ntook [..] ms\n")
         .replace("b -> 2\n", "b not found\n! exit 3\n");
     assert_eq!(text, wanted);
     let (out, _, _) = checked(&text, false, &OTHERWISE).await;
     assert_eq!(out, "ok t.kv\n");
     let (_, _, back) = checked(&text, true, &AS_WRITTEN).await;
     assert_eq!(back, SCRIPT);
+}
+
+#[tokio::test]
+async fn what_was_pasted_from_a_terminal_fits_and_is_masked_when_written_anew() {
+    let pasted = SCRIPT.replace("[..], SIGKILL", "99, SIGKILL");
+    let (out, code, text) = checked(&pasted, true, &AS_WRITTEN).await;
+    assert_eq!((out.as_str(), code), ("ok t.kv\n", 0));
+    assert_eq!(text, pasted, "nothing differs, so nothing is written");
+    let (_, _, text) = checked(&pasted, true, &OTHERWISE).await;
+    assert!(text.contains("Killed n1 (pid [..], SIGKILL).\n\\! n1 is gone\n"), "{text}");
+    let emptied = SCRIPT.replace("Killed n1 (pid [..], SIGKILL).\n", "");
+    let (_, _, text) = checked(&emptied, true, &AS_WRITTEN).await;
+    assert_eq!(text, SCRIPT, "what was deleted is written anew");
 }
 
 #[tokio::test]
@@ -116,5 +129,5 @@ async fn files_are_written_and_named_by_dir() {
 async fn what_cannot_be_parsed_is_a_usage_error() {
     let (out, code, _) = checked("put a 1\n", false, &[]).await;
     assert_eq!(code, 2);
-    assert_eq!(out, "D/t.kv:1: the first line must be the title: # NAME — title\n");
+    assert_eq!(out, "error: D/t.kv:1: the first line must be the title: # NAME — title\n");
 }

@@ -1,40 +1,101 @@
-//! What changes from run to run, replaced by `[..]` when `--update` writes a line: process ids,
-//! ports that the system chose, times and the temporary directory's name.
+//! What changes from run to run, replaced by `[..]` before anything is compared or written.
+//!
+//! | what | example | masked |
+//! |---|---|---|
+//! | process ids | `(pid 4711, SIGKILL)` | `(pid [..], SIGKILL)` |
+//! | ports that the system chose | `127.0.0.1:43211` | `127.0.0.1:[..]` |
+//! | times and rates | `0.06 s`, `"ms":0.6`, `now`, `1.9 s ago` | `[..] s`, `"ms":[..]`, `[..]` |
+//! | a node's identity, and the checksums that depend on it | `node=6f1c…`, `c=77aa0312` | `node=[..]`, `c=[..]` |
+//! | the folder of a cluster's data | `/tmp/ringkv-5dUdE9/n1` | `[..]/n1` |
+//!
+//! Everything else is compared to the letter: owners, shares, versions, epochs, counts, sizes.
+//! Both sides are masked, so what a person pastes from a terminal fits as it is.
 //!
 //! # Caveats
 //!
-//! It knows the sentences of this program, nothing more. A line that it gets wrong is edited by
-//! hand once and kept from then on, because it fits.
+//! It knows the sentences of this program, nothing more. A value that looks like one of them (`put
+//! race "9.58 s"`) is masked, too. In a table the blanks after a port make up for its length, so
+//! columns stay in line; the ports must have as many digits in every run, which those that the
+//! system chooses have.
 
+/// The wildcard that stands for what changes.
+const ANY: &str = "[..]";
 /// What stands right before a number that changes.
-const BEFORE: [&str; 2] = ["pid ", "127.0.0.1:"];
-/// What stands right after a number that changes.
-const AFTER: [&str; 6] = [" ms", " s", "/s", " ms)", " s)", " s ago"];
+const BEFORE_NUMBER: [&str; 5] = ["(pid ", "\"pid\":", "127.0.0.1:", "_ms\":", "\"ms\":"];
+/// What stands right after a number that changes, as a whole word.
+const AFTER_NUMBER: [&str; 3] = [" ms", " s", "/s"];
+/// What stands right before hexadecimal digits (and dashes) that change.
+const BEFORE_HEX: [&str; 4] = [" c=", " prev=", " node=", "\"uuid\":\""];
+/// How the name of a cluster's temporary folder begins, after the folder it is in.
+const FOLDER: &str = "/ringkv-";
 
 /// The line with `[..]` for what changes; ports are kept when the script fixed them.
 pub(super) fn mask(line: &str, ports_are_fixed: bool) -> String {
+    numbers(&hex(&last_seen(&folder(line))), ports_are_fixed)
+}
+
+/// `# /tmp/ringkv-5dUdE9/n1/data.log` → `# [..]/n1/data.log`.
+fn folder(line: &str) -> String {
+    let Some(at) = line.find(FOLDER) else { return line.to_owned() };
+    let begin = line[..at].rfind([' ', '"', '(', '\'']).map_or(0, |blank| blank + 1);
+    let name = line[at + FOLDER.len()..].find(|c: char| !c.is_ascii_alphanumeric());
+    let end = name.map_or(line.len(), |length| at + FOLDER.len() + length);
+    format!("{}{ANY}{}", &line[..begin], &line[end..])
+}
+
+/// The last column of `show`: `now`, `1.9 s ago`, `3 min ago`.
+fn last_seen(line: &str) -> String {
+    let Some((before, last)) = line.rsplit_once("  ") else { return line.to_owned() };
+    let is_time = |time: &str| time == ANY || number_len(time) == time.len();
+    let ago = last.strip_suffix(" s ago").or_else(|| last.strip_suffix(" min ago"));
+    if last == "now" || ago.is_some_and(is_time) {
+        return format!("{before}  {ANY}");
+    }
+    line.to_owned()
+}
+
+/// Identities and checksums.
+fn hex(line: &str) -> String {
+    let mut masked = line.to_owned();
+    for before in BEFORE_HEX {
+        let Some(at) = masked.find(before) else { continue };
+        let from = at + before.len();
+        let is_hex = |c: char| c.is_ascii_hexdigit() || c == '-';
+        let length = masked[from..].find(|c| !is_hex(c)).unwrap_or(masked.len() - from);
+        if length > 0 {
+            masked.replace_range(from..from + length, ANY);
+        }
+    }
+    masked
+}
+
+fn numbers(line: &str, ports_are_fixed: bool) -> String {
     let mut masked = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
         let (before, from) = rest.split_at(at);
         masked.push_str(before);
-        let (number, after) = from.split_at(number_len(from));
-        let varies =
-            BEFORE.iter().any(|b| masked.ends_with(b) && !(ports_are_fixed && b.ends_with(':')))
-                || AFTER.iter().any(|a| is_unit(after, a));
-        if varies {
-            masked.push_str("[..]");
-            rest = after;
-        } else if let Some(longer) = from.strip_prefix("127.0.0.1") {
-            masked.push_str("127.0.0.1");
-            rest = longer;
-            if let Some(port) = rest.strip_prefix(':') {
-                masked.push(':');
-                rest = port;
+        if let Some(port) = from.strip_prefix("127.0.0.1:") {
+            masked.push_str("127.0.0.1:");
+            rest = port;
+            if ports_are_fixed {
+                let digits = number_len(rest);
+                masked.push_str(&rest[..digits]);
+                rest = &rest[digits..];
             }
-        } else {
+            continue;
+        }
+        let (number, after) = from.split_at(number_len(from));
+        rest = after;
+        let varies = BEFORE_NUMBER.iter().any(|b| masked.ends_with(b))
+            || AFTER_NUMBER.iter().any(|unit| is_unit(after, unit));
+        if !varies {
             masked.push_str(number);
-            rest = after;
+            continue;
+        }
+        masked.push_str(ANY);
+        if after.starts_with("  ") {
+            masked.push_str(&" ".repeat(number.len().saturating_sub(ANY.len())));
         }
     }
     masked.push_str(rest);
@@ -52,7 +113,7 @@ fn number_len(text: &str) -> usize {
 /// Whether `after` begins with a unit as a whole word.
 fn is_unit(after: &str, unit: &str) -> bool {
     let next = after.strip_prefix(unit).map(|rest| rest.chars().next());
-    next.is_some_and(|next| next.is_none_or(|c| !c.is_alphanumeric()))
+    next.is_some_and(|next| next.is_none_or(|c| matches!(c, ' ' | ')' | ',' | '.' | ':')))
 }
 
 #[cfg(test)]
@@ -60,23 +121,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_changes_is_masked() {
+    fn what_changes_is_masked_and_nothing_else() {
         for (line, masked) in [
             ("Killed n1 (pid 4711, SIGKILL).", "Killed n1 (pid [..], SIGKILL)."),
             ("Added n3 (127.0.0.1:43211), 33.1 %", "Added n3 (127.0.0.1:[..]), 33.1 %"),
+            ("n1  127.0.0.1:43211  UP  245 B  now", "n1  127.0.0.1:[..]   UP  245 B  [..]"),
+            ("n1  127.0.0.1:[..]   UP  245 B  [..]", "n1  127.0.0.1:[..]   UP  245 B  [..]"),
             ("copied 1, removed 1, failed 0, 0.06 s", "copied 1, removed 1, failed 0, [..] s"),
+            ("in 0.05 s (19980/s).", "in [..] s ([..]/s)."),
             ("(0.6 ms)", "([..] ms)"),
-            ("n1  DOWN  1.9 s ago", "n1  DOWN  [..] s ago"),
+            ("n1  DOWN  1.9 s ago", "n1  DOWN  [..]"),
+            ("n1  DOWN  [..] s ago", "n1  DOWN  [..]"),
+            ("{\"addr\":\"127.0.0.1:5001\",\"last_seen_ms\":12}", {
+                "{\"addr\":\"127.0.0.1:[..]\",\"last_seen_ms\":[..]}"
+            }),
+            ("PUT a 1 k=default v=1.1 x=- s=2 d=1 c=104a407a", {
+                "PUT a 1 k=default v=1.1 x=- s=2 d=1 c=[..]"
+            }),
+            ("DRP banana k=default v=1.1 s=3 d=2 c=a7a19bf7", {
+                "DRP banana k=default v=1.1 s=3 d=2 c=[..]"
+            }),
+            ("#ringkv 1 node=efd71700-206c seg=000001 prev=00000000 s=0 c=0b8cd01d", {
+                "#ringkv 1 node=[..] seg=000001 prev=[..] s=0 c=[..]"
+            }),
+            ("# /tmp/ringkv-5dUdE9/n1/data.log", "# [..]/n1/data.log"),
             ("apple -> 123", "apple -> 123"),
-            ("3 heartbeats missed, 1.6 s)", "3 heartbeats missed, [..] s)"),
             ("7 second", "7 second"),
+            ("hash 517a430dcf1f8a00 -> token 517c", "hash 517a430dcf1f8a00 -> token 517c"),
         ] {
             assert_eq!(mask(line, false), masked);
+            assert_eq!(mask(masked, false), masked, "masked twice");
         }
     }
 
     #[test]
     fn fixed_ports_stay() {
-        assert_eq!(mask("n1 127.0.0.1:5001 pid 9", true), "n1 127.0.0.1:5001 pid [..]");
+        assert_eq!(mask("n1 127.0.0.1:5001 (pid 9)", true), "n1 127.0.0.1:5001 (pid [..])");
     }
 }

@@ -9,6 +9,7 @@
 //! @cluster nodes=3 rf=2                                    fresh processes
 //! > put apple 123                                          a command
 //! Replicas for key apple: n1 n2                            what it prints
+//! [n1] PUT apple = 123 -> {"status":"ok"}
 //! ...                                                      any number of lines
 //! > kill n1
 //! Killed n1 (pid [..], SIGKILL).                           `[..]`: any text within a line
@@ -25,8 +26,8 @@
 //!
 //! # Caveats
 //!
-//! Scripts run one after another, for `ports=` names real ports. What a command prints after it
-//! has ended (the shell's notices about nodes going up and down) is not part of a transcript.
+//! A script is meant to be exact: `[..]` for what changes from run to run, and no `...` without
+//! need, for what accepts anything tests nothing. What a command prints after it has ended (the shell's notices about nodes going up and down) is not part of a transcript.
 
 mod check;
 mod mask;

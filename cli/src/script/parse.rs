@@ -12,8 +12,8 @@
 //! | anything else | what the command before it prints |
 //!
 //! Blank lines right after a command and at the end of its output are layout; between two lines of
-//! output they are output. An output line that begins like one of the others is written with
-//! `[..]` in place of its first character.
+//! output they are output. An output line that begins like one of the others (`# …`) is written with
+//! a backslash before it (`\# …`).
 //!
 //! # Caveats
 //!
@@ -170,8 +170,19 @@ fn belonging(
     if !command.expected.is_empty() {
         command.expected.extend(std::iter::repeat_n(String::new(), blanks));
     }
-    command.expected.push(line.trim_end().to_owned());
+    let escaped = line.strip_prefix('\\').filter(|line| is_special(line));
+    command.expected.push(escaped.unwrap_or(line).trim_end().to_owned());
     Ok(())
+}
+
+/// A printed line as it is written in a script.
+pub(super) fn literal(line: &str) -> String {
+    if is_special(line) { format!("\\{line}") } else { line.to_owned() }
+}
+
+/// Whether a line of output would be taken for something else.
+fn is_special(line: &str) -> bool {
+    line.starts_with(['#', '@', '!', '\\']) || line.starts_with("> ")
 }
 
 fn file<'a>(
@@ -264,7 +275,7 @@ a,1
 
 Loaded 1 key
 
-in no time
+\\# in no time
 
 > get nope
 nope not found
@@ -283,7 +294,7 @@ nope not found
         );
         assert_eq!(*kinds[2], Kind::File { name: "users.csv".into(), body: "a,1\n".into() });
         let Kind::Command(load) = kinds[3] else { panic!() };
-        assert_eq!(load.expected, ["Loaded 1 key", "", "in no time"]);
+        assert_eq!(load.expected, ["Loaded 1 key", "", "# in no time"]);
         assert_eq!(load.end, 13);
         let Kind::Command(get) = kinds[4] else { panic!() };
         assert_eq!((get.exit, get.end), (3, 17));

@@ -68,10 +68,12 @@ async fn play(
     out: &mut impl Write,
 ) -> u8 {
     let _ = writeln!(out, "{}\n", script.title);
+    let mut behind_output = false;
     for step in &script.steps {
         let ended = match &step.kind {
             Kind::Comment(text) => {
-                let _ = writeln!(out, "# {text}");
+                let gap = if behind_output { "\n" } else { "" };
+                let _ = writeln!(out, "{gap}# {text}");
                 Ok(())
             }
             Kind::Command(command) => perform(command, pace, stage, out).await,
@@ -81,6 +83,7 @@ async fn play(
             let _ = writeln!(out, "{name}:{}: {message}", step.line);
             return code;
         }
+        behind_output = matches!(step.kind, Kind::Command(_));
     }
     exit::OK
 }
@@ -148,10 +151,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_script_is_played_with_what_happens_now() {
-        let text = "# 01 — t\n@cluster\n# Look:\n> get a\nold\n> get b\n! exit 3\n";
+        let text = "# 01 — t\n@cluster\n# Look:\n> get a\nold\n# And:\n> get b\n! exit 3\n";
         let answers = [("get a", "new\n", 0), ("get b", "none\n", 3)];
         let (out, code) = played(text, &answers).await;
-        assert_eq!(out, "01 — t\n\n# Look:\n> get a\nnew\n> get b\nnone\n");
+        assert_eq!(out, "01 — t\n\n# Look:\n> get a\nnew\n\n# And:\n> get b\nnone\n");
         assert_eq!(code, 0);
     }
 

@@ -2,7 +2,8 @@
 //!
 //! # Caveats
 //!
-//! The session narrates as at the prompt, and shows every line of a rebalance, however many.
+//! The session narrates as at the prompt: of a long rebalance it shows 20 lines, unless the script
+//! says `.brief off`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -33,7 +34,7 @@ struct Transcript {
 impl Transcript {
     fn connect(addr: &str) -> Self {
         let printed = Capture::default();
-        let settings = Settings { narrate: true, brief: Some(false), ..Settings::default() };
+        let settings = Settings { narrate: true, ..Settings::default() };
         let session = Session::connect(addr.to_owned(), settings, Box::new(printed.clone()));
         Self { session, printed }
     }
