@@ -29,7 +29,7 @@ use crate::cluster::{self, DemoOptions, LocalCluster};
 use crate::exit;
 use crate::feed::{Given, Lines, StandardInput, feed};
 use crate::forms::{Cli, Demo, DemoAction, Form, Global};
-use crate::grammar::{Command, Format};
+use crate::grammar::{Command, Format, Line};
 use crate::output::Console;
 use crate::report::{Report, Told};
 use crate::servers::{self, Server};
@@ -76,6 +76,11 @@ fn mistake(grammar: &clap::Command, error: &clap::Error) -> u8 {
         out.notice(line);
     }
     report.exit
+}
+
+/// Whether a word is no command of the shell: then it is a form of the command line, or nothing.
+fn only_here(word: &str) -> bool {
+    Line::command().find_subcommand(word).is_none()
 }
 
 /// Prints a result as it is.
@@ -131,11 +136,9 @@ async fn run_form(
             let page = manual::page(Cli::command(), command.as_deref())?;
             Ok(print(global, &page))
         }
-        Some(Form::Command(Command::Help { command })) => {
-            let mut session = one_shot(global, false);
-            let width = session.out.width();
-            let text = usage::help(&Cli::command(), command.as_deref(), width)?;
-            Ok(session.tell(name, Report::sentence(text)).exit)
+        Some(Form::Command(Command::Help { command: Some(topic) })) if only_here(&topic) => {
+            let text = usage::help(&Cli::command(), Some(&topic), None)?;
+            Ok(one_shot(global, false).tell(name, Report::sentence(text)).exit)
         }
         Some(Form::Command(mut command)) => {
             let words: Vec<_> = std::env::args_os().collect();

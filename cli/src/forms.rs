@@ -3,7 +3,7 @@
 //!
 //! # Caveats
 //!
-//! `kv help` lists all of it; inside the shell, `help` lists what the shell takes.
+//! `kv help` lists what the shell takes, `kv --help` all; `kv help demo` knows both.
 
 use std::path::PathBuf;
 

@@ -21,7 +21,7 @@ const PROSE_WIDTH_MIN: usize = 24;
 
 /// A table to be.
 pub(crate) struct Table<'a> {
-    /// The names of the columns.
+    /// The names of the columns; when all are empty they are not shown.
     pub(crate) header: &'a [&'a str],
     /// A cell a column.
     pub(crate) rows: Vec<Vec<String>>,
@@ -78,7 +78,9 @@ impl Table<'_> {
                 grid.set_content_arrangement(ContentArrangement::Disabled);
             }
         }
-        grid.set_header(kept.iter().map(|&at| self.header[at]));
+        if self.header.iter().any(|name| !name.is_empty()) {
+            grid.set_header(kept.iter().map(|&at| self.header[at]));
+        }
         grid.add_rows(self.rows.iter().map(|row| kept.iter().map(|&at| row[at].clone())));
         let last = kept.len().saturating_sub(1);
         for (at, column) in grid.column_iter_mut().enumerate() {

@@ -105,7 +105,7 @@ fn list(grammar: &Command, width: Option<usize>) -> String {
         vec![usage.trim_end().to_owned(), e.about.trim_end_matches('.').to_owned()]
     };
     let rows = entries_of(grammar).into_iter().map(row).collect();
-    Table { header: &["COMMAND", "WHAT"], rows, dispensable: &[], prose: true }.draw(width)
+    Table { header: &["", ""], rows, dispensable: &[], prose: true }.draw(width)
 }
 
 fn describe(command: &Command) -> String {
