@@ -86,7 +86,7 @@ pub(crate) enum Command {
         /// Where it answers: `port` (on 127.0.0.1) or `host:port`.
         #[arg(value_name = "[HOST:]PORT", value_parser = parse_address)]
         addr: String,
-        /// Virtual nodes: its share against the others'.
+        /// Its share against the others', who have 1: 256 virtual nodes for each.
         #[arg(long, value_name = "W")]
         weight: Option<u32>,
     },

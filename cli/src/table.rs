@@ -25,7 +25,7 @@ pub(crate) struct Table<'a> {
     pub(crate) header: &'a [&'a str],
     /// A cell a column.
     pub(crate) rows: Vec<Vec<String>>,
-    /// Columns that may be left out, the first one first.
+    /// Columns that may be left out, if there are such, the first one first.
     pub(crate) dispensable: &'a [&'a str],
     /// Whether the last column is prose, which may wrap.
     pub(crate) prose: bool,
@@ -42,8 +42,9 @@ impl Table<'_> {
             if self.width_min(&kept) <= width {
                 break;
             }
+            let before = kept.len();
             kept.retain(|&column| self.header[column] != *name);
-            left_out.push(*name);
+            left_out.extend((kept.len() < before).then_some(*name));
         }
         let mut text = self.grid(&kept, Some(width));
         if !left_out.is_empty() {

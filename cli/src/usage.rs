@@ -17,13 +17,10 @@
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, CommandFactory as _};
-use ringkv_shared::{ErrorName, Failure};
+use ringkv_shared::{ErrorName, Failure, nearest};
 
 use crate::grammar::Line;
 use crate::table::Table;
-
-/// How like a known word an unknown one must be to be guessed, 0 to 1 (Jaro–Winkler).
-const LIKENESS_MIN: f64 = 0.8;
 
 /// One command as help and completion know it.
 #[derive(Clone, Debug)]
@@ -191,17 +188,6 @@ pub(crate) fn unknown(grammar: &Command, word: &str) -> Failure {
         Some(guess) => failure.hint(format!("did you mean: {guess}")),
         None => failure.hint("help lists the commands"),
     }
-}
-
-/// The known word that is most like the given one, if any is like enough.
-fn nearest(word: &str, known: Vec<String>) -> Option<String> {
-    let likeness = |known: &String| {
-        // Two letters swapped are one slip, which Jaro-Winkler judges harshly in short words.
-        let slips = strsim::damerau_levenshtein(word, known);
-        if slips <= 1 { 1.0 } else { strsim::jaro_winkler(word, known) }
-    };
-    let best = known.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(&best) >= LIKENESS_MIN).then_some(best)
 }
 
 fn usage_hint(command: &Command, error: &clap::Error) -> String {

@@ -4,12 +4,13 @@
 use std::net::ToSocketAddrs as _;
 
 use futures::future::join_all;
-use ringkv_shared::net::{NodeApiClient, Peer};
+use ringkv_shared::net::{NodeApiClient, Peer, PeerError};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::ChangeReply;
 use ringkv_shared::protocol::node::SizeReply;
 use ringkv_shared::topology::Topology;
 use ringkv_shared::{ErrorName, Failure, NodeId};
+use tokio::sync::OwnedMutexGuard;
 
 use crate::cluster::Cluster;
 use crate::state::{Event, Member};
@@ -29,13 +30,20 @@ impl Cluster {
         let _alone = self.alone()?;
         if !(1..=WEIGHT_MAX).contains(&weight) {
             let message = format!("weight {weight} is not from 1 to {WEIGHT_MAX}");
-            return Err(Failure::new(ErrorName::BadArgument, message));
+            let hint = "weight 1 is as much of the ring as any other node has, 2 twice as much";
+            return Err(Failure::new(ErrorName::BadArgument, message).hint(hint));
         }
         let addr = check_addr(&addr)?;
         let before = self.view().topology.clone();
         let known = self.view().nodes.get(&id).cloned();
         if let Some(node) = known.as_ref().filter(|node| node.member.addr == addr) {
-            return Err(taken(format!("{id} is already in the cluster at {}", node.member.addr)));
+            let failure = taken(format!("{id} is already in the cluster at {addr}"));
+            return Err(match node.opinion(0).stranger {
+                true => failure.hint(format!(
+                    "the node there now has other data; give up the old one first: removenode {id}"
+                )),
+                false => failure,
+            });
         }
         if let Some(node) = self.view().nodes.values().find(|node| node.member.addr == addr) {
             return Err(taken(format!("nothing new answers at {addr}: that is {}", node.id)));
@@ -60,7 +68,7 @@ impl Cluster {
                 let member = Member { addr: addr.clone(), weight, uuid: size.uuid.clone() };
                 self.commit(&Event::Add { id: id.clone(), member })?;
                 self.node(&id)?.answered(size, self.now_ms());
-                self.finalise_if_empty().await?;
+                self.finalise_if_empty().await;
                 self.events.tell(format!("{id} added at {addr}"));
             }
         }
@@ -94,9 +102,9 @@ impl Cluster {
         let forced =
             force && (node.is_down() || self.view().topology.newest().ring.members().is_empty());
         if forced && before.current.replication < 2 {
-            self.commit(&Event::Final)?;
+            self.finalise();
         } else {
-            self.finalise_if_empty().await?;
+            self.finalise_if_empty().await;
         }
         self.events.tell(format!("{id} removed from the ring"));
         Ok(self.changed(&before))
@@ -119,15 +127,15 @@ impl Cluster {
         }
         if n != before.newest().replication {
             self.commit(&Event::Replicas { n })?;
-            self.finalise_if_empty().await?;
+            self.finalise_if_empty().await;
             self.events.tell(format!("replication set to {n}"));
         }
         Ok(self.changed(&before))
     }
 
     /// One change at a time, and none while a rebalance runs.
-    pub(crate) fn alone(&self) -> Result<tokio::sync::MutexGuard<'_, ()>, Failure> {
-        self.changing.try_lock().map_err(|_| {
+    pub(crate) fn alone(&self) -> Result<OwnedMutexGuard<()>, Failure> {
+        self.changing.clone().try_lock_owned().map_err(|_| {
             Failure::new(ErrorName::Busy, "another change of the ring or a rebalance is under way")
                 .hint("wait until it has finished: progress tells")
         })
@@ -138,10 +146,7 @@ impl Cluster {
         let peer = Peer::new(addr);
         let answer =
             peer.call(self.timeout(), async |client| NodeApiClient::size(client).await).await;
-        let size = answer.map_err(|error| {
-            Failure::new(ErrorName::Unreachable, format!("no node answers at {addr}: it {error}"))
-                .hint(format!("start one there: kv node --id {id} --listen {addr} --data DIR"))
-        })?;
+        let size = answer.map_err(|error| not_met(id, addr, &error))?;
         if size.id != *id {
             let message = format!("the node at {addr} is called {}, not {id}", size.id);
             return Err(Failure::new(ErrorName::BadArgument, message)
@@ -151,11 +156,11 @@ impl Cluster {
     }
 
     /// Puts a staged placement in force when no node holds anything that would have to be copied.
-    async fn finalise_if_empty(&self) -> Result<(), Failure> {
+    async fn finalise_if_empty(&self) {
         self.older_views_unused().await;
         let view = self.view();
         if view.topology.pending.is_none() {
-            return Ok(());
+            return;
         }
         let sizes = join_all(view.nodes.values().map(|node| async {
             let size =
@@ -165,9 +170,16 @@ impl Cluster {
         let nothing_to_copy = view.topology.current.ring.members().is_empty()
             || sizes.await.into_iter().all(|empty| empty);
         if nothing_to_copy {
-            self.commit(&Event::Final)?;
+            self.finalise();
         }
-        Ok(())
+    }
+
+    /// Puts a staged placement in force. The staging was done whether the log takes this too or
+    /// not: then it waits for `rebalance`.
+    fn finalise(&self) {
+        if let Err(failure) = self.commit(&Event::Final) {
+            tracing::warn!("the change stays pending: {failure}");
+        }
     }
 
     fn changed(&self, before: &Topology) -> ChangeReply {
@@ -184,6 +196,18 @@ impl Cluster {
             moved_share: old.ring.moved_share(old.replication, &new.ring, new.replication),
         }
     }
+}
+
+fn not_met(id: &NodeId, addr: &str, error: &PeerError) -> Failure {
+    let message = match error {
+        PeerError::Unreachable(why) => format!("no node answers at {addr} ({why})"),
+        PeerError::Refused(why) => format!("what answers at {addr} is no storage node ({why})"),
+        PeerError::TimedOut(_) | PeerError::Lost(_) => {
+            format!("no node answers at {addr}: {error}")
+        }
+    };
+    Failure::new(ErrorName::Unreachable, message)
+        .hint(format!("start one there: kv node --id {id} --listen {addr} --data DIR"))
 }
 
 fn taken(message: String) -> Failure {

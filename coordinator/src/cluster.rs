@@ -6,6 +6,7 @@
 //! it, every write in flight goes to the new owners too.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,8 +22,8 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::events::Events;
-use crate::log::Log;
-use crate::rebalance::Job;
+use crate::job::Job;
+use crate::log::{Log, LogError};
 use crate::settings::Settings;
 use crate::state::{Event, Member, State};
 
@@ -49,6 +50,8 @@ struct Watched {
     detector: Detector,
     last: Option<SizeReply>,
     error: Option<String>,
+    /// Who answered at its address instead, when that was the last answer.
+    stranger: Option<String>,
 }
 
 /// The last word on a node.
@@ -57,6 +60,7 @@ pub(crate) struct Opinion {
     pub(crate) last_seen_ms: Option<u64>,
     pub(crate) last: Option<SizeReply>,
     pub(crate) error: Option<String>,
+    pub(crate) stranger: bool,
 }
 
 /// Requests counted since the start.
@@ -88,7 +92,7 @@ pub(crate) struct Cluster {
     pub(crate) counters: Counters,
     pub(crate) job: Mutex<Job>,
     /// One change of the ring at a time.
-    pub(crate) changing: tokio::sync::Mutex<()>,
+    pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
     pub(crate) data: PathBuf,
     pub(crate) supervisor: Option<String>,
 }
@@ -97,11 +101,11 @@ impl Cluster {
     /// The cluster as its log tells it, with this start noted.
     pub(crate) fn new(
         mut state: State,
-        log: Log,
+        mut log: Log,
+        settings: Settings,
         data: PathBuf,
         supervisor: Option<String>,
-    ) -> Result<Self, crate::log::LogError> {
-        let mut log = log;
+    ) -> Result<Self, LogError> {
         let boot = Event::Boot { epoch: state.boot_epoch + 1 };
         log.append(&boot)?;
         state.apply(&boot);
@@ -116,13 +120,13 @@ impl Cluster {
             durable: Mutex::new(Durable { state, log }),
             view: Mutex::new(Arc::new(view)),
             replaced: Mutex::default(),
-            settings: Mutex::default(),
+            settings: Mutex::new(settings),
             counter: AtomicU64::new(0),
             started,
             events: Events::new(),
             counters: Counters::default(),
             job: Mutex::new(Job::idle()),
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
             data,
             supervisor,
         })
@@ -157,13 +161,7 @@ impl Cluster {
     /// Makes a change: durable first, then in force as a new view.
     pub(crate) fn commit(&self, event: &Event) -> Result<Arc<View>, Failure> {
         let mut durable = self.durable.lock().expect("no panic while the lock is held");
-        durable.log.append(event).map_err(|error| {
-            Failure::new(
-                ErrorName::OutcomeUnknown,
-                format!("the coordinator's log failed: {error}"),
-            )
-            .hint("restart the coordinator: it goes on with what its log holds")
-        })?;
+        durable.log.append(event).map_err(log_failure)?;
         durable.state.apply(event);
         let old = self.view();
         let fresh = Arc::new(View {
@@ -206,6 +204,19 @@ impl Cluster {
     }
 }
 
+/// What a change that the log did not take has come to.
+fn log_failure(error: LogError) -> Failure {
+    let name = match &error {
+        LogError::Unsure { .. } => ErrorName::OutcomeUnknown,
+        LogError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
+            ErrorName::DiskFull
+        }
+        _ => ErrorName::NotApplied,
+    };
+    let message = format!("the coordinator's log did not take the change: {error}");
+    Failure::new(name, message).hint(error.hint())
+}
+
 /// The nodes of a state, keeping those of `old` that have not moved.
 fn nodes_of(
     state: &State,
@@ -221,11 +232,12 @@ fn nodes_of(
 
 impl Node {
     fn new(id: &NodeId, member: &Member, now_ms: u64) -> Self {
-        let watched = Watched { detector: Detector::new(now_ms), last: None, error: None };
+        let detector = Detector::new(now_ms);
+        let watched = Watched { detector, last: None, error: None, stranger: None };
         Self {
             id: id.clone(),
             member: member.clone(),
-            peer: Peer::new(&member.addr),
+            peer: Peer::of_node(&member.addr, &member.uuid),
             pulse: Peer::new(&member.addr),
             watched: Mutex::new(watched),
         }
@@ -251,6 +263,7 @@ impl Node {
             last_seen_ms: watched.detector.last_seen_ms(now_ms),
             last: watched.last.clone(),
             error: watched.error.clone(),
+            stranger: watched.stranger.is_some(),
         }
     }
 
@@ -262,8 +275,13 @@ impl Node {
     ) -> Option<ringkv_shared::detector::Transition> {
         let mut watched = self.watched();
         watched.last = Some(reply);
-        watched.error = None;
+        (watched.error, watched.stranger) = (None, None);
         watched.detector.answered(now_ms)
+    }
+
+    /// Another data directory answered at its address; whether that is news.
+    pub(crate) fn met_stranger(&self, uuid: &str) -> bool {
+        self.watched().stranger.replace(uuid.to_owned()).as_deref() != Some(uuid)
     }
 
     /// A heartbeat was missed, for the reason in `error`.

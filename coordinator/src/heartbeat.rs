@@ -11,6 +11,7 @@ use futures::future::join_all;
 use ringkv_shared::detector::Transition;
 use ringkv_shared::net::NodeApiClient;
 use ringkv_shared::protocol::cluster::Health;
+use ringkv_shared::protocol::node::SizeReply;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Node};
@@ -41,8 +42,10 @@ async fn beat_one(cluster: &Cluster, node: &Node) {
     let now_ms = cluster.now_ms();
     let transition = match answer {
         Ok(reply) if reply.uuid != node.member.uuid => {
-            let stranger =
-                format!("another node answers there: {} with data {}", reply.id, reply.uuid);
+            let stranger = describe(node, &reply);
+            if node.met_stranger(&reply.uuid) {
+                cluster.events.tell(stranger.clone());
+            }
             node.missed(stranger, now_ms, down_after)
         }
         Ok(reply) => node.answered(reply, now_ms),
@@ -50,6 +53,16 @@ async fn beat_one(cluster: &Cluster, node: &Node) {
     };
     if let Some(transition) = transition {
         tell(cluster, node, transition);
+    }
+}
+
+/// Who answers at the address of `node`, when that is another.
+fn describe(node: &Node, found: &SizeReply) -> String {
+    let Node { id, member, .. } = node;
+    if found.id == *id {
+        format!("{id} at {} has another data directory than before: its keys are gone", member.addr)
+    } else {
+        format!("{} at {} answers in place of {id}", found.id, member.addr)
     }
 }
 

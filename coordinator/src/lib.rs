@@ -6,10 +6,10 @@
 //! | `cluster` | what all parts share: the view in force, the peers, the counters |
 //! | `route` | put, get, del |
 //! | `changes` | addnode, removenode, setreplica |
-//! | `rebalance` `walk` | the copying that puts a change in force |
+//! | `rebalance` `walk` `job` | the copying that puts a change in force, and how far it is |
 //! | `heartbeat` `events` | who is alive, and telling it |
 //! | `observe` `settings` | show, stats, where, ring, scan, config |
-//! | `api` `server` | the methods, and the process around them |
+//! | `api` `args` `server` | the methods, the settings, and the process around them |
 //!
 //! # Caveats
 //!
@@ -17,10 +17,12 @@
 //! nobody routes.
 
 mod api;
+mod args;
 mod changes;
 mod cluster;
 mod events;
 mod heartbeat;
+mod job;
 mod log;
 mod observe;
 mod rebalance;
@@ -30,4 +32,5 @@ mod settings;
 mod state;
 mod walk;
 
-pub use server::{CoordinatorArgs, main_with};
+pub use args::CoordinatorArgs;
+pub use server::main_with;

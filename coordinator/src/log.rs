@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! #ringkv-coordinator 1
-//! BOOT 1 s=1 c=6a0f11d2
-//! ADD n1 127.0.0.1:5001 1 6f1c… s=2 c=…
+//! RING 256 s=1 c=…
+//! BOOT 1 s=2 c=…
+//! ADD n1 127.0.0.1:5001 1 6f1c… s=3 c=…
 //! ```
 //!
 //! `s` counts lines from 1; `c` is the CRC-32 (zlib's) of everything before ` c=`, seeded with the
@@ -13,12 +14,16 @@
 //! nobody acted on, and is cut. Any other bad line, or a foreign header, is damage: the
 //! coordinator refuses to start and changes nothing.
 //!
+//! An event that cannot be written is taken back, so that the log ends with a whole line and the
+//! coordinator goes on when, say, the disk has room again. When even that fails, or a sync, nobody
+//! knows what the file holds: no more events are taken until a restart has read it.
+//!
 //! # Caveats
 //!
 //! The log is not compacted: a line a change of the ring and one a start stay small.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -29,15 +34,37 @@ const HEADER: &str = "#ringkv-coordinator 1";
 /// Why the coordinator's data cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogError {
-    #[error("{0} is in use by another coordinator: stop that one, or give this one another --data")]
+    #[error("data directory {} is in use by another coordinator", .0.display())]
     InUse(PathBuf),
-    #[error("{path}: {source}")]
-    Io { path: PathBuf, source: io::Error },
-    #[error(
-        "{path}: line {line} is damaged ({why}); nothing was changed. \
-         Restore the file from a copy, or start with an empty --data and add the nodes again"
-    )]
+    #[error("{doing} {}: {source}", path.display())]
+    Io { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error("{}: line {line}: {why}; the log is damaged, nothing was changed", path.display())]
     Damaged { path: PathBuf, line: usize, why: String },
+    #[error("writing {}: {source}; whether it holds the change is unknown", path.display())]
+    Unsure { path: PathBuf, source: io::Error },
+    #[error("an earlier write to {} failed", .0.display())]
+    Closed(PathBuf),
+}
+
+impl LogError {
+    /// For `map_err`: names what was tried with which file.
+    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { doing, path, source }
+    }
+
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Self::InUse(_) => "stop that one, or give this one another --data",
+            Self::Damaged { .. } => {
+                "restore the file from a copy, or start with an empty --data and add the nodes again"
+            }
+            Self::Io { .. } => "check the disk, its free space and the permissions",
+            Self::Unsure { .. } | Self::Closed(_) => {
+                "restart the coordinator: it goes on with what its log holds"
+            }
+        }
+    }
 }
 
 /// The open log, locked against a second process.
@@ -49,63 +76,91 @@ pub(crate) struct Log {
     _lock: File,
     sequence: u64,
     crc: u32,
+    /// Where the next line starts.
+    end: u64,
+    /// A write failed so that nobody knows what the file holds.
+    closed: bool,
 }
 
 impl Log {
     /// Opens or makes the log in `dir` and replays it into `state`.
     pub(crate) fn open(dir: &Path, state: &mut State) -> Result<Self, LogError> {
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |source| LogError::Io { path, source }
-        };
-        std::fs::create_dir_all(dir).map_err(at(dir))?;
-        let lock = open_private(&dir.join("lock")).map_err(at(dir))?;
-        lock.try_lock().map_err(|_| LogError::InUse(dir.to_owned()))?;
+        let at = LogError::io;
+        std::fs::create_dir_all(dir).map_err(at("making directory", dir))?;
+        let lock = lock(dir)?;
         let path = dir.join("coordinator.log");
-        let mut file = open_private(&path).map_err(at(&path))?;
+        let mut file = open_private(&path).map_err(at("opening", &path))?;
         let mut text = Vec::new();
-        file.read_to_end(&mut text).map_err(at(&path))?;
-        let replayed = replay(&text).map_err(|(line, why)| LogError::Damaged {
-            path: path.clone(),
-            line,
-            why,
+        file.read_to_end(&mut text).map_err(at("reading", &path))?;
+        let replayed = replay(&text).map_err(|(line, why)| {
+            let path = path.clone();
+            LogError::Damaged { path, line, why }
         })?;
         replayed.events.iter().for_each(|event| state.apply(event));
         let Replayed { sequence, crc, good_bytes, .. } = replayed;
-        let mut log = Self { path, file, _lock: lock, sequence, crc };
-        log.cut(good_bytes as u64, text.len() as u64).map_err(at(&log.path))?;
+        let end = good_bytes as u64;
+        let mut log = Self { path, file, _lock: lock, sequence, crc, end, closed: false };
+        if good_bytes < text.len() {
+            tracing::warn!(path = %log.path.display(), offset = end, "cut a torn last line");
+        }
+        log.cut().map_err(at("truncating", &log.path))?;
         if good_bytes == 0 {
-            log.write(HEADER).map_err(at(&log.path))?;
+            log.write(HEADER)?;
             log.crc = crc32fast::hash(HEADER.as_bytes());
         }
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))?;
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(at("syncing directory", dir))?;
         Ok(log)
     }
 
-    fn cut(&mut self, good: u64, all: u64) -> io::Result<()> {
-        use io::Seek as _;
-        if good < all {
-            tracing::warn!(path = %self.path.display(), offset = good, "cut a torn last line");
-            self.file.set_len(good)?;
+    /// Cuts off what is behind the last good line; the next one goes there.
+    fn cut(&mut self) -> io::Result<()> {
+        if self.file.metadata()?.len() > self.end {
+            self.file.set_len(self.end)?;
             self.file.sync_all()?;
         }
-        self.file.seek(io::SeekFrom::Start(good)).map(drop)
+        self.file.seek(SeekFrom::Start(self.end)).map(drop)
     }
 
-    fn write(&mut self, line: &str) -> io::Result<()> {
-        self.file.write_all(format!("{line}\n").as_bytes())?;
-        self.file.sync_data()
+    /// Writes a line durably, or not at all, or closes the log.
+    fn write(&mut self, line: &str) -> Result<(), LogError> {
+        let line = format!("{line}\n");
+        let Err(source) = self.file.write_all(line.as_bytes()) else {
+            let synced = self.file.sync_data();
+            self.closed = synced.is_err();
+            let path = self.path.clone();
+            synced.map_err(|source| LogError::Unsure { path, source })?;
+            self.end += line.len() as u64;
+            return Ok(());
+        };
+        self.closed = self.cut().is_err();
+        let path = self.path.clone();
+        Err(match self.closed {
+            true => LogError::Unsure { path, source },
+            false => LogError::Io { doing: "writing", path, source },
+        })
     }
 
     /// Appends an event; when this returns it is durable.
     pub(crate) fn append(&mut self, event: &Event) -> Result<(), LogError> {
+        if self.closed {
+            return Err(LogError::Closed(self.path.clone()));
+        }
         let body = format!("{event} s={}", self.sequence + 1);
         let crc = chain(self.crc, &body);
-        let line = format!("{body} c={crc:08x}");
-        self.write(&line).map_err(|source| LogError::Io { path: self.path.clone(), source })?;
+        self.write(&format!("{body} c={crc:08x}"))?;
         self.sequence += 1;
         self.crc = crc;
         Ok(())
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, LogError> {
+    let path = dir.join("lock");
+    let file = open_private(&path).map_err(LogError::io("opening", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LogError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(LogError::io("locking", &path)(source)),
     }
 }
 
@@ -175,13 +230,13 @@ mod tests {
     use super::*;
 
     fn events() -> Vec<Event> {
-        ["BOOT 1", "ADD n1 127.0.0.1:5001 1 u1", "FINAL", "REPLICAS 2", "FINAL"]
+        ["RING 4", "BOOT 1", "ADD n1 127.0.0.1:5001 1 u1", "FINAL", "REPLICAS 2", "FINAL"]
             .map(|line| line.parse().unwrap())
             .into()
     }
 
     fn written(dir: &Path) -> State {
-        let mut state = State::new(4);
+        let mut state = State::new();
         let mut log = Log::open(dir, &mut state).unwrap();
         for event in events() {
             log.append(&event).unwrap();
@@ -194,12 +249,12 @@ mod tests {
     fn a_restarted_coordinator_is_the_same_machine() {
         let dir = tempfile::tempdir().unwrap();
         let before = written(dir.path());
-        let mut after = State::new(4);
+        let mut after = State::new();
         let mut log = Log::open(dir.path(), &mut after).unwrap();
         assert_eq!(after, before);
         log.append(&Event::Boot { epoch: 2 }).unwrap();
         drop(log);
-        let mut again = State::new(4);
+        let mut again = State::new();
         Log::open(dir.path(), &mut again).unwrap();
         assert_eq!(again.boot_epoch, 2);
     }
@@ -229,7 +284,7 @@ mod tests {
     #[test]
     fn two_coordinators_cannot_share_a_directory() {
         let dir = tempfile::tempdir().unwrap();
-        let mut state = State::new(4);
+        let mut state = State::new();
         let _first = Log::open(dir.path(), &mut state).unwrap();
         let second = Log::open(dir.path(), &mut state);
         assert!(matches!(second, Err(LogError::InUse(_))), "{second:?}");

@@ -19,6 +19,9 @@ use crate::cluster::{Cluster, Node, Opinion, View};
 use crate::route::check_key;
 use crate::walk::{Range, Walk};
 
+/// Records, tombstones among them, that `stats` walks over to count keys: a page a node.
+const COUNTED_MAX: u64 = PAGE_KEYS_MAX as u64;
+
 impl Cluster {
     pub(crate) async fn show(&self) -> ShowReply {
         let view = self.view();
@@ -40,6 +43,7 @@ impl Cluster {
     pub(crate) async fn stats(&self) -> StatsReply {
         let view = self.view();
         let sizes = self.sizes(&view).await;
+        let (keys, keys_exact) = self.distinct(&view, &sizes).await;
         let answered: Vec<u64> = sizes.iter().flatten().map(|size| size.size).collect();
         let silent = view.nodes.keys().zip(&sizes).filter(|(_, size)| size.is_none());
         let copies: u64 = answered.iter().sum();
@@ -50,6 +54,8 @@ impl Cluster {
             status: Status::Ok,
             nodes: view.nodes.len(),
             up: answered.len(),
+            keys,
+            keys_exact,
             copies,
             avg_keys_per_node: avg,
             max_over_avg: if copies == 0 { 1.0 } else { most / avg },
@@ -64,9 +70,34 @@ impl Cluster {
         }
     }
 
+    /// How many keys there are, each once, and whether that was counted: by a walk over all nodes
+    /// while it is short, else from the copies as if each key had N.
+    async fn distinct(&self, view: &View, sizes: &[Option<SizeReply>]) -> (u64, bool) {
+        let answered: Vec<&SizeReply> = sizes.iter().flatten().collect();
+        let records: u64 = answered.iter().map(|size| size.size + size.tombstones).sum();
+        if records > COUNTED_MAX {
+            let copies: u64 = answered.iter().map(|size| size.size).sum();
+            let replication = view.topology.current.replication.min(sizes.len()).max(1);
+            let (all, answered) = (sizes.len() as u64, answered.len() as u64);
+            return (copies * all / answered / replication as u64, false);
+        }
+        let range = Range { keys_only: true, tombstones: true, ..Range::default() };
+        let range = Range { page_keys: PAGE_KEYS_MAX, ..range };
+        let mut walk = Walk::new(self, view, range);
+        let mut keys = 0;
+        while let Some(group) = walk.next().await {
+            let newest = group.iter().max_by_key(|(_, record)| record.version);
+            keys += u64::from(newest.is_some_and(|(_, record)| !record.deleted));
+        }
+        (keys, walk.silent.is_empty())
+    }
+
     /// Asks all nodes for their size, just now; those that are down are not waited for.
     async fn sizes(&self, view: &View) -> Vec<Option<SizeReply>> {
-        let deadline = self.settings().heartbeat();
+        let deadline = {
+            let settings = self.settings();
+            settings.heartbeat().min(settings.timeout())
+        };
         join_all(view.nodes.values().map(|node| async move {
             if node.is_down() {
                 return None;
@@ -186,7 +217,7 @@ impl Cluster {
 }
 
 fn row(view: &View, node: &Node, size: Option<&SizeReply>, now_ms: u64) -> NodeRow {
-    let Opinion { health, last_seen_ms, last, error } = node.opinion(now_ms);
+    let Opinion { health, last_seen_ms, last, error, stranger } = node.opinion(now_ms);
     let topology = &view.topology;
     let membership = match (topology.current.has(&node.id), topology.newest().has(&node.id)) {
         (true, true) => Membership::Member,
@@ -205,5 +236,6 @@ fn row(view: &View, node: &Node, size: Option<&SizeReply>, now_ms: u64) -> NodeR
         log_bytes: told.map(|size| size.log_bytes),
         last_seen_ms,
         error: error.filter(|_| health != Health::Up),
+        stranger,
     }
 }

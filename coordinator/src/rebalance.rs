@@ -11,27 +11,22 @@
 //!
 //! # Caveats
 //!
-//! One key batch at a time a link; no rate limit, no pause. It is told a batch at a time, too. A node that leaves is cleared only by the
-//! run that finalises: if that run or the node stops before the drop, its old copies stay on its disk.
+//! One key batch at a time a link; no rate limit, no pause. It is told a batch at a time, too. A
+//! node that leaves is cleared only by the run that finalises: if that run or the node stops before the drop, its old copies stay on its disk.
 
-use std::collections::BTreeMap;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::join_all;
-use ringkv_shared::net::NodeApiClient;
+use ringkv_shared::net::{Client, NodeApiClient};
 use ringkv_shared::plan::{Decision, Holding, decide};
-use ringkv_shared::protocol::Status;
-use ringkv_shared::protocol::cluster::{
-    LinkReport, NarrationLine, RebalanceReport, RebalanceState,
-};
+use ringkv_shared::protocol::cluster::RebalanceReport;
 use ringkv_shared::protocol::node::{KeyVersion, Record};
 use ringkv_shared::topology::Placement;
 use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
-use tokio::time::Instant;
 
-use crate::cluster::{Cluster, View};
+use crate::cluster::{Cluster, Node, View};
+use crate::job::Job;
 use crate::state::Event;
 use crate::walk::{Range, Walk};
 
@@ -39,114 +34,14 @@ use crate::walk::{Range, Walk};
 const BATCH_KEYS: usize = 1000;
 /// Records fetched and applied in one call.
 const CALL_RECORDS: usize = 500;
-/// Narration kept for pollers.
-const LINES_KEPT: usize = 1000;
-/// A batch has this long: it may hold half a megabyte to be synced.
-const BATCH_DEADLINE: Duration = Duration::from_secs(30);
-
-/// The rebalance that runs, or the last one that ran.
-pub(crate) struct Job {
-    report: RebalanceReport,
-    lines: VecDeque<NarrationLine>,
-    told: u64,
-    /// The number of the last line that pollers may see, see [`Job::settle`].
-    settled: u64,
-    links: BTreeMap<(NodeId, NodeId), u64>,
-    started: Instant,
-}
-
-impl Job {
-    pub(crate) fn idle() -> Self {
-        Self::new(RebalanceState::Idle, false, 0)
-    }
-
-    fn new(state: RebalanceState, dry_run: bool, total: u64) -> Self {
-        let report = RebalanceReport {
-            status: Status::Ok,
-            state,
-            dry_run,
-            scanned: 0,
-            total,
-            copied: 0,
-            removed: 0,
-            failed: 0,
-            links: Vec::new(),
-            lines: Vec::new(),
-            elapsed_ms: 0,
-            error: None,
-        };
-        let (lines, links) = (VecDeque::new(), BTreeMap::new());
-        Self { report, lines, told: 0, settled: 0, links, started: Instant::now() }
-    }
-
-    fn narrate(&mut self, text: String) {
-        self.told += 1;
-        self.lines.push_back(NarrationLine { number: self.told, text });
-        if self.lines.len() > LINES_KEPT {
-            self.lines.pop_front();
-        }
-    }
-
-    /// Puts the lines since the last time in order, by what was done and then by key, and lets
-    /// pollers see them: links work side by side, and the same rebalance is told the same way
-    /// every time.
-    fn settle(&mut self) {
-        let settled = self.settled;
-        let lines = self.lines.make_contiguous();
-        let new = lines.partition_point(|line| line.number <= settled);
-        let new = &mut lines[new..];
-        let first = new.first().map_or(0, |line| line.number);
-        new.sort_by(|a, b| a.text.cmp(&b.text));
-        new.iter_mut().zip(first..).for_each(|(line, number)| line.number = number);
-        self.settled = self.told;
-    }
-
-    fn copied(&mut self, key: &Blob, from: &NodeId, to: &NodeId) {
-        self.report.copied += 1;
-        *self.links.entry((from.clone(), to.clone())).or_default() += 1;
-        if !self.report.dry_run {
-            self.narrate(format!("Copied key '{key}' to {to}"));
-        }
-    }
-
-    fn end(&mut self, result: Result<(), Failure>) {
-        self.report.elapsed_ms = elapsed_ms(self.started);
-        self.settle();
-        match result {
-            Ok(()) => self.report.state = RebalanceState::Complete,
-            Err(failure) => {
-                self.report.state = RebalanceState::Failed;
-                self.report.error = Some(failure);
-            }
-        }
-    }
-
-    /// What to tell a poller that has seen the lines up to `after`.
-    pub(crate) fn report(&self, after: u64) -> RebalanceReport {
-        let mut report = self.report.clone();
-        if report.state == RebalanceState::Running {
-            report.elapsed_ms = elapsed_ms(self.started);
-        }
-        let link = |((from, to), keys): (&(NodeId, NodeId), &u64)| LinkReport {
-            from: from.clone(),
-            to: to.clone(),
-            keys: *keys,
-        };
-        report.links = self.links.iter().map(link).collect();
-        let is_new = |line: &&NarrationLine| line.number > after && line.number <= self.settled;
-        report.lines = self.lines.iter().filter(is_new).cloned().collect();
-        report
-    }
-}
-
-fn elapsed_ms(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
+/// A batch has this many times as long as a single request: it may hold half a megabyte to be
+/// synced.
+const BATCH_DEADLINES: u32 = 5;
 
 impl Cluster {
     /// Starts a rebalance in the background.
     pub(crate) fn rebalance(self: &Arc<Self>, dry_run: bool) -> Result<RebalanceReport, Failure> {
-        drop(self.alone()?);
+        let alone = self.alone()?;
         let held: u64 = self
             .view()
             .nodes
@@ -156,13 +51,12 @@ impl Cluster {
             .sum();
         let passes = if dry_run { 1 } else { 2 };
         let replication = self.view().topology.newest().replication.max(1) as u64;
-        let job = Job::new(RebalanceState::Running, dry_run, held * passes / replication);
-        *self.lock_job() = job;
+        *self.lock_job() = Job::start(dry_run, held * passes / replication);
         let cluster = self.clone();
         tokio::spawn(async move {
-            let _alone = cluster.changing.lock().await;
             let result = cluster.run_rebalance(dry_run).await;
             cluster.lock_job().end(result);
+            drop(alone);
         });
         Ok(self.lock_job().report(0))
     }
@@ -278,20 +172,26 @@ impl Cluster {
         from: &NodeId,
         to: &NodeId,
         keys: Vec<Blob>,
-    ) -> Result<std::collections::BTreeSet<Blob>, Failure> {
+    ) -> Result<BTreeSet<Blob>, Failure> {
         let (source, target) = (&view.nodes[from], &view.nodes[to]);
-        let fetch = async move |client: &ringkv_shared::net::Client| {
-            NodeApiClient::fetch(client, keys).await
-        };
-        let fetched = source.peer.call(BATCH_DEADLINE, fetch).await;
-        let records = fetched.map_err(|error| error.into_failure(&source.name()))?.records;
+        let fetch = async move |client: &Client| NodeApiClient::fetch(client, keys).await;
+        let records = self.batch(source, fetch).await?.records;
         let copied = records.iter().map(|record| record.key.clone()).collect();
-        let apply = async move |client: &ringkv_shared::net::Client| {
-            NodeApiClient::apply(client, records).await
-        };
-        let applied = target.peer.call(BATCH_DEADLINE, apply).await;
-        applied.map_err(|error| error.into_failure(&target.name()))?;
+        let apply = async move |client: &Client| NodeApiClient::apply(client, records).await;
+        self.batch(target, apply).await?;
         Ok(copied)
+    }
+
+    /// One call with a batch; a node that has gone DOWN since is not waited for again.
+    async fn batch<T, F>(&self, node: &Node, call: F) -> Result<T, Failure>
+    where
+        F: AsyncFnOnce(&Client) -> Result<T, jsonrpsee::core::client::Error>,
+    {
+        if node.is_down() {
+            return Err(Failure::new(ErrorName::Unreachable, format!("{} is DOWN", node.name())));
+        }
+        let answer = node.peer.call(self.timeout() * BATCH_DEADLINES, call).await;
+        answer.map_err(|error| error.into_failure(&node.name()))
     }
 
     /// Drops copies at nodes that are no owners, where all owners have them.
@@ -332,10 +232,8 @@ impl Cluster {
 
     async fn drop_batch(&self, view: &View, node: &NodeId, batch: &[KeyVersion]) {
         let keys = batch.to_vec();
-        let call = async move |client: &ringkv_shared::net::Client| {
-            NodeApiClient::drop_keys(client, keys).await
-        };
-        let dropped = view.nodes[node].peer.call(BATCH_DEADLINE, call).await;
+        let call = async move |client: &Client| NodeApiClient::drop_keys(client, keys).await;
+        let dropped = self.batch(&view.nodes[node], call).await;
         let mut job = self.lock_job();
         match dropped {
             Ok(reply) => {
@@ -354,7 +252,7 @@ impl Cluster {
             }
             Err(error) => {
                 job.report.failed += batch.len() as u64;
-                job.narrate(format!("Not removed from {node}: {} keys, it {error}", batch.len()));
+                job.narrate(format!("Not removed from {node}: {} keys, {error}", batch.len()));
             }
         }
     }
@@ -401,29 +299,4 @@ fn enough_seen(view: &View, walk: &Walk<'_>) -> Result<(), Failure> {
         ),
     )
     .hint("restart it, then: rebalance"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(job: &Job, after: u64) -> String {
-        let lines = job.report(after).lines;
-        lines.iter().map(|line| format!("{} {}\n", line.number, line.text)).collect()
-    }
-
-    #[test]
-    fn lines_are_told_in_order_a_batch_at_a_time() {
-        let mut job = Job::new(RebalanceState::Running, false, 0);
-        ["b", "c", "a"].iter().for_each(|line| job.narrate((*line).to_owned()));
-        assert_eq!(told(&job, 0), "");
-        job.settle();
-        assert_eq!(told(&job, 0), "1 a\n2 b\n3 c\n");
-        ["z", "x"].iter().for_each(|line| job.narrate((*line).to_owned()));
-        assert_eq!(told(&job, 2), "3 c\n");
-        job.end(Ok(()));
-        assert_eq!(told(&job, 2), "3 c\n4 x\n5 z\n");
-        job.settle();
-        assert_eq!(told(&job, 0), "1 a\n2 b\n3 c\n4 x\n5 z\n");
-    }
 }

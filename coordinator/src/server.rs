@@ -6,103 +6,91 @@
 //! |---|---|
 //! | 0 | stopped as told |
 //! | 1 | could not start: address taken or not allowed |
+//! | 2 | settings |
 //! | 73 | data directory in use |
 //! | 74 | log damaged or failing |
-//!
-//! # Caveats
-//!
-//! Only loopback addresses are served, because there is no way yet to ask a caller for a token.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use jsonrpsee::Methods;
 use ringkv_shared::net::{
-    ClusterApiServer, ServerLimits, Service, print_ready, run_process, serve,
+    CLUSTER_METHODS, ClusterApiServer, ListenError, ServerLimits, Service, check_listen, listen,
+    print_ready, run_process, serve, takes, tell_end,
 };
 use ringkv_shared::ring::VNODES_DEFAULT;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
+use crate::args::{BadSettings, Config, CoordinatorArgs};
 use crate::cluster::Cluster;
 use crate::heartbeat;
 use crate::log::{Log, LogError};
-use crate::state::State;
-
-/// What a coordinator is told when it starts.
-#[derive(Clone, Debug, clap::Args)]
-pub struct CoordinatorArgs {
-    /// Address to serve on; port 0 takes a free one
-    #[arg(long, env = "KV_LISTEN", value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
-    pub listen: SocketAddr,
-    /// Directory for the coordinator's log; made if it is not there
-    #[arg(long, env = "KV_DATA", value_name = "DIR")]
-    pub data: PathBuf,
-    /// Virtual nodes for each unit of weight; must stay what it was for a data directory
-    #[arg(long, env = "KV_VNODES", value_name = "N", default_value_t = VNODES_DEFAULT)]
-    #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
-    pub vnodes: u32,
-    /// Stop when standard input ends: how a child follows its parent
-    #[arg(long, env = "KV_STOP_ON_EOF", value_parser = clap::builder::FalseyValueParser::new())]
-    pub stop_on_eof: bool,
-    /// Address of the supervisor of a local cluster, told to shells that ask
-    #[arg(long, hide = true)]
-    pub supervisor: Option<String>,
-}
+use crate::state::{Event, State};
 
 /// Why the coordinator stopped, other than being told to.
 #[derive(Debug, thiserror::Error)]
-enum StartError {
+enum EndError {
+    #[error(transparent)]
+    Settings(#[from] BadSettings),
+    #[error("{} was made with {found} virtual nodes for each unit of weight, not {asked}", data.display())]
+    OtherRing { data: PathBuf, found: u32, asked: u32 },
     #[error(transparent)]
     Log(#[from] LogError),
-    #[error("cannot listen on {addr}: {source}; choose another address with --listen")]
-    Bind { addr: SocketAddr, source: io::Error },
-    #[error(
-        "{0} is not a loopback address: serving others needs a token, which is not supported yet; use 127.0.0.1"
-    )]
-    NotLoopback(SocketAddr),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
 }
 
-impl StartError {
-    fn exit_code(&self) -> u8 {
+impl EndError {
+    fn hint(&self) -> Option<String> {
         match self {
+            Self::Settings(BadSettings::Config(error)) => Some(error.hint()),
+            Self::Settings(BadSettings::Value(failure)) => failure.hint.clone(),
+            Self::OtherRing { found, .. } => {
+                Some(format!("start with --vnodes {found}, or without, or with another --data"))
+            }
+            Self::Log(error) => Some(error.hint().to_owned()),
+            Self::Listen(error) => Some(error.hint()),
+            Self::Start(_) => None,
+        }
+    }
+
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Settings(_) | Self::OtherRing { .. } => 2,
             Self::Log(LogError::InUse(_)) => 73,
             Self::Log(_) => 74,
-            _ => 1,
+            Self::Listen(_) | Self::Start(_) => 1,
         }
     }
 }
 
-/// A coordinator as a whole process: logs, signals, ready line, exit code.
+/// A coordinator as a whole process: logs, signals, ready line, last words, exit code.
 #[must_use]
 pub fn main_with(args: CoordinatorArgs) -> ExitCode {
-    let stop_on_eof = args.stop_on_eof;
-    match run_process(stop_on_eof, async |shutdown| run(args, shutdown).await) {
+    match start(args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => tell_end(&error, error.hint().as_deref(), error.exit_code()),
     }
 }
 
-async fn run(args: CoordinatorArgs, shutdown: CancellationToken) -> Result<(), StartError> {
-    let addr = args.listen;
-    if !addr.ip().is_loopback() {
-        return Err(StartError::NotLoopback(addr));
-    }
-    let mut state = State::new(args.vnodes);
-    let log = Log::open(&args.data, &mut state)?;
-    let listener =
-        TcpListener::bind(addr).await.map_err(|source| StartError::Bind { addr, source })?;
-    let local = listener.local_addr()?;
-    let cluster = Arc::new(Cluster::new(state, log, args.data, args.supervisor)?);
+fn start(args: CoordinatorArgs) -> Result<(), EndError> {
+    let config = args.into_config()?;
+    run_process(config.stop_on_eof, async |shutdown| run(config, shutdown).await)
+}
+
+async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError> {
+    check_listen(config.listen)?;
+    let mut state = State::new();
+    let mut log = Log::open(&config.data, &mut state)?;
+    fix_ring(&config, &mut state, &mut log)?;
+    let (listener, local) = listen(config.listen).await?;
+    let Config { settings, data, supervisor, .. } = config;
+    let cluster = Arc::new(Cluster::new(state, log, settings, data, supervisor)?);
     heartbeat::beat(&cluster).await;
     tracing::info!(%local, epoch = cluster.boot_epoch(), "coordinator serves");
     let watching = tokio::task::spawn_local(heartbeat::watch(cluster.clone(), shutdown.clone()));
@@ -112,6 +100,23 @@ async fn run(args: CoordinatorArgs, shutdown: CancellationToken) -> Result<(), S
     serve(listener, service, ServerLimits::default(), shutdown).await;
     watching.abort();
     Ok(())
+}
+
+/// Notes how fine a new ring is; with another number every key would have other owners.
+fn fix_ring(config: &Config, state: &mut State, log: &mut Log) -> Result<(), EndError> {
+    match config.vnodes {
+        asked if state.boot_epoch == 0 => {
+            let ring = Event::Ring { vnodes: asked.unwrap_or(VNODES_DEFAULT) };
+            log.append(&ring)?;
+            state.apply(&ring);
+            Ok(())
+        }
+        Some(asked) if asked != state.vnodes => {
+            let (data, found) = (config.data.clone(), state.vnodes);
+            Err(EndError::OtherRing { data, found, asked })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Lets the shells go that wait for events, once the server is to stop.
@@ -133,8 +138,30 @@ impl Service for Coordinator {
     /// An answer is made when the replicas have answered: there is nothing more to wait for.
     async fn settle(&self) {}
 
+    fn takes(&self, method: &str) -> Option<&'static str> {
+        takes(&CLUSTER_METHODS, method)
+    }
+
     /// What changes the ring or a setting stands in program order with the writes around it.
     fn is_barrier(&self, method: &str) -> bool {
         matches!(method, "addnode" | "removenode" | "setreplica" | "rebalance" | "config")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Settings;
+
+    #[test]
+    fn every_method_says_what_it_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::new();
+        let log = Log::open(dir.path(), &mut state).unwrap();
+        let settings = Settings::default();
+        let cluster = Cluster::new(state, log, settings, dir.path().to_owned(), None).unwrap();
+        let mut names: Vec<_> = Api(Arc::new(cluster)).into_rpc().method_names().collect();
+        names.sort_unstable();
+        assert_eq!(names, CLUSTER_METHODS.map(|(name, _)| name));
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use ringkv_shared::protocol::cluster::Setting;
-use ringkv_shared::{ErrorName, Failure};
+use ringkv_shared::{ErrorName, Failure, nearest};
 
 /// One setting.
+#[derive(Debug)]
 struct Entry {
     name: &'static str,
     value: u64,
@@ -13,9 +14,12 @@ struct Entry {
     least: u64,
     most: u64,
     help: &'static str,
+    /// Where the value is from: `default`, `start` or `set`.
+    origin: &'static str,
 }
 
 /// All of them.
+#[derive(Debug)]
 pub(crate) struct Settings([Entry; 4]);
 
 const HEARTBEAT: usize = 0;
@@ -32,6 +36,7 @@ impl Default for Settings {
             least,
             most,
             help,
+            origin: "default",
         };
         Self([
             entry(
@@ -94,13 +99,22 @@ impl Settings {
         if shown.is_empty() { Err(self.unknown(name.unwrap_or_default())) } else { Ok(shown) }
     }
 
-    /// Sets one.
+    /// Sets one while the coordinator runs.
     pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), Failure> {
+        self.assign(name, value, "set")
+    }
+
+    /// Sets one that flag, environment or file gave.
+    pub(crate) fn start_with(&mut self, name: &str, value: u64) -> Result<(), Failure> {
+        self.assign(name, &value.to_string(), "start")
+    }
+
+    fn assign(&mut self, name: &str, value: &str, origin: &'static str) -> Result<(), Failure> {
         let unknown = self.unknown(name);
         let entry = self.0.iter_mut().find(|entry| entry.name == name).ok_or(unknown)?;
         match value.parse() {
             Ok(number) if (entry.least..=entry.most).contains(&number) => {
-                entry.value = number;
+                (entry.value, entry.origin) = (number, origin);
                 Ok(())
             }
             _ => Err(Failure::new(
@@ -109,24 +123,27 @@ impl Settings {
                     "{name} cannot be {value:?}: it is a number from {} to {}",
                     entry.least, entry.most
                 ),
-            )),
+            )
+            .hint(format!("config {name} tells what it does"))),
         }
     }
 
     fn unknown(&self, name: &str) -> Failure {
         let names: Vec<&str> = self.0.iter().map(|entry| entry.name).collect();
-        Failure::new(ErrorName::BadArgument, format!("no setting {name:?}"))
-            .hint(format!("settings: {}", names.join(" ")))
+        let hint = match nearest(name, names.iter().copied()) {
+            Some(guess) => format!("did you mean: {guess}"),
+            None => format!("settings: {}", names.join(" ")),
+        };
+        Failure::new(ErrorName::BadArgument, format!("no setting {name:?}")).hint(hint)
     }
 }
 
 impl Entry {
     fn show(&self) -> Setting {
-        let origin = if self.value == self.default { "default" } else { "set" };
         Setting {
             name: self.name.to_owned(),
             value: self.value.to_string(),
-            origin: origin.to_owned(),
+            origin: self.origin.to_owned(),
             help: format!(
                 "{} ({} to {}, default {})",
                 self.help, self.least, self.most, self.default

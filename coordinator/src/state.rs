@@ -3,6 +3,7 @@
 //!
 //! | event line | meaning |
 //! |---|---|
+//! | `RING <vnodes>` | the ring is new: virtual nodes for each unit of weight, once and for all |
 //! | `BOOT <epoch>` | a coordinator started; versions are numbered under this epoch from now on |
 //! | `ADD <id> <addr> <weight> <uuid>` | a member, staged onto the ring |
 //! | `MOVE <id> <addr>` | a member answers at another address |
@@ -15,6 +16,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use ringkv_shared::NodeId;
+use ringkv_shared::ring::VNODES_DEFAULT;
 use ringkv_shared::topology::{Placement, Topology};
 
 /// A node of the cluster.
@@ -31,6 +33,7 @@ pub(crate) struct Member {
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
+    Ring { vnodes: u32 },
     Boot { epoch: u32 },
     Add { id: NodeId, member: Member },
     Move { id: NodeId, addr: String },
@@ -44,6 +47,8 @@ pub(crate) enum Event {
 pub(crate) struct State {
     /// How often a coordinator of this cluster has started.
     pub(crate) boot_epoch: u32,
+    /// Virtual nodes for each unit of weight.
+    pub(crate) vnodes: u32,
     /// Everybody on either ring.
     pub(crate) members: BTreeMap<NodeId, Member>,
     /// The placements.
@@ -51,13 +56,18 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn new(vnodes: u32) -> Self {
-        Self { boot_epoch: 0, members: BTreeMap::new(), topology: Topology::empty(vnodes) }
+    pub(crate) fn new() -> Self {
+        let vnodes = VNODES_DEFAULT;
+        Self { boot_epoch: 0, vnodes, members: BTreeMap::new(), topology: Topology::empty(vnodes) }
     }
 
     pub(crate) fn apply(&mut self, event: &Event) {
         let Placement { ring, replication } = self.topology.newest().clone();
         match event {
+            Event::Ring { vnodes } => {
+                self.vnodes = *vnodes;
+                self.topology = Topology::empty(*vnodes);
+            }
             Event::Boot { epoch } => self.boot_epoch = *epoch,
             Event::Add { id, member } => {
                 let ring = ring.with(id.clone(), member.weight);
@@ -83,6 +93,7 @@ impl State {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Ring { vnodes } => write!(f, "RING {vnodes}"),
             Self::Boot { epoch } => write!(f, "BOOT {epoch}"),
             Self::Add { id, member: Member { addr, weight, uuid } } => {
                 write!(f, "ADD {id} {addr} {weight} {uuid}")
@@ -102,6 +113,7 @@ impl FromStr for Event {
         let bad = || format!("{text:?} is no event");
         let words: Vec<&str> = text.split(' ').collect();
         let event = match words[..] {
+            ["RING", vnodes] => Self::Ring { vnodes: vnodes.parse().map_err(|_| bad())? },
             ["BOOT", epoch] => Self::Boot { epoch: epoch.parse().map_err(|_| bad())? },
             ["ADD", id, addr, weight, uuid] => Self::Add {
                 id: id.parse().map_err(|_| bad())?,
@@ -128,7 +140,8 @@ mod tests {
     use super::*;
 
     fn replay(lines: &[&str]) -> State {
-        let mut state = State::new(8);
+        let mut state = State::new();
+        state.apply(&Event::Ring { vnodes: 8 });
         for line in lines {
             state.apply(&line.parse().unwrap());
         }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use jsonrpsee::types::ErrorObjectOwned;
 use jsonrpsee::{Methods, core::async_trait};
 use ringkv_shared::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_BYTES_MAX};
-use ringkv_shared::net::{NodeApiServer, Service, failure_into_object};
+use ringkv_shared::net::{NODE_METHODS, NodeApiServer, Service, failure_into_object, takes};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{
     BatchReply, CompactReply, DumpReply, FetchReply, GetReply, KeyVersion, LogReply, NodeStats,
@@ -57,6 +57,10 @@ impl Service for NodeService {
 
     fn settle(&self) -> impl Future<Output = ()> {
         self.engine.settle()
+    }
+
+    fn takes(&self, method: &str) -> Option<&'static str> {
+        takes(&NODE_METHODS, method)
     }
 
     fn is_barrier(&self, method: &str) -> bool {
@@ -383,6 +387,14 @@ mod tests {
             (&json!(0), &json!(1), &json!("n1"))
         );
         assert_eq!(call(&service, "stats", json!([])).await["sequence"], json!(6));
+    }
+
+    #[tokio::test]
+    async fn every_method_says_what_it_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut names: Vec<_> = service(dir.path()).methods().method_names().collect();
+        names.sort_unstable();
+        assert_eq!(names, NODE_METHODS.map(|(name, _)| name));
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Flags, environment and configuration file of a node.
 //!
-//! A flag beats its environment variable, that beats the file, that beats the default. The
-//! file is TOML with the flags' names as keys (`compact-after = 1000`); an unknown key is an error.
+//! A flag beats its environment variable, that beats the file, that beats the default; see
+//! [`ringkv_shared::net::read_settings`].
 //!
 //! # Caveats
 //!
@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ringkv_shared::NodeId;
-use serde::Deserialize;
+use ringkv_shared::net::{ConfigError, read_settings};
 
 use crate::engine::Durability;
 use crate::server::NodeConfig;
@@ -20,8 +20,7 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:5001";
 const COMPACT_AFTER_DEFAULT: u64 = 100;
 
 /// What a node is told when it starts.
-#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct NodeArgs {
     /// Name of this node: 1 to 32 of a-z, 0-9 and '-'
     #[arg(long, env = "KV_ID", value_name = "ID")]
@@ -39,43 +38,13 @@ pub struct NodeArgs {
     #[arg(long, env = "KV_COMPACT_AFTER", value_name = "N")]
     pub compact_after: Option<u64>,
     /// Stop when standard input ends: how a child follows its parent
-    #[arg(long, env = "KV_STOP_ON_EOF", value_parser = clap::builder::FalseyValueParser::new())]
-    pub stop_on_eof: bool,
+    #[arg(long, env = "KV_STOP_ON_EOF", value_name = "BOOL", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = clap::builder::BoolishValueParser::new())]
+    pub stop_on_eof: Option<bool>,
     /// TOML file with any of these settings
     #[arg(long, env = "KV_CONFIG", value_name = "FILE")]
-    #[serde(skip)]
     pub config: Option<PathBuf>,
-}
-
-/// Why the settings do not do.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// Neither flag nor environment nor file has it.
-    #[error("no {what}: give --{flag}, {env} or a key `{flag}` in the configuration file")]
-    Missing {
-        /// What is missing.
-        what: &'static str,
-        /// The flag, and key, that gives it.
-        flag: &'static str,
-        /// The variable that gives it.
-        env: &'static str,
-    },
-    /// The file cannot be read.
-    #[error("cannot read configuration file {}: {source}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        source: std::io::Error,
-    },
-    /// The file has a mistake; the text names key and place.
-    #[error("in configuration file {}: {source}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The mistake.
-        source: Box<toml::de::Error>,
-    },
 }
 
 impl NodeArgs {
@@ -85,30 +54,18 @@ impl NodeArgs {
     ///
     /// The file is wrong, or id or data directory are given nowhere.
     pub fn into_config(self) -> Result<NodeConfig, ConfigError> {
-        let file = self.file()?;
-        let missing = |what, flag, env| ConfigError::Missing { what, flag, env };
+        let file: Self = read_settings(self.config.as_deref())?;
+        let missing = |what, flag| ConfigError::Missing { what, flag };
         let listen = self.listen.or(file.listen);
+        let compact_after = self.compact_after.or(file.compact_after);
         Ok(NodeConfig {
-            id: self.id.or(file.id).ok_or(missing("node id", "id", "KV_ID"))?,
+            id: self.id.or(file.id).ok_or(missing("node id", "id"))?,
             listen: listen.unwrap_or(LISTEN_DEFAULT.parse().expect("a socket address")),
-            data: self.data.or(file.data).ok_or(missing("data directory", "data", "KV_DATA"))?,
+            data: self.data.or(file.data).ok_or(missing("data directory", "data"))?,
             durability: self.durability.or(file.durability).unwrap_or_default(),
-            compact_after: self
-                .compact_after
-                .or(file.compact_after)
-                .unwrap_or(COMPACT_AFTER_DEFAULT),
-            stop_on_eof: self.stop_on_eof || file.stop_on_eof,
+            compact_after: compact_after.unwrap_or(COMPACT_AFTER_DEFAULT),
+            stop_on_eof: self.stop_on_eof.or(file.stop_on_eof).unwrap_or(false),
         })
-    }
-
-    fn file(&self) -> Result<Self, ConfigError> {
-        let Some(path) = self.config.clone() else { return Ok(Self::default()) };
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(source) => return Err(ConfigError::Unreadable { path, source }),
-        };
-        let parsed = toml::from_str(&text);
-        parsed.map_err(|source| ConfigError::Malformed { path, source: Box::new(source) })
     }
 }
 
@@ -116,29 +73,20 @@ impl NodeArgs {
 mod tests {
     use super::*;
 
-    fn with_file(text: &str) -> Result<NodeConfig, ConfigError> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("node.toml");
-        std::fs::write(&path, text).unwrap();
-        let id = Some("n1".parse().unwrap());
-        NodeArgs { id, config: Some(path), ..NodeArgs::default() }.into_config()
-    }
-
     #[test]
-    fn flag_then_file_then_default() {
-        let config =
-            with_file("id = \"n9\"\ndata = \"/tmp/x\"\ndurability = \"os\"\ncompact-after = 7")
-                .unwrap();
-        assert_eq!((config.id.as_str(), config.compact_after), ("n1", 7));
-        assert_eq!(config.durability, Durability::Os);
+    fn what_is_not_given_has_its_default() {
+        let given = NodeArgs {
+            id: Some("n1".parse().unwrap()),
+            data: Some("d".into()),
+            ..NodeArgs::default()
+        };
+        let config = given.into_config().unwrap();
         assert_eq!(config.listen.to_string(), LISTEN_DEFAULT);
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        let unknown = with_file("data = \"x\"\nspeed = 9").unwrap_err().to_string();
-        assert!(unknown.contains("speed"), "{unknown}");
-        let missing = NodeArgs::default().into_config().unwrap_err().to_string();
-        assert!(missing.contains("--id") && missing.contains("KV_ID"), "{missing}");
+        assert_eq!(
+            (config.durability, config.compact_after, config.stop_on_eof),
+            (Durability::Always, COMPACT_AFTER_DEFAULT, false)
+        );
+        let missing = NodeArgs::default().into_config().unwrap_err();
+        assert_eq!(missing.to_string(), "no node id was given");
     }
 }

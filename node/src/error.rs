@@ -1,30 +1,22 @@
 //! What can go wrong with the disk and with starting a node.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ringkv_shared::NodeId;
-
-use crate::args::ConfigError;
+use ringkv_shared::net::{ConfigError, ListenError};
 
 /// The data directory cannot be used, or what was written to it cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// Another process has the directory.
-    #[error(
-        "data directory {} is in use by another process; stop that one, or give --data another directory",
-        dir.display()
-    )]
+    #[error("data directory {} is in use by another process", dir.display())]
     InUse {
         /// The directory.
         dir: PathBuf,
     },
     /// The directory belongs to another node.
-    #[error(
-        "data directory {} belongs to node {found}, not {wanted}; start with --id {found}, or give --data another directory",
-        dir.display()
-    )]
+    #[error("data directory {} belongs to node {found}, not {wanted}", dir.display())]
     OtherNode {
         /// The directory.
         dir: PathBuf,
@@ -35,8 +27,7 @@ pub enum StorageError {
     },
     /// Acknowledged data is damaged.
     #[error(
-        "{}: line {line} offset {offset}: {reason}; {later_fine} later lines look fine; acknowledged data is damaged. \
-         Nothing was changed. Restore the file from a copy, or replace this node: start it with an empty directory and rebalance",
+        "{}: line {line} offset {offset}: {reason}; {later_fine} later lines look fine; acknowledged data is damaged. Nothing was changed",
         file.display()
     )]
     Damaged {
@@ -52,7 +43,7 @@ pub enum StorageError {
         later_fine: u64,
     },
     /// The operating system refused or failed.
-    #[error("{doing} {}: {source}; check the disk, its free space and the permissions", path.display())]
+    #[error("{doing} {}: {source}", path.display())]
     Io {
         /// What was tried.
         doing: &'static str,
@@ -75,6 +66,19 @@ impl StorageError {
         let (file, reason) = (file.to_owned(), reason.into());
         Self::Damaged { file, line: 1, offset: 0, reason, later_fine: 0 }
     }
+
+    fn hint(&self) -> String {
+        match self {
+            Self::InUse { .. } => "stop that one, or give --data another directory".to_owned(),
+            Self::OtherNode { found, .. } => {
+                format!("start with --id {found}, or give --data another directory")
+            }
+            Self::Damaged { .. } => "restore the file from a copy, or replace this node: \
+                 removenode it, start it with an empty directory, addnode and rebalance"
+                .to_owned(),
+            Self::Io { .. } => "check the disk, its free space and the permissions".to_owned(),
+        }
+    }
 }
 
 /// Why a node could not start or had to stop.
@@ -86,38 +90,34 @@ pub enum NodeError {
     /// The data directory.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The address is not this machine's own.
-    #[error(
-        "will not listen on {addr}: other machines could reach it, and this version has no way to ask them for a token; listen on 127.0.0.1"
-    )]
-    NotLoopback {
-        /// The address.
-        addr: SocketAddr,
-    },
-    /// The address cannot be had.
-    #[error(
-        "cannot listen on {addr}: {source}; is another node running there? Choose a port with --listen"
-    )]
-    Bind {
-        /// The address.
-        addr: SocketAddr,
-        /// What the operating system says.
-        source: io::Error,
-    },
+    /// The address cannot be served.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The runtime or its signals.
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
 }
 
 impl NodeError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => Some(error.hint()),
+            Self::Storage(error) => Some(error.hint()),
+            Self::Listen(error) => Some(error.hint()),
+            Self::Start(_) => None,
+        }
+    }
+
     /// The exit code of a process that ends with this error.
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
+            Self::Config(_) => 2,
             Self::Storage(StorageError::InUse { .. }) => 73,
             Self::Storage(StorageError::Damaged { .. } | StorageError::Io { .. }) => 74,
-            Self::Config(_) => 2,
-            _ => 1,
+            Self::Storage(StorageError::OtherNode { .. }) | Self::Listen(_) | Self::Start(_) => 1,
         }
     }
 }

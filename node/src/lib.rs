@@ -36,7 +36,7 @@ mod server;
 mod store;
 
 pub use api::NodeService;
-pub use args::{ConfigError, NodeArgs};
+pub use args::NodeArgs;
 pub use commit::Committer;
 pub use compact::{Compacted, Compactor};
 pub use engine::{Durability, Engine, EngineOptions, Figures, Step, StepHook, WriteOutcome};

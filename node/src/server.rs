@@ -1,7 +1,7 @@
 //! The process: open, replay, bind, serve, and stop in an orderly way.
 //!
 //! The standard output has one line, `{"ready":"127.0.0.1:5001","pid":4711}`, when the node serves;
-//! everything else is log and goes to standard error. SIGTERM and SIGINT stop it: connections end
+//! everything else is log, or the `error: …` that ended it, and goes to standard error. SIGTERM and SIGINT stop it: connections end
 //! after the replies that are due, the log is written and synced, the directory released.
 //!
 //! | exit code | meaning |
@@ -11,20 +11,17 @@
 //! | 2 | settings |
 //! | 73 | data directory in use |
 //! | 74 | storage damaged or failing |
-//!
-//! # Caveats
-//!
-//! Only loopback addresses are served, because there is no way yet to ask a caller for a token.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ringkv_shared::NodeId;
-use ringkv_shared::net::{ServerLimits, print_ready, run_process, serve};
-use tokio::net::TcpListener;
+use ringkv_shared::net::{
+    ServerLimits, check_listen, listen, print_ready, run_process, serve, tell_end,
+};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::args::NodeArgs;
 use crate::engine::{Durability, Engine, EngineOptions, StepHook};
@@ -58,14 +55,9 @@ pub async fn run(
     shutdown: CancellationToken,
     on_ready: impl FnOnce(SocketAddr),
 ) -> Result<(), NodeError> {
-    let addr = config.listen;
-    if !addr.ip().is_loopback() {
-        return Err(NodeError::NotLoopback { addr });
-    }
+    check_listen(config.listen)?;
     let (engine, committer, compactor) = Engine::open(options(&config))?;
-    let bind = |source| NodeError::Bind { addr, source };
-    let listener = TcpListener::bind(addr).await.map_err(bind)?;
-    let local = listener.local_addr().map_err(bind)?;
+    let (listener, local) = listen(config.listen).await?;
     let figures = engine.figures();
     info!(id = %config.id, %local, replayed = figures.replayed, keys = figures.keys, "node serves");
     on_ready(local);
@@ -94,15 +86,12 @@ fn options(config: &NodeConfig) -> EngineOptions {
     }
 }
 
-/// A node as a whole process: logs, signals, ready line, exit code.
+/// A node as a whole process: logs, signals, ready line, last words, exit code.
 #[must_use]
 pub fn main_with(args: NodeArgs) -> ExitCode {
     match start(args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            error!("{failure}");
-            ExitCode::from(failure.exit_code())
-        }
+        Err(error) => tell_end(&error, error.hint().as_deref(), error.exit_code()),
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringkv_node::{Durability, NodeConfig, NodeError, run};
-use ringkv_shared::net::{NodeApiClient as _, connect};
+use ringkv_shared::net::{ListenError, NodeApiClient as _, connect};
 use ringkv_shared::protocol::Status;
 use support::dir;
 use tokio::sync::oneshot;
@@ -71,7 +71,7 @@ async fn what_cannot_be_served_is_refused_with_a_reason() {
     let scenario = async {
         let (home, other) = (dir(), dir());
         let public = run(config(home.path(), "0.0.0.0:0"), CancellationToken::new(), |_| ()).await;
-        assert!(matches!(public, Err(NodeError::NotLoopback { .. })));
+        assert!(matches!(public, Err(NodeError::Listen(ListenError::NotLoopback { .. }))));
         let (addr, stop, running) = start(config(home.path(), "127.0.0.1:0")).await;
         let taken = config(other.path(), &addr.to_string());
         let taken = run(taken, CancellationToken::new(), |_| ()).await.unwrap_err();

@@ -23,9 +23,11 @@ pub mod topology;
 mod blob;
 mod failure;
 mod id;
+mod nearest;
 mod version;
 
 pub use blob::{Blob, disturbs_terminal};
 pub use failure::{ErrorName, Failure};
 pub use id::{BadNodeId, NODE_ID_BYTES_MAX, NodeId};
+pub use nearest::nearest;
 pub use version::{BadVersion, Version};

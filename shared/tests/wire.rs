@@ -24,6 +24,10 @@ impl Service for Register {
 
     async fn settle(&self) {}
 
+    fn takes(&self, method: &str) -> Option<&'static str> {
+        (method == "typed").then_some("number, unit?")
+    }
+
     fn is_barrier(&self, method: &str) -> bool {
         method == "alone"
     }
@@ -44,6 +48,11 @@ fn register() -> Register {
             value
         })
         .unwrap();
+    let typed = |params: jsonrpsee::types::Params<'_>, _: &_, _: &_| params.one::<u64>();
+    module.register_method("typed", typed).unwrap();
+    let repeat =
+        |params: jsonrpsee::types::Params<'_>, _: &_, _: &_| "x".repeat(params.one().unwrap_or(0));
+    module.register_method("repeat", repeat).unwrap();
     module.register_method("all", |_, shared, _| shared.values.lock().unwrap().clone()).unwrap();
     module
         .register_async_method("wait", |_, shared, _| async move {
@@ -110,6 +119,7 @@ fn with_server(story: impl AsyncFnOnce(std::net::SocketAddr)) {
         let limits = ServerLimits {
             connections_max: 3,
             line_bytes_max: 1000,
+            answer_bytes_max: 8000,
             batch_entries_max: 4,
             idle: Duration::from_millis(300),
             line: Duration::from_millis(300),
@@ -173,38 +183,48 @@ fn batches_and_notifications() {
         let one = request(1, "push", "[7]");
         let note = "{\"jsonrpc\":\"2.0\",\"method\":\"push\",\"params\":[8]}";
         caller.send(&format!("[{},{note},1]\n{note}\n", one.trim_end())).await;
-        assert_eq!(
-            caller.line().await,
-            r#"[{"jsonrpc":"2.0","id":1,"result":7},{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid request"}}]"#
-        );
+        let answer = caller.line().await;
+        let head = r#"[{"jsonrpc":"2.0","id":1,"result":7},{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"#;
+        assert!(answer.starts_with(head), "{answer}");
         caller.send(&request(2, "all", "[]")).await;
         assert!(caller.line().await.contains("[7,8,8]"), "notifications run");
     });
 }
 
-/// What is sent, and the error code of the answer; the connection lives on.
+/// What is sent, code and name of the answer, and its hint; the connection lives on.
 #[test]
 fn nonsense_is_answered_and_the_connection_lives() {
     with_server(async |addr| {
         let mut caller = call(addr).await;
         let deep = format!("{}{}\n", "[".repeat(40), "]".repeat(40));
         let long = format!("{}\n", "x".repeat(2000));
+        let call = |method: &str, params: &str| request(7, method, params);
+        let two = format!("[{0},{0}]\n", call("repeat", "[5000]").trim_end());
         let table = [
-            ("{\n", -32700),
-            ("nonsense\n", -32700),
-            ("1\n", -32600),
-            ("{}\n", -32600),
-            ("[]\n", -32600),
-            ("[1,1,1,1,1]\n", -32010),
-            (&deep, -32600),
-            (&long, -32007),
-            ("\u{fe}\n", -32700),
-            ("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"nope\"}\n", -32601),
+            ("{\n", -32700, "BAD_ARGUMENT", "one request a line"),
+            ("nonsense\n", -32700, "BAD_ARGUMENT", "one request a line"),
+            ("\u{fe}\n", -32700, "BAD_ARGUMENT", "one request a line"),
+            ("1\n", -32600, "BAD_ARGUMENT", "one request a line"),
+            ("{}\n", -32600, "BAD_ARGUMENT", "one request a line"),
+            ("[]\n", -32600, "BAD_ARGUMENT", "one request a line"),
+            (&deep, -32600, "BAD_ARGUMENT", "one request a line"),
+            (&call("xyzzy", "[]"), -32601, "BAD_ARGUMENT", "methods here: all alone"),
+            (&call("pusch", "[]"), -32601, "BAD_ARGUMENT", "did you mean: push"),
+            (&call("typed", "[\"x\"]"), -32602, "BAD_ARGUMENT", "typed takes [number, unit?]"),
+            (&call("typed", "{}"), -32602, "BAD_ARGUMENT", "typed takes [number, unit?]"),
+            (&long, -32007, "TOO_LARGE", "send smaller requests"),
+            ("[1,1,1,1,1]\n", -32010, "TOO_LARGE", "send smaller batches"),
+            (&call("repeat", "[9000]"), -32008, "TOO_LARGE", "ask for less at a time"),
+            (&two, -32011, "TOO_LARGE", "ask for less at a time"),
         ];
-        for (line, code) in table {
+        for (line, code, name, hint) in table {
             caller.send(line).await;
             let answer = caller.line().await;
-            assert!(answer.contains(&format!("\"code\":{code}")), "{line} -> {answer}");
+            let error = &serde_json::from_str::<serde_json::Value>(&answer).unwrap()["error"];
+            assert_eq!(error["code"], code, "{line} -> {answer}");
+            assert_eq!(error["data"]["name"], name, "{line} -> {answer}");
+            let told = error["data"]["hint"].as_str().unwrap();
+            assert!(told.starts_with(hint), "{line} -> {answer}");
         }
         caller.send(&format!("\r\n  \n{}", request(9, "push", "[1]"))).await;
         assert!(caller.line().await.contains("\"result\":1"));

@@ -60,15 +60,27 @@ pub(super) async fn config(
 
 /// The report of `show`.
 fn show_report(reply: &ShowReply, width: Option<usize>) -> Report {
+    let mut header = vec!["NODE", "ADDRESS", "STATUS", "KEYS", "SHARE", "LOG", "LAST SEEN"];
+    let weighted = reply.nodes.iter().any(|row| row.weight != 1);
+    header.extend(weighted.then_some("WEIGHT"));
+    let cells = |row: &NodeRow| {
+        let mut cells = node_cells(row);
+        cells.extend(weighted.then(|| row.weight.to_string()));
+        cells
+    };
     let mut report = Report::new(reply);
     if !reply.nodes.is_empty() {
         let table = Table {
-            header: &["NODE", "ADDRESS", "STATUS", "KEYS", "SHARE", "LOG", "LAST SEEN"],
-            rows: reply.nodes.iter().map(node_cells).collect(),
-            dispensable: &["LOG", "SHARE", "LAST SEEN", "ADDRESS"],
+            header: &header,
+            rows: reply.nodes.iter().map(cells).collect(),
+            dispensable: &["WEIGHT", "LOG", "SHARE", "LAST SEEN", "ADDRESS"],
             prose: false,
         };
         report = report.say(table.draw(width));
+    }
+    for NodeRow { id, error, .. } in reply.nodes.iter().filter(|row| row.stranger) {
+        let why = error.as_deref().unwrap_or_default();
+        report = report.warn(format!("warning: {why}; to give {id} up: removenode {id}"));
     }
     let pending = match (reply.pending, reply.pending_replication) {
         (false, _) => String::new(),
@@ -129,9 +141,11 @@ pub(super) fn bytes(count: u64) -> String {
 
 /// The report of `stats`.
 fn stats_report(reply: &StatsReply, width: Option<usize>) -> Report {
-    let StatsReply { nodes, up, copies, replication, epoch, puts, gets, dels, .. } = reply;
+    let StatsReply { nodes, up, keys, copies, replication, epoch, puts, gets, dels, .. } = reply;
+    let about = if reply.keys_exact { "" } else { "~" };
     let parts = [
         format!("nodes {nodes} ({up} up)"),
+        format!("keys {about}{keys}"),
         format!("copies {copies}"),
         format!("avg keys/node {:.1}", reply.avg_keys_per_node),
         format!("max/avg {:.2}", reply.max_over_avg),
@@ -213,9 +227,9 @@ mod tests {
         let reply: ShowReply = from_value(json!({
             "status": "ok", "epoch": 4, "replication": 2, "pending": false, "nodes": [
                 {"id": "n1", "addr": "127.0.0.1:5001", "health": "DOWN", "membership": "member",
-                 "weight": 256, "share": 0.331, "keys": 663, "last_seen_ms": 1900},
+                 "weight": 1, "share": 0.331, "keys": 663, "last_seen_ms": 1900},
                 {"id": "n2", "addr": "127.0.0.1:5002", "health": "UP", "membership": "joining",
-                 "weight": 256, "share": 0.34, "keys": 679, "log_bytes": 31200, "last_seen_ms": 20},
+                 "weight": 1, "share": 0.34, "keys": 679, "log_bytes": 31200, "last_seen_ms": 20},
             ]
         }))
         .unwrap();
@@ -237,16 +251,37 @@ mod tests {
     }
 
     #[test]
+    fn weights_and_strangers_are_shown_when_there_are_some() {
+        let reply: ShowReply = from_value(json!({
+            "status": "ok", "epoch": 4, "replication": 1, "pending": false, "nodes": [
+                {"id": "n1", "addr": "h:1", "health": "UP", "membership": "member", "weight": 2,
+                 "share": 1.0, "keys": 5, "log_bytes": 1, "last_seen_ms": 1},
+                {"id": "n2", "addr": "h:2", "health": "DOWN", "membership": "member", "weight": 1,
+                 "share": 1.0, "error": "n9 at h:2 answers in place of n2", "stranger": true},
+            ]
+        }))
+        .unwrap();
+        assert_eq!(
+            text(&show_report(&reply, None).narrated),
+            "NODE  ADDRESS  STATUS  KEYS  SHARE    LOG  LAST SEEN  WEIGHT\n\
+             n1    h:1      UP      5     100.0 %  1 B  now        2\n\
+             n2    h:2      DOWN    -     100.0 %  -    never      1\n\
+             warning: n9 at h:2 answers in place of n2; to give n2 up: removenode n2\n\
+             epoch 4, replication 1"
+        );
+    }
+
+    #[test]
     fn stats_name_who_was_not_counted() {
         let reply: StatsReply = from_value(json!({
-            "status": "ok", "nodes": 4, "up": 3, "copies": 2000, "avg_keys_per_node": 500.0,
+            "status": "ok", "nodes": 4, "up": 3, "keys": 1000, "keys_exact": false, "copies": 2000, "avg_keys_per_node": 500.0,
             "max_over_avg": 1.07, "replication": 2, "epoch": 5, "coordinator_epoch": 1,
             "puts": 1000, "gets": 3, "dels": 0, "partial_writes": 0, "silent": ["n2"]
         }))
         .unwrap();
         assert_eq!(
             text(&stats_report(&reply, None).narrated),
-            "nodes 4 (3 up)   copies 2000   avg keys/node 500.0   max/avg 1.07   replication 2   epoch 5\n\
+            "nodes 4 (3 up)   keys ~1000   copies 2000   avg keys/node 500.0   max/avg 1.07   replication 2   epoch 5\n\
              1000 put, 3 get, 0 del, 0 of the writes on fewer than all owners\n\
              warning: not counted, no answer: n2"
         );

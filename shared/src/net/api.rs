@@ -141,3 +141,44 @@ pub trait ClusterApi {
     #[method(name = "info")]
     async fn info(&self) -> Result<InfoReply, ErrorObjectOwned>;
 }
+
+/// What each method of a node takes, in order; `?` marks what may be left out.
+pub const NODE_METHODS: [(&str, &str); 11] = [
+    ("apply", "records"),
+    ("compact", ""),
+    ("del", "key, version?"),
+    ("drop", "keys"),
+    ("dump", "after?, limit?, prefix?, keys_only?, tombstones?"),
+    ("fetch", "keys"),
+    ("get", "key"),
+    ("log", "tail?"),
+    ("put", "key, value, version?"),
+    ("size", ""),
+    ("stats", ""),
+];
+
+/// What each method of the coordinator takes, in order; `?` marks what may be left out.
+pub const CLUSTER_METHODS: [(&str, &str); 16] = [
+    ("addnode", "id, addr, weight?"),
+    ("config", "name?, value?"),
+    ("del", "key"),
+    ("events", "after?, wait_ms?"),
+    ("get", "key"),
+    ("info", ""),
+    ("progress", "after?"),
+    ("put", "key, value"),
+    ("rebalance", "dry_run?"),
+    ("removenode", "id, force?"),
+    ("ring", "tokens?"),
+    ("scan", "prefix?, after?, limit?, keys_only?"),
+    ("setreplica", "n"),
+    ("show", ""),
+    ("stats", ""),
+    ("where", "key, values?"),
+];
+
+/// The entry of `method` in such a table.
+#[must_use]
+pub fn takes(table: &[(&str, &'static str)], method: &str) -> Option<&'static str> {
+    table.iter().find(|(name, _)| *name == method).map(|(_, takes)| *takes)
+}

@@ -1,22 +1,39 @@
 //! One line to its answer: jsonrpsee's types and method table, our rules.
 //!
-//! jsonrpsee keeps its own dispatch private, so this is the same over its public parts, with two
-//! differences: notifications *run* (its HTTP and WebSocket servers drop them), and the caller
-//! learns, before anything starts, whether a call must run alone.
+//! jsonrpsee keeps its own dispatch private, so this is the same over its public parts, with three
+//! differences: notifications *run* (its HTTP and WebSocket servers drop them); the caller
+//! learns, before anything starts, whether a call must run alone; and JSON-RPC's own errors have
+//! a name and a hint as all of ours do.
 
 use std::borrow::Cow;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
-use jsonrpsee::types::error::{ErrorCode, reject_too_big_batch_request, reject_too_big_request};
-use jsonrpsee::types::{ErrorObject, Id, InvalidRequest, Notification, Params, Request};
+use jsonrpsee::types::error::{
+    INVALID_PARAMS_CODE, INVALID_REQUEST_CODE, METHOD_NOT_FOUND_CODE, OVERSIZED_REQUEST_CODE,
+    OVERSIZED_RESPONSE_CODE, PARSE_ERROR_CODE, SERVER_IS_BUSY_CODE, TOO_BIG_BATCH_REQUEST_CODE,
+    TOO_BIG_BATCH_RESPONSE_CODE,
+};
+use jsonrpsee::types::{
+    ErrorObject, ErrorObjectOwned, Id, InvalidRequest, Notification, Params, Request,
+};
 use jsonrpsee::{
     BatchResponseBuilder, ConnectionId, Extensions, MethodCallback, MethodResponse, Methods,
 };
 use serde_json::value::RawValue;
 
+use super::errors::protocol_error;
 use super::server::ServerLimits;
 use super::wire::too_deep;
+use crate::nearest;
+
+/// What a request looks like, for whoever sent something else.
+const REQUEST_HINT: &str =
+    r#"one request a line: {"jsonrpc":"2.0","id":1,"method":"get","params":["apple"]}"#;
+/// What to do about an answer over the limit.
+const LESS_HINT: &str = "ask for less at a time";
+/// How much of a wrong method name an error repeats.
+const NAME_CHARS_MAX: usize = 64;
 
 /// A call that has been started.
 pub(super) enum Started {
@@ -64,25 +81,31 @@ pub(super) fn parse<'a>(line: &'a [u8], limits: &ServerLimits) -> Message<'a> {
     let malformed = |error| Message::Single(Entry::Malformed(Id::Null, error));
     if too_deep(line, limits.json_depth_max) {
         let why = format!("nested deeper than {}", limits.json_depth_max);
-        return malformed(ErrorObject::owned(
-            ErrorCode::InvalidRequest.code(),
-            "Invalid request",
-            Some(why),
-        ));
+        return malformed(protocol_error(INVALID_REQUEST_CODE, why, REQUEST_HINT));
     }
     if line.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
         return Message::Single(parse_entry(line));
     }
     match serde_json::from_slice::<Vec<&RawValue>>(line) {
-        Err(_) => malformed(ErrorCode::ParseError.into()),
-        Ok(entries) if entries.is_empty() => malformed(ErrorCode::InvalidRequest.into()),
+        Err(_) => malformed(no_json()),
+        Ok(entries) if entries.is_empty() => malformed(no_request("an empty batch")),
         Ok(entries) if entries.len() > limits.batch_entries_max => {
-            malformed(reject_too_big_batch_request(limits.batch_entries_max))
+            let (has, max) = (entries.len(), limits.batch_entries_max);
+            let why = format!("a batch of {has} requests; at most {max} are taken");
+            malformed(protocol_error(TOO_BIG_BATCH_REQUEST_CODE, why, "send smaller batches"))
         }
         Ok(entries) => {
             Message::Batch(entries.iter().map(|raw| parse_entry(raw.get().as_bytes())).collect())
         }
     }
+}
+
+fn no_json() -> ErrorObjectOwned {
+    protocol_error(PARSE_ERROR_CODE, "not JSON", REQUEST_HINT)
+}
+
+fn no_request(what: &str) -> ErrorObjectOwned {
+    protocol_error(INVALID_REQUEST_CODE, format!("{what} is no request"), REQUEST_HINT)
 }
 
 fn parse_entry(raw: &[u8]) -> Entry<'_> {
@@ -93,93 +116,150 @@ fn parse_entry(raw: &[u8]) -> Entry<'_> {
         return Entry::Notification(notification);
     }
     match serde_json::from_slice::<InvalidRequest<'_>>(raw) {
-        Ok(bad) => Entry::Malformed(bad.id, ErrorCode::InvalidRequest.into()),
+        Ok(bad) => Entry::Malformed(bad.id, no_request("this object")),
         Err(_) if serde_json::from_slice::<&RawValue>(raw).is_ok() => {
-            Entry::Malformed(Id::Null, ErrorCode::InvalidRequest.into())
+            Entry::Malformed(Id::Null, no_request("this JSON"))
         }
-        Err(_) => Entry::Malformed(Id::Null, ErrorCode::ParseError.into()),
+        Err(_) => Entry::Malformed(Id::Null, no_json()),
     }
 }
 
 /// The answer to a line that was too long to read.
 pub(super) fn too_long(limits: &ServerLimits) -> MethodResponse {
-    let bytes_max = u32::try_from(limits.line_bytes_max).unwrap_or(u32::MAX);
-    MethodResponse::error(Id::Null, reject_too_big_request(bytes_max))
+    let why = format!("a line of more than {} bytes", limits.line_bytes_max);
+    let error = protocol_error(OVERSIZED_REQUEST_CODE, why, "send smaller requests");
+    MethodResponse::error(Id::Null, error)
 }
 
-/// Starts what a line asks for, in its order.
-pub(super) fn start(message: Message<'_>, methods: &Methods, answer_bytes_max: usize) -> Started {
-    match message {
-        Message::Single(entry) => start_entry(entry, methods, answer_bytes_max),
-        Message::Batch(entries) => start_batch(entries, methods, answer_bytes_max),
+/// What a connection that is one too many is told.
+pub(super) fn too_many() -> MethodResponse {
+    let why = "the server has as many connections as it takes";
+    let error = protocol_error(SERVER_IS_BUSY_CODE, why, "close others, or try again later");
+    MethodResponse::error(Id::Null, error)
+}
+
+/// What a server serves, as far as starting calls goes.
+pub(super) struct Served<'a> {
+    /// The methods.
+    pub(super) methods: &'a Methods,
+    /// The parameters of a method in words.
+    pub(super) takes: &'a dyn Fn(&str) -> Option<&'static str>,
+    /// The most bytes in an answer.
+    pub(super) answer_bytes_max: usize,
+}
+
+impl Served<'_> {
+    /// Starts what a line asks for, in its order.
+    pub(super) fn start(&self, message: Message<'_>) -> Started {
+        match message {
+            Message::Single(entry) => self.start_entry(entry),
+            Message::Batch(entries) => self.start_batch(entries),
+        }
+    }
+
+    fn start_batch(&self, entries: Vec<Entry<'_>>) -> Started {
+        let started: Vec<Started> =
+            entries.into_iter().map(|entry| self.start_entry(entry)).collect();
+        let answers = join_all(started.into_iter().map(|one| async {
+            match one {
+                Started::Answered(answer) => answer,
+                Started::Waiting(answer) => answer.await,
+            }
+        }));
+        let answer_bytes_max = self.answer_bytes_max;
+        let joined = async move {
+            let mut batch = BatchResponseBuilder::new_with_limit(answer_bytes_max);
+            for answer in answers.await.into_iter().flatten() {
+                if batch.append(answer).is_err() {
+                    let why = format!("the answers have more than {answer_bytes_max} bytes");
+                    let error = protocol_error(TOO_BIG_BATCH_RESPONSE_CODE, why, LESS_HINT);
+                    return Some(MethodResponse::error(Id::Null, error));
+                }
+            }
+            (!batch.is_empty()).then(|| MethodResponse::from_batch(batch.finish()))
+        };
+        poll_first(joined.boxed())
+    }
+
+    fn start_entry(&self, entry: Entry<'_>) -> Started {
+        match entry {
+            Entry::Call(request) => self.start_call(request),
+            Entry::Malformed(id, error) => {
+                Started::Answered(Some(MethodResponse::error(id, error)))
+            }
+            Entry::Notification(notification) => {
+                let Notification { method, params, .. } = notification;
+                match self.start_call(Request::borrowed(&method, params.as_deref(), Id::Null)) {
+                    Started::Answered(_) => Started::Answered(None),
+                    Started::Waiting(answer) => Started::Waiting(answer.map(|_| None).boxed()),
+                }
+            }
+        }
+    }
+
+    fn start_call(&self, request: Request<'_>) -> Started {
+        let Request { id, method, params, .. } = request;
+        let params = Params::new(params.as_ref().map(|raw| RawValue::get(raw)));
+        let (extensions, takes) = (Extensions::new(), (self.takes)(&method));
+        match self.methods.method(&method) {
+            Some(MethodCallback::Sync(call)) => {
+                let answer = call(id, params, self.answer_bytes_max, extensions);
+                Started::Answered(Some(named(answer, &method, takes)))
+            }
+            Some(MethodCallback::Async(call)) => {
+                let (id, params, method) =
+                    (id.into_owned(), params.into_owned(), method.into_owned());
+                let answer = call(id, params, ConnectionId(0), self.answer_bytes_max, extensions);
+                poll_first(answer.map(move |answer| Some(named(answer, &method, takes))).boxed())
+            }
+            _ => Started::Answered(Some(MethodResponse::error(id, self.unknown(&method)))),
+        }
+    }
+
+    fn unknown(&self, method: &str) -> ErrorObjectOwned {
+        let shown: String = method.chars().take(NAME_CHARS_MAX).collect();
+        let mut known: Vec<_> = self.methods.method_names().collect();
+        known.sort_unstable();
+        let hint = match nearest(&shown, known.iter().copied()) {
+            Some(guess) => format!("did you mean: {guess}"),
+            None => format!("methods here: {}", known.join(" ")),
+        };
+        protocol_error(METHOD_NOT_FOUND_CODE, format!("no method {shown:?}"), hint)
     }
 }
 
-fn start_batch(entries: Vec<Entry<'_>>, methods: &Methods, answer_bytes_max: usize) -> Started {
-    let started: Vec<Started> =
-        entries.into_iter().map(|entry| start_entry(entry, methods, answer_bytes_max)).collect();
-    let answers = join_all(started.into_iter().map(|one| async {
-        match one {
-            Started::Answered(answer) => answer,
-            Started::Waiting(answer) => answer.await,
-        }
-    }));
-    let joined = async move {
-        let mut batch = BatchResponseBuilder::new_with_limit(answer_bytes_max);
-        for answer in answers.await.into_iter().flatten() {
-            if let Err(too_big) = batch.append(answer) {
-                return Some(too_big);
-            }
-        }
-        (!batch.is_empty()).then(|| MethodResponse::from_batch(batch.finish()))
+/// An answer in which one of jsonrpsee's own errors has got its name and hint.
+fn named(answer: MethodResponse, method: &str, takes: Option<&'static str>) -> MethodResponse {
+    let Some(code @ (INVALID_PARAMS_CODE | OVERSIZED_RESPONSE_CODE)) = answer.as_error_code()
+    else {
+        return answer;
     };
-    poll_first(joined.boxed())
+    let Ok(Refused { id, error }) = serde_json::from_str(answer.as_json().get()) else {
+        return answer;
+    };
+    let why = error.data().and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+    let why = why.unwrap_or_else(|| error.message().to_lowercase());
+    let (message, hint) = match (code, takes) {
+        (OVERSIZED_RESPONSE_CODE, _) => {
+            (format!("the answer of {method} is too big: {why}"), LESS_HINT.to_owned())
+        }
+        (_, None) => (format!("{method}: {why}"), REQUEST_HINT.to_owned()),
+        (_, Some("")) => (format!("{method}: {why}"), format!("{method} takes no parameters")),
+        (_, Some(takes)) => (
+            format!("{method}: {why}"),
+            format!("{method} takes [{takes}], or these by name; ? may be left out"),
+        ),
+    };
+    MethodResponse::error(id, protocol_error(code, message, hint))
 }
 
-fn start_entry(entry: Entry<'_>, methods: &Methods, answer_bytes_max: usize) -> Started {
-    match entry {
-        Entry::Call(request) => start_call(request, methods, answer_bytes_max),
-        Entry::Malformed(id, error) => Started::Answered(Some(MethodResponse::error(id, error))),
-        Entry::Notification(notification) => {
-            let Notification { method, params, .. } = notification;
-            match start_call(
-                Request::borrowed(&method, params.as_deref(), Id::Null),
-                methods,
-                answer_bytes_max,
-            ) {
-                Started::Answered(_) => Started::Answered(None),
-                Started::Waiting(answer) => Started::Waiting(answer.map(|_| None).boxed()),
-            }
-        }
-    }
-}
-
-fn start_call(request: Request<'_>, methods: &Methods, answer_bytes_max: usize) -> Started {
-    let Request { id, method, params, .. } = request;
-    let params = Params::new(params.as_ref().map(|raw| RawValue::get(raw)));
-    let extensions = Extensions::new();
-    match methods.method(&method) {
-        Some(MethodCallback::Sync(call)) => {
-            Started::Answered(Some(call(id, params, answer_bytes_max, extensions)))
-        }
-        Some(MethodCallback::Async(call)) => {
-            let (id, params) = (id.into_owned(), params.into_owned());
-            let answer = call(id, params, ConnectionId(0), answer_bytes_max, extensions);
-            poll_first(answer.map(Some).boxed())
-        }
-        _ => Started::Answered(Some(MethodResponse::error(id, unknown(&method, methods)))),
-    }
-}
-
-fn unknown(method: &str, methods: &Methods) -> ErrorObject<'static> {
-    let mut known: Vec<_> = methods.method_names().collect();
-    known.sort_unstable();
-    let data = serde_json::json!({
-        "name": crate::ErrorName::BadArgument,
-        "hint": format!("methods here: {}", known.join(" ")),
-    });
-    let message = format!("no method {:?}", method.chars().take(64).collect::<String>());
-    ErrorObject::owned(ErrorCode::MethodNotFound.code(), message, Some(data))
+/// The parts of an error answer.
+#[derive(serde::Deserialize)]
+struct Refused<'a> {
+    #[serde(borrow)]
+    id: Id<'a>,
+    #[serde(borrow)]
+    error: ErrorObject<'a>,
 }
 
 /// Polls once, now: calls begin in the order in which they arrived.

@@ -1,6 +1,11 @@
 //! [`Failure`] ↔ JSON-RPC error object.
 
 use jsonrpsee::types::ErrorObjectOwned;
+use jsonrpsee::types::error::{
+    INVALID_PARAMS_CODE, INVALID_REQUEST_CODE, METHOD_NOT_FOUND_CODE, OVERSIZED_REQUEST_CODE,
+    OVERSIZED_RESPONSE_CODE, PARSE_ERROR_CODE, SERVER_IS_BUSY_CODE, TOO_BIG_BATCH_REQUEST_CODE,
+    TOO_BIG_BATCH_RESPONSE_CODE,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,17 +36,37 @@ pub fn failure_from_object(object: &ErrorObjectOwned) -> Failure {
     if let Some(Ok(Data { name, hint, detail })) = raw.map(serde_json::from_str) {
         return Failure { name, message: object.message().to_owned(), hint, detail };
     }
-    let name = match object.code() {
-        -32700 | -32600 | -32601 | -32602 => ErrorName::BadArgument,
-        -32007 | -32008 | -32010 | -32011 => ErrorName::TooLarge,
-        -32009 => ErrorName::Overloaded,
-        _ => ErrorName::NotApplied,
-    };
+    let name = name_of(object.code());
     let message = match raw {
         Some(data) => format!("{}: {}", object.message(), data.trim_matches('"')),
         None => object.message().to_owned(),
     };
     Failure::new(name, message)
+}
+
+/// One of JSON-RPC's own errors, with name and hint as all of ours have them.
+pub(super) fn protocol_error(
+    code: i32,
+    message: impl Into<String>,
+    hint: impl Into<String>,
+) -> ErrorObjectOwned {
+    let data = Data { name: name_of(code), hint: Some(hint.into()), detail: None };
+    ErrorObjectOwned::owned(code, message, Some(data))
+}
+
+/// The name that fits one of JSON-RPC's own codes best.
+const fn name_of(code: i32) -> ErrorName {
+    match code {
+        PARSE_ERROR_CODE | INVALID_REQUEST_CODE | METHOD_NOT_FOUND_CODE | INVALID_PARAMS_CODE => {
+            ErrorName::BadArgument
+        }
+        OVERSIZED_REQUEST_CODE
+        | OVERSIZED_RESPONSE_CODE
+        | TOO_BIG_BATCH_REQUEST_CODE
+        | TOO_BIG_BATCH_RESPONSE_CODE => ErrorName::TooLarge,
+        SERVER_IS_BUSY_CODE => ErrorName::Overloaded,
+        _ => ErrorName::NotApplied,
+    }
 }
 
 #[cfg(test)]

@@ -2,16 +2,23 @@
 
 mod api;
 mod client;
+mod config;
 mod dispatch;
 mod errors;
+mod listen;
 mod peer;
 mod process;
 mod server;
 mod wire;
 
-pub use api::{ClusterApiClient, ClusterApiServer, NodeApiClient, NodeApiServer};
+pub use api::{
+    CLUSTER_METHODS, ClusterApiClient, ClusterApiServer, NODE_METHODS, NodeApiClient,
+    NodeApiServer, takes,
+};
 pub use client::{Client, Observer, connect};
+pub use config::{ConfigError, read_settings};
 pub use errors::{failure_from_object, failure_into_object};
+pub use listen::{ListenError, check_listen, listen};
 pub use peer::{Peer, PeerError};
-pub use process::{print_ready, run_process};
+pub use process::{print_ready, run_process, tell_end};
 pub use server::{ServerLimits, Service, serve};

@@ -1,6 +1,10 @@
 //! A server we talk to again and again: connects when needed, bounds every call by a deadline,
 //! and throws the connection away after a transport error or a missed deadline, since after a
 //! partition an old stream stays dead even when the network heals.
+//!
+//! A peer that is known by its identity is asked for it first on every new connection: what
+//! answers at an address may be another node since, or the same one with an empty directory, and
+//! must get nothing that was meant for the first.
 
 use std::io;
 use std::sync::Arc;
@@ -10,6 +14,7 @@ use jsonrpsee::core::client::Error;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+use super::api::NodeApiClient;
 use super::client::{Client, Observer, Onlooker, connect_observed};
 use super::errors::failure_from_object;
 use crate::{ErrorName, Failure};
@@ -49,6 +54,8 @@ impl PeerError {
 pub struct Peer {
     addr: String,
     onlooker: Onlooker,
+    /// The identity of the data directory that must be behind the address, if it matters.
+    uuid: Option<String>,
     connection: Mutex<Option<Arc<Client>>>,
 }
 
@@ -62,13 +69,19 @@ impl Peer {
     /// A peer at `addr` (`host:port`); nothing is sent yet.
     #[must_use]
     pub fn new(addr: impl Into<String>) -> Self {
-        Self { addr: addr.into(), onlooker: None, connection: Mutex::new(None) }
+        Self { addr: addr.into(), onlooker: None, uuid: None, connection: Mutex::new(None) }
     }
 
     /// A peer at `addr` whose every line `observer` sees; nothing is sent yet.
     #[must_use]
     pub fn observed(addr: impl Into<String>, observer: Arc<dyn Observer>) -> Self {
         Self { onlooker: Some(observer), ..Self::new(addr) }
+    }
+
+    /// The storage node at `addr` whose data directory is `uuid`; any other is not reached.
+    #[must_use]
+    pub fn of_node(addr: impl Into<String>, uuid: impl Into<String>) -> Self {
+        Self { uuid: Some(uuid.into()), ..Self::new(addr) }
     }
 
     /// Where it is.
@@ -109,8 +122,18 @@ impl Peer {
             return Ok(client.clone());
         }
         let client = Arc::new(connect_observed(&self.addr, timeout, self.onlooker.clone()).await?);
+        self.check_identity(&client).await?;
         *connection = Some(client.clone());
         Ok(client)
+    }
+
+    async fn check_identity(&self, client: &Client) -> io::Result<()> {
+        let Some(uuid) = &self.uuid else { return Ok(()) };
+        let found = NodeApiClient::size(client).await.map_err(io::Error::other)?;
+        if found.uuid == *uuid {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{} with other data answers there", found.id)))
     }
 
     async fn forget(&self, client: &Arc<Client>) {

@@ -4,6 +4,7 @@
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +38,18 @@ pub fn run_process<E: From<io::Error>>(
     });
     runtime.shutdown_background();
     result
+}
+
+/// Tells on standard error why a server ended, for a person: `error: …` and what to do, indented.
+/// Gives the exit code of the process.
+pub fn tell_end(error: &dyn std::error::Error, hint: Option<&str>, exit_code: u8) -> ExitCode {
+    let mut text = format!("error: {error}\n");
+    for line in hint.iter().flat_map(|hint| hint.lines()) {
+        text.push_str(&format!("  {line}\n"));
+    }
+    // Who closed standard error does not want to know.
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::from(exit_code)
 }
 
 /// Prints the ready line: `{"ready":"127.0.0.1:5001","pid":4711}`.

@@ -20,8 +20,6 @@ use bytes::BytesMut;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
-use jsonrpsee::types::Id;
-use jsonrpsee::types::error::ErrorCode;
 use jsonrpsee::{MethodResponse, Methods};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,7 +29,7 @@ use tokio_util::codec::Decoder as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::dispatch::{Started, parse, start, too_long};
+use super::dispatch::{Served, Started, parse, too_long, too_many};
 use super::wire::{JsonLines, Line};
 use crate::limits;
 
@@ -39,6 +37,10 @@ use crate::limits;
 pub trait Service: Clone + 'static {
     /// The methods.
     fn methods(&self) -> &Methods;
+    /// The parameters of a method in words, for whoever got them wrong.
+    fn takes(&self, _method: &str) -> Option<&'static str> {
+        None
+    }
     /// Waits until the answers that were just made may be told.
     fn settle(&self) -> impl Future<Output = ()>;
     /// Whether a method must run alone on its connection.
@@ -131,8 +133,7 @@ pub async fn serve<S: Service>(
 }
 
 async fn turn_away(mut stream: TcpStream) {
-    let busy = MethodResponse::error(Id::Null, ErrorCode::ServerIsBusy);
-    let line = format!("{}\n", busy.as_json().get());
+    let line = format!("{}\n", too_many().as_json().get());
     let _ = timeout(Duration::from_secs(1), stream.write_all(line.as_bytes())).await;
 }
 
@@ -263,7 +264,12 @@ impl<'a, S: Service> Connection<'a, S> {
             self.held = Some(line);
             return false;
         }
-        match start(message, self.service.methods(), self.limits.answer_bytes_max) {
+        let served = Served {
+            methods: self.service.methods(),
+            takes: &|method| self.service.takes(method),
+            answer_bytes_max: self.limits.answer_bytes_max,
+        };
+        match served.start(message) {
             Started::Answered(answer) => self.answer(answer.as_ref()),
             Started::Waiting(answer) => {
                 self.alone = barrier;

@@ -127,7 +127,8 @@ pub struct NodeRow {
     pub health: Health,
     /// On the ring now, joining at the next rebalance, or leaving with it.
     pub membership: Membership,
-    /// Its virtual nodes for each 256.
+    /// Units of virtual nodes: weight 1 is 256 of them, unless the ring was made with another
+    /// number.
     pub weight: u32,
     /// Its share of the ring as primary, 0 to 1.
     pub share: f64,
@@ -143,6 +144,10 @@ pub struct NodeRow {
     /// The last error, when it is not up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// True when another data directory answers at its address: it was wiped, or the address is
+    /// another node's now. `error` says which. Nothing is sent there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stranger: bool,
 }
 
 /// Where a node stands between the current ring and the pending one.
@@ -184,9 +189,14 @@ pub struct StatsReply {
     pub nodes: usize,
     /// Of them, how many are up.
     pub up: usize,
+    /// Keys in the cluster, each once.
+    pub keys: u64,
+    /// Whether `keys` was counted. Else it is an estimate, from the copies (in a cluster too large
+    /// to count now) or from those that nodes which answered have.
+    pub keys_exact: bool,
     /// Copies of keys over all nodes that answered.
     pub copies: u64,
-    /// `copies / nodes`.
+    /// `copies` over the nodes that answered.
     pub avg_keys_per_node: f64,
     /// The fullest node over the mean; 1.0 is perfect balance.
     pub max_over_avg: f64,
@@ -366,7 +376,7 @@ pub struct Setting {
     pub name: String,
     /// Its value now.
     pub value: String,
-    /// Where the value is from: `default`, `flag` or `set`.
+    /// Where the value is from: `default`, `start` (flag, environment or file) or `set` since.
     pub origin: String,
     /// What it does, with unit and bounds.
     pub help: String,

@@ -1,0 +1,136 @@
+//! A whole cluster of real processes to break.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{Caller, Server, coordinator_args};
+
+pub(crate) struct Cluster {
+    dir: TempDir,
+    /// `n1`, `n2`, …; `None` while one is down.
+    nodes: Vec<Option<Server>>,
+    addrs: Vec<String>,
+    coordinator: Option<Server>,
+    /// More arguments of the coordinator.
+    more: &'static [&'static str],
+}
+
+/// Notices sooner that a node is gone, and may be wrong on a machine that is too busy.
+const QUICK: [&str; 4] = ["--heartbeat", "200", "--timeout", "1000"];
+
+impl Cluster {
+    /// So many members that keep so many copies.
+    pub(crate) fn of(nodes: usize, replicas: usize) -> Self {
+        Self::with(&[], nodes, replicas)
+    }
+
+    /// The same, for tests that wait until a node is DOWN and keep the machine calm.
+    pub(crate) fn quick(nodes: usize, replicas: usize) -> Self {
+        Self::with(&QUICK, nodes, replicas)
+    }
+
+    fn with(more: &'static [&'static str], nodes: usize, replicas: usize) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut cluster =
+            Self { dir, nodes: Vec::new(), addrs: Vec::new(), coordinator: None, more };
+        cluster.start_coordinator();
+        for _ in 0..nodes {
+            let (id, addr) = cluster.spare();
+            cluster.caller().call("addnode", json!({"id": id, "addr": addr}));
+        }
+        cluster.caller().call("setreplica", json!([replicas]));
+        cluster
+    }
+
+    /// Starts one more node that is no member yet: its id and address.
+    pub(crate) fn spare(&mut self) -> (String, String) {
+        let id = format!("n{}", self.nodes.len() + 1);
+        let node = Server::node(&id, &self.data(&id), "127.0.0.1:0");
+        let addr = node.addr.clone();
+        self.nodes.push(Some(node));
+        self.addrs.push(addr.clone());
+        (id, addr)
+    }
+
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn addr(&self) -> &str {
+        &self.coordinator.as_ref().expect("it runs").addr
+    }
+
+    pub(crate) fn caller(&self) -> Caller {
+        Caller::to(self.addr())
+    }
+
+    pub(crate) fn restart_coordinator(&mut self) -> Caller {
+        self.coordinator.take().expect("it runs").kill();
+        self.start_coordinator();
+        self.caller()
+    }
+
+    fn start_coordinator(&mut self) {
+        let data = self.data("c");
+        let args = [&coordinator_args(&data)[..], self.more].concat();
+        self.coordinator = Some(Server::start(&args));
+    }
+
+    pub(crate) fn pause_coordinator(&self) {
+        self.coordinator.as_ref().expect("it runs").pause();
+    }
+
+    pub(crate) fn node(&self, id: &str) -> &Server {
+        self.nodes[index(id)].as_ref().expect("it runs")
+    }
+
+    pub(crate) fn addr_of(&self, id: &str) -> &str {
+        &self.addrs[index(id)]
+    }
+
+    pub(crate) fn kill(&mut self, id: &str) {
+        self.nodes[index(id)].take().expect("it runs").kill();
+    }
+
+    /// Starts a node where it was.
+    pub(crate) fn start(&mut self, id: &str) {
+        let addr = self.addrs[index(id)].clone();
+        self.start_at(id, &addr);
+    }
+
+    pub(crate) fn start_at(&mut self, id: &str, addr: &str) {
+        self.nodes[index(id)] = Some(Server::node(id, &self.data(id), addr));
+    }
+
+    /// Puts `k0` … as `v0` ….
+    pub(crate) fn fill(&self, keys: usize) {
+        let pairs: Vec<Value> =
+            (0..keys).map(|i| json!([format!("k{i}"), format!("v{i}")])).collect();
+        self.caller().calls("put", &pairs);
+    }
+
+    /// Every key of [`Cluster::fill`] is there, once in `scan`, on `copies` nodes in all.
+    pub(crate) fn account(&self, keys: usize, copies: usize) {
+        self.readable(keys);
+        let mut caller = self.caller();
+        let page = caller.call("scan", json!({"limit": 10_000, "keys_only": true}));
+        assert_eq!(page["items"].as_array().map(Vec::len), Some(keys), "each key once");
+        let stats = caller.call("stats", json!([]));
+        let (exact, silent) = (&stats["keys_exact"], &stats["silent"]);
+        assert_eq!((exact, silent), (&json!(true), &Value::Null), "{stats}");
+        assert_eq!((&stats["keys"], &stats["copies"]), (&json!(keys), &json!(copies)), "{stats}");
+    }
+
+    pub(crate) fn readable(&self, keys: usize) {
+        let asked: Vec<Value> = (0..keys).map(|i| json!([format!("k{i}")])).collect();
+        for (i, got) in self.caller().calls("get", &asked).iter().enumerate() {
+            assert_eq!(got["value"], format!("v{i}"), "k{i}: {got}");
+        }
+    }
+}
+
+fn index(id: &str) -> usize {
+    id.trim_start_matches('n').parse::<usize>().expect("n1, n2, …") - 1
+}

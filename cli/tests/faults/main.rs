@@ -1,0 +1,11 @@
+//! Faults against real processes: the system stays whole, and says what is wrong.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod cluster;
+mod kills;
+mod membership;
+mod silence;
+mod starts;
+mod strangers;

@@ -1,0 +1,128 @@
+//! Flags, environment and configuration file of a coordinator.
+//!
+//! A flag beats its environment variable, that beats the file, that beats the default; see
+//! [`ringkv_shared::net::read_settings`].
+//!
+//! # Caveats
+//!
+//! The file is read once, at start. What `config` sets while the coordinator runs is forgotten
+//! when it stops; what must last stands here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ringkv_shared::Failure;
+use ringkv_shared::net::{ConfigError, read_settings};
+
+use crate::settings::Settings;
+
+const LISTEN_DEFAULT: &str = "127.0.0.1:5000";
+
+/// What a coordinator is told when it starts.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct CoordinatorArgs {
+    /// Address to serve on [default: 127.0.0.1:5000; port 0 takes a free one]
+    #[arg(long, env = "KV_LISTEN", value_name = "HOST:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Directory for the coordinator's log; made if it is not there
+    #[arg(long, env = "KV_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Virtual nodes for each unit of weight, fixed when the directory is made [default: 256]
+    #[arg(long, env = "KV_VNODES", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub vnodes: Option<u32>,
+    /// Milliseconds between heartbeats [default: 500]
+    #[arg(long, env = "KV_HEARTBEAT", value_name = "MS")]
+    pub heartbeat: Option<u64>,
+    /// Heartbeats missed in a row until a node is DOWN [default: 3]
+    #[arg(long, env = "KV_DOWN_AFTER", value_name = "N")]
+    pub down_after: Option<u64>,
+    /// Milliseconds a replica has for an answer [default: 2000]
+    #[arg(long, env = "KV_TIMEOUT", value_name = "MS")]
+    pub timeout: Option<u64>,
+    /// Replicas that must have a write before it is acknowledged [default: 1]
+    #[arg(long, env = "KV_W", value_name = "N")]
+    pub w: Option<u64>,
+    /// Stop when standard input ends: how a child follows its parent
+    #[arg(long, env = "KV_STOP_ON_EOF", value_name = "BOOL", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = clap::builder::BoolishValueParser::new())]
+    pub stop_on_eof: Option<bool>,
+    /// TOML file with any of these settings
+    #[arg(long, env = "KV_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address of the supervisor of a local cluster, told to shells that ask
+    #[arg(long, hide = true)]
+    pub supervisor: Option<String>,
+}
+
+/// A coordinator's settings, complete.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) data: PathBuf,
+    /// `None`: as the directory has it, or the default for a new one.
+    pub(crate) vnodes: Option<u32>,
+    /// What can be changed while it runs.
+    pub(crate) settings: Settings,
+    pub(crate) stop_on_eof: bool,
+    pub(crate) supervisor: Option<String>,
+}
+
+/// Why the settings do not do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadSettings {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Value(Failure),
+}
+
+impl CoordinatorArgs {
+    /// The settings with file and defaults filled in.
+    pub(crate) fn into_config(self) -> Result<Config, BadSettings> {
+        let file: Self = read_settings(self.config.as_deref())?;
+        let data = self.data.or(file.data);
+        let mut settings = Settings::default();
+        for (name, value) in [
+            ("heartbeat", self.heartbeat.or(file.heartbeat)),
+            ("down_after", self.down_after.or(file.down_after)),
+            ("timeout", self.timeout.or(file.timeout)),
+            ("w", self.w.or(file.w)),
+        ] {
+            if let Some(value) = value {
+                settings.start_with(name, value).map_err(BadSettings::Value)?;
+            }
+        }
+        let listen = self.listen.or(file.listen);
+        Ok(Config {
+            listen: listen.unwrap_or(LISTEN_DEFAULT.parse().expect("a socket address")),
+            data: data.ok_or(ConfigError::Missing { what: "data directory", flag: "data" })?,
+            vnodes: self.vnodes.or(file.vnodes),
+            settings,
+            stop_on_eof: self.stop_on_eof.or(file.stop_on_eof).unwrap_or(false),
+            supervisor: self.supervisor,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_starts_and_the_rest_is_default() {
+        let given = CoordinatorArgs {
+            data: Some("d".into()),
+            heartbeat: Some(50),
+            ..CoordinatorArgs::default()
+        };
+        let config = given.into_config().unwrap();
+        assert_eq!((config.listen.to_string().as_str(), config.vnodes), (LISTEN_DEFAULT, None));
+        let origin = |name| config.settings.list(Some(name)).unwrap()[0].origin.clone();
+        assert_eq!((origin("heartbeat"), origin("w")), ("start".into(), "default".into()));
+        let slow = CoordinatorArgs { heartbeat: Some(1), ..CoordinatorArgs::default() };
+        let told = slow.into_config().unwrap_err().to_string();
+        assert!(told.starts_with("heartbeat cannot be \"1\": it is a number from 20"), "{told}");
+    }
+}
