@@ -214,7 +214,8 @@ fn tables_fit(kv: &mut Terminal) {
     assert!(seen.contains("\nNODE  ADDRESS"), "{seen}");
     assert!(seen.lines().any(|l| l.starts_with("n4 ") && l.contains(" UP ")), "{seen}");
     let seen = kv.command("stats", "epoch ");
-    assert!(seen.contains("\navg keys/node "), "{seen}");
+    // A line that the terminal has wrapped is read as one, longer than the terminal is wide.
+    assert!(seen.lines().any(|l| l.starts_with("nodes 4") && l.len() <= 50), "{seen}");
     kv.resize(30, 80);
     let seen = kv.command("show", "epoch ");
     assert!(seen.contains("LAST SEEN\n"), "{seen}");
