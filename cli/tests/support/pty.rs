@@ -132,18 +132,18 @@ impl Terminal {
         i32::try_from(pid).expect("a process id")
     }
 
-    /// Waits for the end of `kv`; the exit code and what was seen last.
+    /// Waits for the end of `kv` and of its output; the exit code and what was seen last.
     pub(crate) fn end(&mut self) -> (u32, String) {
         let by = Instant::now() + PATIENCE;
         loop {
-            while let Ok(bytes) = self.output.recv_timeout(Duration::from_millis(20)) {
-                self.take(&bytes);
+            match self.output.recv_timeout(by.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.take(&bytes),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("kv does not end:\n{}", self.text()),
             }
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
-                return (status.exit_code(), self.text());
-            }
-            assert!(Instant::now() < by, "kv does not end:\n{}", self.text());
         }
+        let status = self.child.wait().expect("a child of ours");
+        (status.exit_code(), self.text())
     }
 
     fn take(&mut self, bytes: &[u8]) {
