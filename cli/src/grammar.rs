@@ -103,7 +103,7 @@ pub(crate) enum Command {
     #[command(after_help = "setreplica 2")]
     Setreplica {
         /// The number of copies.
-        #[arg(value_name = "N")]
+        #[arg(value_name = "N", value_parser = parse_copies)]
         n: usize,
     },
     /// Move keys to where the ring says.
@@ -334,6 +334,10 @@ pub(crate) enum Client {
     /// Leave; a local cluster stops.
     #[command(visible_alias = "quit")]
     Exit,
+}
+
+fn parse_copies(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("{text:?} is no number of copies"))
 }
 
 /// `5003` → `127.0.0.1:5003`; `host:5003` as it is.

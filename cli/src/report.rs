@@ -144,6 +144,13 @@ impl From<Failure> for Report {
     }
 }
 
+/// `1 key`, `2 keys`: a number with its noun.
+#[must_use]
+pub(crate) fn counted(count: impl Into<u64>, noun: &str) -> String {
+    let count = count.into();
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
 /// The lines as one text, for tests and captures.
 #[cfg(test)]
 pub(crate) fn text(lines: &[Told]) -> String {

@@ -20,6 +20,8 @@ use ringkv_shared::protocol::Status;
 use ringkv_shared::{ErrorName, Failure};
 use serde::{Deserialize, Serialize};
 
+use crate::report::counted;
+
 /// The name of the coordinator among the children; no node may have it.
 pub(crate) const COORDINATOR: &str = "coordinator";
 
@@ -125,8 +127,9 @@ impl Report {
             Action::Pause => format!("Paused {id} (pid {pid}, SIGSTOP)."),
             Action::Resume => format!("Resumed {id} (pid {pid}, SIGCONT)."),
             Action::Start | Action::Restart => match keys {
-                Some(1) => format!("Started {id} (pid {pid}) at {addr}: replayed 1 key."),
-                Some(n) => format!("Started {id} (pid {pid}) at {addr}: replayed {n} keys."),
+                Some(n) => {
+                    format!("Started {id} (pid {pid}) at {addr}: replayed {}.", counted(n, "key"))
+                }
                 None => format!("Started {id} (pid {pid}) at {addr}."),
             },
         }

@@ -113,12 +113,14 @@ fn del_report(reply: &ClusterWrite, brief: Option<bool>) -> Report {
 /// What became of a write at one replica.
 fn replica_line(did: &str, replica: &ReplicaReport, brief: Option<bool>) -> Told {
     let node = &replica.node;
-    let why = replica.why.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+    let down = format!("{node} is DOWN");
+    let why = replica.why.as_deref().filter(|why| *why != down);
+    let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
     let became = match replica.outcome {
         ReplicaOutcome::Ok => {
             return Told::Result(format!("{did} -> {}", reply_text(replica, brief)));
         }
-        ReplicaOutcome::Unreachable => format!("{node} is DOWN, not written{why}"),
+        ReplicaOutcome::Unreachable => format!("{down}, not written{why}"),
         ReplicaOutcome::Refused => format!("{node} refused, not written{why}"),
         ReplicaOutcome::Unknown => format!("{node} did not answer, unknown{why}"),
     };

@@ -24,7 +24,7 @@ use super::progress;
 use super::records::{Pair, pairs};
 use crate::feed::all_of_stdin;
 use crate::grammar::FileForm;
-use crate::report::Report;
+use crate::report::{Report, counted};
 use crate::session::Session;
 use crate::{exit, interrupt};
 
@@ -152,7 +152,7 @@ impl Tally {
             "unsent": total - self.loaded - self.failed, "ms": seconds * 1000.0,
         });
         let mut report = Report::new(&members)
-            .say(format!("Loaded {} keys in {seconds:.2} s ({rate}/s).", self.loaded));
+            .say(format!("Loaded {} in {seconds:.2} s ({rate}/s).", counted(self.loaded, "key")));
         if self.interrupted {
             let unsent = total - self.loaded - self.failed;
             report = report.warn(format!("error: interrupted: {unsent} keys were not sent"));
@@ -216,7 +216,7 @@ mod tests {
         let report = tally.report(10, Duration::from_millis(50));
         assert_eq!(
             text(&report.narrated),
-            "Loaded 1 keys in 0.05 s (20/s).\n\
+            "Loaded 1 key in 0.05 s (20/s).\n\
              error: interrupted: 9 keys were not sent\n  the whole again: load is safe to repeat"
         );
         assert_eq!((report.exit, &report.members["unsent"]), (130, &json!(9)));

@@ -24,7 +24,7 @@ use serde_json::json;
 use super::progress;
 use crate::exit;
 use crate::grammar::Format;
-use crate::report::Report;
+use crate::report::{Report, counted};
 use crate::session::Session;
 
 /// Keys a page.
@@ -104,7 +104,7 @@ pub(super) async fn scan(
     // The plain form is the pairs alone, printed already.
     let mut report = Report::new(&json!({ "items": items, "count": count }));
     report.plain = Some(Vec::new());
-    Ok(walk.close(report.say(format!("{count} keys"))))
+    Ok(walk.close(report.say(counted(count, "key"))))
 }
 
 fn page_size(left: u64) -> usize {
@@ -126,7 +126,7 @@ pub(super) async fn count(s: &mut Session, prefix: Option<String>) -> Result<Rep
         count += page.len() as u64;
     }
     let report = Report::new(&json!({ "count": count }));
-    Ok(walk.close(report.say(format!("{count} keys")).plain(count.to_string())))
+    Ok(walk.close(report.say(counted(count, "key")).plain(count.to_string())))
 }
 
 /// Writes every pair to a file, or to standard output.
@@ -159,7 +159,7 @@ pub(super) async fn export(s: &mut Session, file: &Path) -> Result<Report, Failu
     target.commit().map_err(failed)?;
     bar.finish_and_clear();
     let report = Report::new(&json!({ "count": count, "file": file }));
-    Ok(walk.close(report.say(format!("Exported {count} keys to {}.", file.display()))))
+    Ok(walk.close(report.say(format!("Exported {} to {}.", counted(count, "key"), file.display()))))
 }
 
 /// One pair as `load` reads it.

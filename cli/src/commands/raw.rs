@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::observe::bytes;
 use crate::cluster::COORDINATOR;
-use crate::report::{Report, Told};
+use crate::report::{Report, Told, counted};
 use crate::session::Session;
 use crate::wire::{DEADLINE, LONG_DEADLINE, Trace, Wire};
 
@@ -39,8 +39,8 @@ pub(super) async fn compact(s: &mut Session, id: NodeId) -> Result<Report, Failu
     let node = connect(s, id.as_str(), &s.trace).await?;
     let reply = node.call(LONG_DEADLINE, async |c| NodeApiClient::compact(c).await).await?;
     let (before, after) = (bytes(reply.bytes_before), bytes(reply.bytes_after));
-    let records = reply.records;
-    Ok(Report::new(&reply).say(format!("Compacted {id}: {records} records, {before} -> {after}.")))
+    let records = counted(reply.records, "record");
+    Ok(Report::new(&reply).say(format!("Compacted {id}: {records}, {before} -> {after}.")))
 }
 
 /// One raw call.

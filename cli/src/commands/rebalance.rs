@@ -134,6 +134,10 @@ impl Telling {
     }
 }
 
+fn old_copies(count: u64) -> String {
+    if count == 1 { "1 old copy".to_owned() } else { format!("{count} old copies") }
+}
+
 /// The report of a dry run: what would move, over which links.
 fn plan_report(reply: &RebalanceReport) -> Report {
     if let Some(failure) = &reply.error {
@@ -146,7 +150,7 @@ fn plan_report(reply: &RebalanceReport) -> Report {
         return report.say("PLAN  nothing to move");
     }
     let copies = if links.is_empty() { "nothing".to_owned() } else { links.join("  ") };
-    report.say(format!("PLAN  copy  {copies}   then drop {} old copies", reply.removed))
+    report.say(format!("PLAN  copy  {copies}   then drop {}", old_copies(reply.removed)))
 }
 
 /// The report at the end of a rebalance.
