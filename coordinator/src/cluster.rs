@@ -158,6 +158,22 @@ impl Cluster {
         Version::new(self.boot_epoch, self.counter.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    /// Makes the next write's version higher than one that a node was found to have.
+    pub(crate) fn number_above(&self, found: Version) -> Result<(), Failure> {
+        if found.epoch > self.boot_epoch {
+            let message = format!(
+                "a node holds version {found}, given by a later coordinator than this one (epoch {}); nothing counts as written",
+                self.boot_epoch
+            );
+            return Err(Failure::new(ErrorName::StaleEpoch, message)
+                .hint("one cluster has one coordinator: stop the one that is too many"));
+        }
+        if found.epoch == self.boot_epoch {
+            self.counter.fetch_max(found.counter, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
     /// Makes a change: durable first, then in force as a new view.
     pub(crate) fn commit(&self, event: &Event) -> Result<Arc<View>, Failure> {
         let mut durable = self.durable.lock().expect("no panic while the lock is held");

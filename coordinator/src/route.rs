@@ -48,18 +48,34 @@ impl Cluster {
         let _user = view.users.token();
         let set = view.topology.write_set(key.as_bytes());
         some_owner(&set.owners)?;
-        let version = self.next_version();
-        let sent =
-            set.owners.iter().map(|owner| self.write_one(&view, owner, &key, &change, version));
-        let answers = join_all(sent).await;
-        let existed = answers.iter().any(|(_, status)| *status == Some(Status::Ok));
-        let replicas: Vec<ReplicaReport> = answers.into_iter().map(|(report, _)| report).collect();
+        let mut version = self.next_version();
+        let mut answers = self.write_all(&view, &set, &key, &change, version).await;
+        if let Some(ahead) = answers.iter().filter_map(Answer::ahead).max() {
+            // Somebody wrote to a node directly. What is acknowledged must win over that, too.
+            self.number_above(ahead)?;
+            version = self.next_version();
+            answers = self.write_all(&view, &set, &key, &change, version).await;
+        }
+        let existed = answers.iter().any(|answer| answer.existed());
+        let replicas: Vec<ReplicaReport> = answers.into_iter().map(|a| a.report).collect();
         if replicas.iter().any(|report| report.outcome != ReplicaOutcome::Ok) {
             self.counters.partial_writes.fetch_add(1, Ordering::Relaxed);
         }
         self.judge(&view, &set, &key, &replicas)?;
         let status = if existed { Status::Ok } else { Status::NotFound };
         Ok(ClusterWrite { status, key, version, replicas })
+    }
+
+    async fn write_all(
+        &self,
+        view: &View,
+        set: &WriteSet,
+        key: &Blob,
+        change: &Change,
+        version: Version,
+    ) -> Vec<Answer> {
+        let sent = set.owners.iter().map(|owner| self.write_one(view, owner, key, change, version));
+        join_all(sent).await
     }
 
     async fn write_one(
@@ -69,10 +85,11 @@ impl Cluster {
         key: &Blob,
         change: &Change,
         version: Version,
-    ) -> (ReplicaReport, Option<Status>) {
+    ) -> Answer {
         let node = &view.nodes[owner];
         if node.is_down() {
-            return (unreachable_replica(owner, format!("{owner} is DOWN")), None);
+            let report = unreachable_replica(owner, format!("{owner} is DOWN"));
+            return Answer { report, reply: None };
         }
         let (key, change) = (key.clone(), change.clone());
         let answer = node
@@ -82,7 +99,7 @@ impl Cluster {
                 Change::Del => NodeApiClient::del(client, key, Some(version)).await,
             })
             .await;
-        report_write(owner, answer)
+        Answer::of(owner, answer)
     }
 
     /// Turns what became of a write into its verdict.
@@ -192,22 +209,37 @@ fn nobody_answered(key: &Blob, tried: &[ReplicaReport]) -> Failure {
         .detail(serde_json::json!({ "replicas": tried }))
 }
 
-fn report_write(
-    owner: &NodeId,
-    answer: Result<WriteReply, PeerError>,
-) -> (ReplicaReport, Option<Status>) {
-    match answer {
-        Ok(reply) => {
-            let status = reply.status;
-            let reply = serde_json::to_value(reply).ok();
-            let outcome = ReplicaOutcome::Ok;
-            (ReplicaReport { node: owner.clone(), outcome, reply, why: None }, Some(status))
+/// One replica's part in a write, and its own words.
+struct Answer {
+    report: ReplicaReport,
+    reply: Option<WriteReply>,
+}
+
+impl Answer {
+    fn of(owner: &NodeId, answer: Result<WriteReply, PeerError>) -> Self {
+        let node = owner.clone();
+        match answer {
+            Ok(reply) => {
+                let outcome = ReplicaOutcome::Ok;
+                let shown = serde_json::to_value(&reply).ok();
+                let report = ReplicaReport { node, outcome, reply: shown, why: None };
+                Self { report, reply: Some(reply) }
+            }
+            Err(error) => {
+                let outcome = outcome_of(&error);
+                let why = Some(format!("{owner} {}", in_words(&error)));
+                Self { report: ReplicaReport { node, outcome, reply: None, why }, reply: None }
+            }
         }
-        Err(error) => {
-            let outcome = outcome_of(&error);
-            let why = Some(format!("{owner} {}", in_words(&error)));
-            (ReplicaReport { node: owner.clone(), outcome, reply: None, why }, None)
-        }
+    }
+
+    fn existed(&self) -> bool {
+        self.reply.as_ref().is_some_and(|reply| reply.status == Status::Ok)
+    }
+
+    /// The version that the replica holds in place of ours.
+    fn ahead(&self) -> Option<Version> {
+        self.reply.as_ref().filter(|reply| reply.superseded).map(|reply| reply.version)
     }
 }
 

@@ -257,7 +257,9 @@ impl Engine {
             }
             Standing::Same => {
                 state.depend_on(&key);
-                outcome(version, false, true)
+                // Another value under the same number is another write, not this one again.
+                let again = state.store.get(&key).is_some_and(|entry| entry.value == value);
+                outcome(version, !again, existed || again)
             }
             Standing::Older(stored) => {
                 state.depend_on(&key);

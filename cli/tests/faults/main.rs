@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod behind;
 mod cluster;
 mod kills;
 mod membership;
