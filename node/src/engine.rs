@@ -43,6 +43,7 @@ use crate::log::files::DataDir;
 use crate::log::open::{self, Opened};
 use crate::log::record::Op;
 use crate::log::tail::Tail;
+use crate::log::value::Value;
 use crate::store::{Page, PageRequest, Standing, Store};
 use crate::{Entry, StorageError};
 
@@ -252,7 +253,7 @@ impl Engine {
         let outcome = |version, superseded, existed| WriteOutcome { version, superseded, existed };
         match state.store.standing(&key, version) {
             Standing::Newer => {
-                self.append(&mut state, key, value.map_or(Op::Del, Op::Put), version);
+                self.append(&mut state, key, Op::write(value.map(Value::new)), version);
                 outcome(version, false, existed)
             }
             Standing::Same => {
@@ -272,7 +273,7 @@ impl Engine {
         state.depend_on(&key);
         let newer = state.store.standing(&key, version) == Standing::Newer;
         if newer {
-            self.append(&mut state, key, value.map_or(Op::Del, Op::Put), version);
+            self.append(&mut state, key, Op::write(value.map(Value::new)), version);
         }
         newer
     }

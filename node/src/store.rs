@@ -126,7 +126,7 @@ impl Store {
     pub fn apply(&mut self, record: &Record) -> bool {
         self.highest = self.highest.max(record.version);
         let value = match &record.op {
-            Op::Put(value) => Some(value.clone()),
+            Op::Put { value, .. } => Some(value.to_bytes()),
             Op::Del => None,
             Op::Drop => return self.forget(record),
         };
@@ -200,6 +200,7 @@ fn without_value(entry: &Entry) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::value::Value;
 
     fn record(key: &str, op: Op, counter: u64) -> Record {
         let key = Bytes::copy_from_slice(key.as_bytes());
@@ -207,7 +208,11 @@ mod tests {
     }
 
     fn put(store: &mut Store, key: &str, value: &'static str, counter: u64) -> bool {
-        store.apply(&record(key, Op::Put(Bytes::from_static(value.as_bytes())), counter))
+        store.apply(&record(
+            key,
+            Op::write(Some(Value::new(Bytes::from_static(value.as_bytes())))),
+            counter,
+        ))
     }
 
     fn all() -> PageRequest {
