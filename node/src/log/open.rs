@@ -86,8 +86,8 @@ pub fn open(dir: &Arc<DataDir>) -> Result<Opened, StorageError> {
     let tail = Tail::new(dir.uuid(), replay.segment, replay.seq, replay.crc);
     let mut writer = Writer::new(Arc::clone(dir), file, mark);
     writer.sync(replay.seq)?;
-    let Replay { mut store, replayed, since_snapshot, bytes, .. } = replay;
-    store.settle_all();
+    let Replay { mut store, seq, replayed, since_snapshot, bytes, .. } = replay;
+    store.settle(seq);
     let active_bytes = bytes - closed_bytes;
     Ok(Opened { store, tail, writer, replayed, since_snapshot, closed_bytes, active_bytes })
 }
@@ -170,7 +170,7 @@ impl<'a> Replay<'a> {
         let bytes = fs::read(path).map_err(StorageError::io("reading", path))?;
         let store = &mut self.store;
         let scan = scan::scan_all(&bytes, kind, FileId(0), |record, _| {
-            store.apply(&record.copied());
+            store.apply(record, None);
         });
         self.replayed += scan.records;
         if kind == Kind::Segment {

@@ -19,10 +19,9 @@ use bytes::Bytes;
 use super::encode;
 use super::files::{self, DataDir};
 use super::record::{End, Header, Op, Record};
-use super::value::Value;
 use crate::StorageError;
 use crate::engine::{Step, StepHook};
-use crate::store::Entry;
+use crate::store::{Content, Entry};
 
 /// A snapshot being written.
 #[derive(Debug)]
@@ -65,9 +64,13 @@ impl SnapshotWriter {
     /// The write failed.
     pub fn add(&mut self, entries: Vec<(Bytes, Entry)>) -> Result<(), StorageError> {
         let mut lines = Vec::new();
-        for (key, Entry { value, version, .. }) in entries {
+        for (key, Entry { content, version, expires, .. }) in entries {
             self.count += 1;
-            let op = Op::write(value.map(Value::new));
+            let op = match content {
+                Content::Value(value) => Op::Put { value, expires },
+                Content::Tombstone => Op::Del,
+                Content::Evicted { .. } => unreachable!("the engine evicts nothing"),
+            };
             let record = Record { key, op, version, seq: self.count, durable: self.covered };
             self.crc = encode::encode_record(&record, self.crc, &mut lines);
         }
