@@ -10,7 +10,7 @@
 //!
 //! # Caveats
 //!
-//! Pictures share what is kept, which is forgotten when the last one ends. A kept value
+//! What is kept is forgotten when the last picture ends. A kept value
 //! that is not in memory has its place in an older file: while [`Store::is_frozen`], no file may be
 //! deleted. A write of a version up to V that arrives later is in the picture, too:
 //! the picture is of versions, not of a moment.
@@ -29,8 +29,8 @@ pub const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// About what a kept entry costs beside its own bytes and its key's.
 const KEPT_OVERHEAD_BYTES: usize = 96;
 
-/// Names a picture. Never given twice by one map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Names a picture. Never given twice by one map; later ones are greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FreezeId(u64);
 
 /// Why there is no picture.
@@ -52,9 +52,9 @@ pub enum FreezeError {
 pub(super) struct Freezes {
     active: BTreeSet<FreezeId>,
     /// The last id given. Monotonic.
-    last: u64,
-    /// What each key had, oldest first.
-    pub(super) kept: BTreeMap<Box<[u8]>, Vec<Slot>>,
+    last: FreezeId,
+    /// What each key had, oldest first, with the newest picture of the time when it left the map.
+    pub(super) kept: BTreeMap<Box<[u8]>, Vec<(FreezeId, Slot)>>,
     /// Bytes in `kept`, about.
     bytes: usize,
 }
@@ -66,7 +66,7 @@ impl Freezes {
             return;
         }
         self.bytes += slot.bytes() + slot.key().len() + KEPT_OVERHEAD_BYTES;
-        self.kept.entry(slot.key().into()).or_default().push(slot);
+        self.kept.entry(slot.key().into()).or_default().push((self.last, slot));
         if self.bytes > KEPT_BYTES_MAX {
             self.active.clear();
             self.forget();
@@ -93,8 +93,8 @@ impl Store {
         if self.freezes.active.len() >= FREEZES_MAX {
             return Err(FreezeError::TooMany);
         }
-        self.freezes.last += 1;
-        let id = FreezeId(self.freezes.last);
+        let id = FreezeId(self.freezes.last.0 + 1);
+        self.freezes.last = id;
         self.freezes.active.insert(id);
         Ok(id)
     }

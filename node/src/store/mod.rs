@@ -27,6 +27,8 @@ mod entry;
 mod evict;
 mod expire;
 mod freeze;
+#[cfg(test)]
+mod model;
 mod page;
 mod slot;
 mod tally;

@@ -59,16 +59,17 @@ impl Store {
             return Ok(request.fill(self.current(from), now));
         };
         self.freezes.check(id)?;
-        Ok(request.fill(self.picture(from, version), now))
+        Ok(request.fill(self.picture(id, from, version), now))
     }
 
     fn current<'a>(&'a self, from: Bound<&'a [u8]>) -> impl Iterator<Item = &'a Slot> {
         self.entries.range::<[u8], _>((from, Bound::Unbounded))
     }
 
-    /// Of each key, kept or current, the newest slot of a version up to the one given.
+    /// Of each key, current or kept since the picture began, the newest slot up to a version.
     fn picture<'a>(
         &'a self,
+        id: FreezeId,
         from: Bound<&'a [u8]>,
         version: Version,
     ) -> impl Iterator<Item = &'a Slot> {
@@ -85,7 +86,8 @@ impl Store {
             let before = if order.is_ge() { kept.next() } else { None };
             let before = before.map_or(&[][..], |(_, slots)| slots);
             // Of one version that is there twice, the last wins: the current one.
-            let all = before.iter().chain(now).filter(|slot| slot.version() <= version);
+            let before = before.iter().filter(|(left, _)| *left >= id).map(|(_, slot)| slot);
+            let all = before.chain(now).filter(|slot| slot.version() <= version);
             Some(all.max_by_key(|slot| slot.version()))
         });
         each_key.flatten()
