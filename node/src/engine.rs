@@ -250,10 +250,10 @@ impl Engine {
         value: Option<Bytes>,
         version: Option<Version>,
     ) -> WriteOutcome {
+        let op = Op::write(value.map(Value::new));
         let mut state = self.0.lock();
         let version = version.unwrap_or_else(|| state.store.next_version());
         let existed = state.store.get(&key, NOW).is_some_and(|entry| entry.is_live());
-        let op = Op::write(value.map(Value::new));
         let outcome = |version, superseded, existed| WriteOutcome { version, superseded, existed };
         match state.store.standing(&key, version, &op) {
             Standing::Newer => {
@@ -273,9 +273,9 @@ impl Engine {
 
     /// Stores what another replica has, if it is newer; true if it was.
     pub fn merge(&self, key: Bytes, value: Option<Bytes>, version: Version) -> bool {
+        let op = Op::write(value.map(Value::new));
         let mut state = self.0.lock();
         state.depend_on(&key);
-        let op = Op::write(value.map(Value::new));
         let newer = state.store.standing(&key, version, &op) == Standing::Newer;
         if newer {
             self.append(&mut state, key, op, version);

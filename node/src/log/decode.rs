@@ -1,4 +1,4 @@
-//! Reading a line of the log. What the fields mean stands in [`record`](super::record).
+//! Reading a line of the log. What the fields mean stands in [`record`].
 //!
 //! A line is read in one pass from the left, and only what [`encode`](super::encode) would write is
 //! accepted. Nothing is copied but tokens with an escape in them and compressed values.

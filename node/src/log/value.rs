@@ -77,7 +77,9 @@ impl Value {
         }
         let packed = PACKER.with_borrow_mut(|packer| packer.compress(&raw));
         let packed = packed.expect("the output buffer is as large as a frame can get");
-        if MARK.len() + base64_len(packed.len()) < escape::token_len(&raw) {
+        let token = MARK.len() + base64_len(packed.len());
+        // No escaped token is shorter than its bytes, so most need no count.
+        if token < raw.len() || token < escape::token_len(&raw) {
             let len = u32::try_from(raw.len()).expect("checked above");
             Self::Zstd { packed: packed.into(), len }
         } else {
