@@ -43,8 +43,12 @@ use crate::log::files::DataDir;
 use crate::log::open::{self, Opened};
 use crate::log::record::Op;
 use crate::log::tail::Tail;
-use crate::store::{Page, PageRequest, Standing, Store};
-use crate::{Entry, StorageError};
+use crate::log::value::Value;
+use crate::store::{PageRequest, Standing, Store};
+use crate::{Entry, Page, StorageError};
+
+/// The time that the map is asked at: no write has an expiry yet, so any will do.
+const NOW: u64 = 0;
 
 /// How many compaction requests may wait; one more is told that the node is busy.
 const COMPACT_REQUESTS_MAX: usize = 16;
@@ -246,19 +250,20 @@ impl Engine {
         value: Option<Bytes>,
         version: Option<Version>,
     ) -> WriteOutcome {
+        let op = Op::write(value.map(Value::new));
         let mut state = self.0.lock();
         let version = version.unwrap_or_else(|| state.store.next_version());
-        let existed = state.store.get(&key).is_some_and(|entry| entry.value.is_some());
+        let existed = state.store.get(&key, NOW).is_some_and(|entry| entry.is_live());
         let outcome = |version, superseded, existed| WriteOutcome { version, superseded, existed };
-        match state.store.standing(&key, version) {
+        match state.store.standing(&key, version, &op) {
             Standing::Newer => {
-                self.append(&mut state, key, value.map_or(Op::Del, Op::Put), version);
+                self.append(&mut state, key, op, version);
                 outcome(version, false, existed)
             }
             Standing::Same => {
                 state.depend_on(&key);
                 // Another value under the same number is another write, not this one again.
-                let again = state.store.get(&key).is_some_and(|entry| entry.value == value);
+                let again = state.store.get(&key, NOW).is_some_and(|held| held.is_of(&op));
                 outcome(version, !again, existed || again)
             }
             Standing::Older(stored) => {
@@ -270,11 +275,12 @@ impl Engine {
 
     /// Stores what another replica has, if it is newer; true if it was.
     pub fn merge(&self, key: Bytes, value: Option<Bytes>, version: Version) -> bool {
+        let op = Op::write(value.map(Value::new));
         let mut state = self.0.lock();
         state.depend_on(&key);
-        let newer = state.store.standing(&key, version) == Standing::Newer;
+        let newer = state.store.standing(&key, version, &op) == Standing::Newer;
         if newer {
-            self.append(&mut state, key, value.map_or(Op::Del, Op::Put), version);
+            self.append(&mut state, key, op, version);
         }
         newer
     }
@@ -283,7 +289,7 @@ impl Engine {
     pub fn forget(&self, key: Bytes, version: Version) -> bool {
         let mut state = self.0.lock();
         state.depend_on(&key);
-        let same = state.store.standing(&key, version) == Standing::Same;
+        let same = state.store.standing(&key, version, &Op::<Bytes>::Drop) == Standing::Same;
         if same {
             self.append(&mut state, key, Op::Drop, version);
         }
@@ -295,7 +301,7 @@ impl Engine {
     pub fn get(&self, key: &[u8]) -> Option<Entry> {
         let mut state = self.0.lock();
         state.depend_on(key);
-        state.store.get(key).cloned()
+        state.store.read(key, NOW).map(|entry| entry.copied().into())
     }
 
     /// A page of entries.
@@ -303,7 +309,8 @@ impl Engine {
     pub fn page(&self, request: &PageRequest) -> Page {
         let mut state = self.0.lock();
         state.depend_on_all();
-        state.store.page(request)
+        let page = state.store.page(request, NOW);
+        page.expect("only a picture can be gone, and none is taken").into()
     }
 
     /// The figures, and with them a dependence on all that they count.
@@ -330,12 +337,12 @@ impl Engine {
         let before = state.tail.waiting_bytes();
         let record = state.tail.append(key, op, version);
         state.active_bytes += (state.tail.waiting_bytes() - before) as u64;
-        state.store.apply(&record);
+        state.store.apply(&record, None);
         state.barrier = record.seq;
         state.figures.appends += 1;
         state.since_compaction += 1;
         self.0.work.notify_one();
-        if state.since_compaction >= self.0.options.compact_after.max(state.store.live()) {
+        if state.since_compaction >= self.0.options.compact_after.max(state.store.tally().live) {
             self.0.compaction_due.notify_one();
         }
     }
@@ -378,8 +385,8 @@ impl State {
 
     pub(crate) fn figures(&self) -> Figures {
         Figures {
-            keys: self.store.live(),
-            tombstones: self.store.tombstones(),
+            keys: self.store.tally().live,
+            tombstones: self.store.tally().tombstones,
             log_bytes: self.closed_bytes + self.active_bytes,
             sequence: self.tail.seq(),
             durable: self.tail.durable(),

@@ -12,7 +12,7 @@
 //! line is durable. So the network may be as parallel as it likes: there is one order of writes,
 //! the order of the lines, and a person can read it with `cat data.log`.
 //!
-//! - [`Store`] — the map; pure
+//! - [`store`] — the map: packed entries, expiry, eviction, pictures of it at one version; pure
 //! - [`log`] — lines, segments, recovery; the format is described in [`log::record`]
 //! - [`Engine`], [`Committer`] — map and log together, group commit
 //! - [`Compactor`] — snapshots
@@ -25,7 +25,9 @@
 //! of work plus one that waits for the disk.
 
 pub mod log;
+pub mod store;
 
+mod answer;
 mod api;
 mod args;
 mod commit;
@@ -33,8 +35,8 @@ mod compact;
 mod engine;
 mod error;
 mod server;
-mod store;
 
+pub use answer::{Entry, Page};
 pub use api::NodeService;
 pub use args::NodeArgs;
 pub use commit::Committer;
@@ -42,4 +44,4 @@ pub use compact::{Compacted, Compactor};
 pub use engine::{Durability, Engine, EngineOptions, Figures, Step, StepHook, WriteOutcome};
 pub use error::{NodeError, StorageError};
 pub use server::{NodeConfig, main_with, run};
-pub use store::{Entry, Page, PageRequest, Standing, Store};
+pub use store::{PageRequest, Standing, Store};

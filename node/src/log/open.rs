@@ -17,10 +17,13 @@ use std::sync::Arc;
 
 use tracing::warn;
 
+use super::encode;
 use super::files::{self, DataDir, Listing};
 use super::mark::Mark;
-use super::record::{self, Header};
-use super::recover::{self, Bad, Kind, Scan, Verdict};
+use super::place::FileId;
+use super::record::Header;
+use super::recover::{self, Verdict};
+use super::scan::{self, Bad, Kind, Scan};
 use super::snapshot;
 use super::tail::Tail;
 use super::writer::Writer;
@@ -83,8 +86,8 @@ pub fn open(dir: &Arc<DataDir>) -> Result<Opened, StorageError> {
     let tail = Tail::new(dir.uuid(), replay.segment, replay.seq, replay.crc);
     let mut writer = Writer::new(Arc::clone(dir), file, mark);
     writer.sync(replay.seq)?;
-    let Replay { mut store, replayed, since_snapshot, bytes, .. } = replay;
-    store.settle_all();
+    let Replay { mut store, seq, replayed, since_snapshot, bytes, .. } = replay;
+    store.settle(seq);
     let active_bytes = bytes - closed_bytes;
     Ok(Opened { store, tail, writer, replayed, since_snapshot, closed_bytes, active_bytes })
 }
@@ -154,7 +157,7 @@ impl<'a> Replay<'a> {
         let (uuid, segment) = (self.dir.uuid(), self.segment);
         let header = Header { uuid, segment, prev: self.crc, seq: self.seq };
         let mut line = Vec::new();
-        self.crc = record::encode_header(&header, &mut line);
+        self.crc = encode::encode_header(&header, &mut line);
         let tmp = self.dir.active_tmp();
         let file = files::write_new(&tmp, &line)?;
         files::rename(&tmp, &path)?;
@@ -166,8 +169,8 @@ impl<'a> Replay<'a> {
     fn read(&mut self, path: &Path, kind: Kind) -> Result<Scan, StorageError> {
         let bytes = fs::read(path).map_err(StorageError::io("reading", path))?;
         let store = &mut self.store;
-        let scan = recover::scan(&bytes, kind, |record| {
-            store.apply(&record);
+        let scan = scan::scan_all(&bytes, kind, FileId(0), |record, _| {
+            store.apply(record, None);
         });
         self.replayed += scan.records;
         if kind == Kind::Segment {
