@@ -8,8 +8,6 @@
 //! An `apply` or `drop` is a batch, not a transaction: a crash may keep the first part of one that
 //! was not acknowledged.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -198,12 +196,9 @@ impl NodeApiServer for Api {
     fn log(&self, tail: Option<usize>) -> Answer<LogReply> {
         let path = self.0.active_path();
         let lines_max = tail.unwrap_or(TAIL_LINES_DEFAULT).min(TAIL_LINES_MAX);
-        // The lines may tell of writes that are not safe yet.
-        let _ = self.0.figures();
-        let lines = File::open(&path).and_then(|file| last_lines(file, lines_max));
-        let lines = lines.map_err(|error| {
-            let message = format!("cannot read {}: {error}", path.display());
-            failure_into_object(Failure::new(ErrorName::NotReady, message).hint("try again"))
+        let lines = self.0.last_lines(lines_max).map_err(|error| {
+            let failure = Failure::new(ErrorName::NotReady, error.to_string());
+            failure_into_object(failure.hint("try again"))
         })?;
         Ok(LogReply { status: Status::Ok, file: path.display().to_string(), lines })
     }
@@ -225,20 +220,6 @@ fn refused(why: NotCompacted) -> Failure {
         NotCompacted::Stopping => (ErrorName::NotReady, "ask again when the node is back"),
     };
     Failure::new(name, why.to_string()).hint(hint)
-}
-
-/// Whole lines at the end of the file, within one page.
-fn last_lines(mut file: File, lines_max: usize) -> std::io::Result<Vec<String>> {
-    let length = file.metadata()?.len();
-    let from = length.saturating_sub(PAGE_BYTES_MAX as u64);
-    file.seek(SeekFrom::Start(from))?;
-    let mut bytes = Vec::new();
-    file.take(PAGE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
-    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(&[][..], |end| &bytes[..end]);
-    let skip_partial = usize::from(from > 0);
-    let lines: Vec<&[u8]> = whole.split(|&b| b == b'\n').skip(skip_partial).collect();
-    let last = lines.iter().skip(lines.len().saturating_sub(lines_max));
-    Ok(last.map(|line| String::from_utf8_lossy(line).into_owned()).collect())
 }
 
 fn check_key(key: &Blob) -> Result<(), Failure> {
@@ -299,17 +280,11 @@ fn check_records(records: &[Record]) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Durability, EngineOptions, StepHook};
+    use crate::options::EngineOptions;
     use serde_json::{Value, json};
 
     fn service(dir: &std::path::Path) -> NodeService {
-        let options = EngineOptions {
-            id: "n1".parse().unwrap(),
-            data: dir.to_owned(),
-            durability: Durability::Always,
-            compact_after: 100,
-            hook: StepHook::default(),
-        };
+        let options = EngineOptions::new("n1".parse().unwrap(), dir.to_owned());
         NodeService::new(Engine::open(options).unwrap().0)
     }
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use ringkv_shared::NodeId;
 use serde::Deserialize;
 
-use crate::engine::Durability;
+use crate::options::Durability;
 use crate::server::NodeConfig;
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:5001";

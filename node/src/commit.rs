@@ -16,9 +16,10 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::StorageError;
-use crate::engine::{Durability, Shared};
+use crate::engine::Shared;
 use crate::log::record::Header;
 use crate::log::writer::Writer;
+use crate::options::Durability;
 
 /// A request to close the active segment, answered with the header of the next.
 pub(crate) type Rotation = oneshot::Sender<Header>;
@@ -145,17 +146,22 @@ fn write(writer: &mut Writer, lines: &[u8], seq: u64, sync: bool) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Engine, EngineOptions, StepHook};
+    use crate::disk::{Operation, SimDisk};
+    use crate::engine::Engine;
+    use crate::options::EngineOptions;
     use bytes::Bytes;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
-    fn open(dir: &std::path::Path, durability: Durability) -> (Engine, Committer) {
-        let (data, id) = (dir.to_owned(), "n1".parse().unwrap());
-        let hook = StepHook::default();
-        let options = EngineOptions { id, data, durability, compact_after: 100, hook };
+    fn open(durability: Durability) -> (Engine, Committer, SimDisk) {
+        let disk = SimDisk::new(1);
+        let options = EngineOptions {
+            disk: Arc::new(disk.clone()),
+            durability,
+            ..EngineOptions::new("n1".parse().unwrap(), "/data".into())
+        };
         let (engine, committer, _) = Engine::open(options).unwrap();
-        (engine, committer)
+        (engine, committer, disk)
     }
 
     fn put(engine: &Engine, key: &'static str) {
@@ -168,10 +174,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_write_ends_the_committer_and_acknowledges_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let (engine, mut committer) = open(dir.path(), Durability::Always);
-        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-        committer.writer.as_mut().unwrap().replace_file(full);
+        let (engine, committer, disk) = open(Durability::Always);
+        disk.fail_nth(1, Some(Operation::Write), std::io::ErrorKind::Other);
         put(&engine, "a");
         let mut settle = pin!(engine.settle());
         let failure = committer.run(CancellationToken::new()).await.unwrap_err();
@@ -181,8 +185,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_burst_is_one_sync_and_replies_wait_for_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let (engine, mut committer) = open(dir.path(), Durability::Always);
+        let (engine, mut committer, _) = open(Durability::Always);
         ["a", "b", "c"].into_iter().for_each(|key| put(&engine, key));
         let mut settle = pin!(engine.settle());
         assert!(!is_settled(settle.as_mut()));
@@ -194,8 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_waits_only_for_what_it_tells() {
-        let dir = tempfile::tempdir().unwrap();
-        let (engine, mut committer) = open(dir.path(), Durability::Always);
+        let (engine, mut committer, _) = open(Durability::Always);
         put(&engine, "old");
         committer.commit(true).await.unwrap();
         put(&engine, "new");
@@ -213,8 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_weaker_policies_acknowledge_what_is_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let (engine, mut committer) = open(dir.path(), Durability::Os);
+        let (engine, mut committer, _) = open(Durability::Os);
         put(&engine, "a");
         let mut settle = pin!(engine.settle());
         committer.commit(false).await.unwrap();

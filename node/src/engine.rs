@@ -27,107 +27,27 @@
 //! connection's `settle` would take the barrier, and the reply would leave too early.
 //! After a failed write or sync `settle` never returns, because nothing can be promised any more.
 
-use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ringkv_shared::{NodeId, Version};
+use ringkv_shared::Version;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::commit::{Committer, Rotation};
 use crate::compact::{CompactRequest, Compactor};
 use crate::log::files::DataDir;
+use crate::log::last;
 use crate::log::open::{self, Opened};
 use crate::log::record::Op;
 use crate::log::tail::Tail;
 use crate::store::{Page, PageRequest, Standing, Store};
-use crate::{Entry, StorageError};
+use crate::{Durability, EngineOptions, Entry, StorageError};
 
 /// How many compaction requests may wait; one more is told that the node is busy.
 const COMPACT_REQUESTS_MAX: usize = 16;
-
-/// When a write counts as safe. See the table in the module's documentation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// Synced before it is acknowledged: a power cut loses nothing.
-    #[default]
-    Always,
-    /// Synced each second: a power cut loses the last second.
-    Interval,
-    /// Synced when the operating system likes: a power cut loses what it had not.
-    Os,
-}
-
-impl fmt::Display for Durability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Always => "always",
-            Self::Interval => "interval",
-            Self::Os => "os",
-        })
-    }
-}
-
-/// A point on the way of a rotation or compaction at which a crash is worth a test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// `data.tmp` has the next segment's header.
-    NextSegmentPrepared,
-    /// `data.log` has its closed name; there is no active segment.
-    SegmentClosed,
-    /// The next segment is `data.log`.
-    NextSegmentOpen,
-    /// The snapshot has all its records and no `END`.
-    SnapshotWithoutEnd,
-    /// The snapshot is synced under its temporary name.
-    SnapshotSynced,
-    /// The snapshot has its name; the files it stands for are there too.
-    SnapshotNamed,
-    /// One of these files is deleted.
-    OldFileDeleted,
-}
-
-/// Called at each [`Step`]; does nothing unless it is told to.
-#[derive(Clone, Default)]
-pub struct StepHook(Option<Arc<dyn Fn(Step) + Send + Sync>>);
-
-impl StepHook {
-    /// Calls `f` at each step.
-    pub fn new(f: impl Fn(Step) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(f)))
-    }
-
-    pub(crate) fn at(&self, step: Step) {
-        if let Some(hook) = &self.0 {
-            hook(step);
-        }
-    }
-}
-
-impl fmt::Debug for StepHook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StepHook")
-    }
-}
-
-/// How to open an engine.
-#[derive(Clone, Debug)]
-pub struct EngineOptions {
-    /// The node's id; its data directory remembers it.
-    pub id: NodeId,
-    /// The data directory.
-    pub data: PathBuf,
-    /// When a write counts as safe.
-    pub durability: Durability,
-    /// Compact after this many operations, if there are at most as many live keys.
-    pub compact_after: u64,
-    /// Called at each step of a compaction.
-    pub hook: StepHook,
-}
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +120,7 @@ impl Engine {
     /// In use, another node's, damaged, or the operating system.
     pub fn open(options: EngineOptions) -> Result<(Self, Committer, Compactor), StorageError> {
         let started = Instant::now();
-        let dir = Arc::new(DataDir::open(&options.data, &options.id)?);
+        let dir = Arc::new(DataDir::open(Arc::clone(&options.disk), &options.data, &options.id)?);
         let opened = open::open(&dir)?;
         let (rotations, rotations_rx) = mpsc::channel(1);
         let (compactions, compactions_rx) = mpsc::channel(COMPACT_REQUESTS_MAX);
@@ -237,6 +157,16 @@ impl Engine {
     #[must_use]
     pub fn active_path(&self) -> PathBuf {
         self.0.dir.active()
+    }
+
+    /// Up to so many last lines of the active segment, and with them a dependence on all of it.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn last_lines(&self, lines_max: usize) -> Result<Vec<String>, StorageError> {
+        self.0.lock().depend_on_all();
+        last::lines(&self.0.dir, lines_max)
     }
 
     /// Stores a value (`Some`) or a tombstone, under the given or the next version.

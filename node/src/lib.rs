@@ -13,6 +13,7 @@
 //! the order of the lines, and a person can read it with `cat data.log`.
 //!
 //! - [`Store`] — the map; pure
+//! - [`disk`] — what a disk promises; the real one, and one that fails on request
 //! - [`log`] — lines, segments, recovery; the format is described in [`log::record`]
 //! - [`Engine`], [`Committer`] — map and log together, group commit
 //! - [`Compactor`] — snapshots
@@ -24,6 +25,7 @@
 //! All keys and values live in memory; the log only makes them survive. One node is one thread
 //! of work plus one that waits for the disk.
 
+pub mod disk;
 pub mod log;
 
 mod api;
@@ -32,14 +34,18 @@ mod commit;
 mod compact;
 mod engine;
 mod error;
+mod options;
 mod server;
+mod step;
 mod store;
 
 pub use api::NodeService;
 pub use args::{ConfigError, NodeArgs};
 pub use commit::Committer;
 pub use compact::{Compacted, Compactor};
-pub use engine::{Durability, Engine, EngineOptions, Figures, Step, StepHook, WriteOutcome};
+pub use engine::{Engine, Figures, WriteOutcome};
 pub use error::{NodeError, StorageError};
+pub use options::{Durability, EngineOptions};
 pub use server::{NodeConfig, main_with, run};
+pub use step::{Step, StepHook};
 pub use store::{Entry, Page, PageRequest, Standing, Store};

@@ -27,7 +27,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::args::NodeArgs;
-use crate::engine::{Durability, Engine, EngineOptions, StepHook};
+use crate::engine::Engine;
+use crate::options::{Durability, EngineOptions};
 use crate::{NodeError, NodeService};
 
 /// A node's settings.
@@ -86,11 +87,9 @@ pub async fn run(
 
 fn options(config: &NodeConfig) -> EngineOptions {
     EngineOptions {
-        id: config.id.clone(),
-        data: config.data.clone(),
         durability: config.durability,
         compact_after: config.compact_after,
-        hook: StepHook::default(),
+        ..EngineOptions::new(config.id.clone(), config.data.clone())
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`writer`] | the active segment: write, sync, rotate | yes |
 //! | [`open`] | from a directory to a map | yes |
 //! | [`snapshot`] | writing a snapshot | yes |
+//! | [`last`] | the last lines, for people | yes |
 //!
 //! # Caveats
 //!
@@ -19,6 +20,7 @@
 
 pub mod escape;
 pub mod files;
+pub mod last;
 pub mod mark;
 pub mod open;
 pub mod record;

@@ -11,8 +11,7 @@
 //! the disk. The active segment is synced again before the node serves, which catches all but a
 //! disk that lied about an earlier failure.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tracing::warn;
@@ -25,7 +24,8 @@ use super::snapshot;
 use super::tail::Tail;
 use super::writer::Writer;
 use crate::StorageError;
-use crate::engine::StepHook;
+use crate::disk::{DiskFile, Open};
+use crate::step::StepHook;
 use crate::store::Store;
 
 /// A log that is read and ready to be written to.
@@ -71,7 +71,7 @@ struct Replay<'a> {
 /// Damage (nothing was changed then), or the operating system.
 pub fn open(dir: &Arc<DataDir>) -> Result<Opened, StorageError> {
     let listing = dir.list()?;
-    let (mark, marked) = Mark::open(&dir.mark())?;
+    let (mark, marked) = Mark::open(dir.disk(), &dir.mark())?;
     let mut replay = Replay::new(dir, marked);
     replay.closed_files(&listing)?;
     let closed_bytes = replay.bytes;
@@ -81,11 +81,11 @@ pub fn open(dir: &Arc<DataDir>) -> Result<Opened, StorageError> {
         snapshot::delete_covered(dir, *newest, &StepHook::default())?;
     }
     let tail = Tail::new(dir.uuid(), replay.segment, replay.seq, replay.crc);
-    let mut writer = Writer::new(Arc::clone(dir), file, mark);
+    let active_bytes = replay.bytes - closed_bytes;
+    let mut writer = Writer::new(Arc::clone(dir), file, active_bytes, mark);
     writer.sync(replay.seq)?;
-    let Replay { mut store, replayed, since_snapshot, bytes, .. } = replay;
+    let Replay { mut store, replayed, since_snapshot, .. } = replay;
     store.settle_all();
-    let active_bytes = bytes - closed_bytes;
     Ok(Opened { store, tail, writer, replayed, since_snapshot, closed_bytes, active_bytes })
 }
 
@@ -128,7 +128,7 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    fn active_file(&mut self) -> Result<File, StorageError> {
+    fn active_file(&mut self) -> Result<Arc<dyn DiskFile>, StorageError> {
         let path = self.dir.active();
         let scan = self.read(&path, Kind::Segment)?;
         let verdict = recover::verdict(&scan, self.horizon);
@@ -141,12 +141,11 @@ impl<'a> Replay<'a> {
         if let Verdict::Torn { offset } = verdict {
             cut(self.dir, &path, &scan, offset)?;
         }
-        let file = files::private().append(true).open(&path);
-        file.map_err(StorageError::io("opening", &path))
+        files::open(self.dir.disk(), &path, Open::Write)
     }
 
     /// A new directory, or a crash after the last segment was closed and before the next was.
-    fn no_active_file(&mut self) -> Result<File, StorageError> {
+    fn no_active_file(&mut self) -> Result<Arc<dyn DiskFile>, StorageError> {
         let path = self.dir.active();
         if self.seq < self.horizon {
             return Err(StorageError::damaged(&path, "the file with the newest data is missing"));
@@ -156,15 +155,15 @@ impl<'a> Replay<'a> {
         let mut line = Vec::new();
         self.crc = record::encode_header(&header, &mut line);
         let tmp = self.dir.active_tmp();
-        let file = files::write_new(&tmp, &line)?;
-        files::rename(&tmp, &path)?;
+        let file = files::write_new(self.dir.disk(), &tmp, &line)?;
+        files::rename(self.dir.disk(), &tmp, &path)?;
         self.dir.sync()?;
         self.bytes += line.len() as u64;
         Ok(file)
     }
 
     fn read(&mut self, path: &Path, kind: Kind) -> Result<Scan, StorageError> {
-        let bytes = fs::read(path).map_err(StorageError::io("reading", path))?;
+        let bytes = files::read(self.dir.disk(), path)?;
         let store = &mut self.store;
         let scan = recover::scan(&bytes, kind, |record| {
             store.apply(&record);
@@ -216,15 +215,14 @@ fn damaged(path: &Path, bad: &Bad, scan: &Scan) -> StorageError {
 
 /// Cuts a torn tail off, after keeping a copy of it.
 fn cut(dir: &DataDir, path: &Path, scan: &Scan, offset: u64) -> Result<(), StorageError> {
-    let bytes = fs::read(path).map_err(StorageError::io("reading", path))?;
+    let bytes = files::read(dir.disk(), path)?;
     let at = usize::try_from(offset).expect("the file was read into memory");
-    let copy: PathBuf = dir.torn();
-    files::write_new(&copy, &bytes[at..])?;
+    let copy = dir.torn()?;
+    files::write_new(dir.disk(), &copy, &bytes[at..])?;
     dir.sync()?;
-    let file = files::private().write(true).open(path);
-    let file = file.map_err(StorageError::io("opening", path))?;
-    file.set_len(offset).map_err(StorageError::io("truncating", path))?;
-    file.sync_all().map_err(StorageError::io("syncing", path))?;
+    let file = files::open(dir.disk(), path, Open::Write)?;
+    file.truncate(offset).map_err(StorageError::io("truncating", path))?;
+    file.sync().map_err(StorageError::io("syncing", path))?;
     let reason = scan.bad.as_ref().map(|bad| bad.reason.to_string()).unwrap_or_default();
     let (log, kept) = (path.display(), copy.display());
     warn!(%log, offset, bytes = bytes.len() - at, %kept, reason, "cut a torn tail: nobody was told it was safe");

@@ -9,8 +9,6 @@
 //!
 //! The old files stay until the new snapshot is durable: compaction needs room for both.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,14 +17,15 @@ use bytes::Bytes;
 use super::files::{self, DataDir};
 use super::record::{self, End, Header, Op, Record};
 use crate::StorageError;
-use crate::engine::{Step, StepHook};
+use crate::disk::DiskFile;
+use crate::step::{Step, StepHook};
 use crate::store::Entry;
 
 /// A snapshot being written.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     dir: Arc<DataDir>,
-    file: File,
+    file: Arc<dyn DiskFile>,
     tmp: PathBuf,
     /// The last segment covered.
     segment: u64,
@@ -51,7 +50,7 @@ impl SnapshotWriter {
         let tmp = dir.snapshot_tmp(header.segment);
         let mut line = Vec::new();
         let crc = record::encode_header(&header, &mut line);
-        let file = files::write_new(&tmp, &line)?;
+        let file = files::write_new(dir.disk(), &tmp, &line)?;
         let (segment, covered, bytes) = (header.segment, header.seq, line.len() as u64);
         Ok(Self { dir, file, tmp, segment, covered, crc, count: 0, bytes })
     }
@@ -83,17 +82,19 @@ impl SnapshotWriter {
         record::encode_end(&end, self.crc, &mut line);
         hook.at(Step::SnapshotWithoutEnd);
         self.write(&line)?;
-        self.file.sync_all().map_err(StorageError::io("syncing", &self.tmp))?;
+        self.file.sync().map_err(StorageError::io("syncing", &self.tmp))?;
         hook.at(Step::SnapshotSynced);
-        files::rename(&self.tmp, &self.dir.snapshot(self.segment))?;
+        files::rename(self.dir.disk(), &self.tmp, &self.dir.snapshot(self.segment))?;
         self.dir.sync()?;
         hook.at(Step::SnapshotNamed);
         Ok((self.count, self.bytes))
     }
 
     fn write(&mut self, lines: &[u8]) -> Result<(), StorageError> {
+        let written = self.file.write_at(lines, self.bytes);
+        written.map_err(StorageError::io("writing", &self.tmp))?;
         self.bytes += lines.len() as u64;
-        self.file.write_all(lines).map_err(StorageError::io("writing", &self.tmp))
+        Ok(())
     }
 }
 
@@ -107,7 +108,7 @@ pub fn delete_covered(dir: &DataDir, segment: u64, hook: &StepHook) -> Result<()
     let segments = listing.closed.iter().filter(|n| **n <= segment).map(|n| dir.closed(*n));
     let snapshots = listing.snapshots.iter().filter(|n| **n < segment).map(|n| dir.snapshot(*n));
     for path in segments.chain(snapshots) {
-        files::remove(&path)?;
+        files::remove(dir.disk(), &path)?;
         hook.at(Step::OldFileDeleted);
     }
     dir.sync()
