@@ -103,6 +103,37 @@ async fn with_a_current_mark_every_flipped_bit_is_refused() {
     }
 }
 
+/// A short-lined log of 200 writes, all acknowledged.
+async fn long_log() -> (SimDisk, Vec<u8>) {
+    let disk = SimDisk::new(1);
+    let rig = Rig::open(&disk).unwrap();
+    for n in 0..200 {
+        rig.put(&format!("k{}", n % 50), "v");
+    }
+    rig.close().await;
+    let bytes = disk.contents(&path("data.log")).unwrap();
+    (disk, bytes)
+}
+
+#[tokio::test]
+async fn every_bit_of_a_long_log_counts() {
+    let (disk, bytes) = long_log().await;
+    let check = |bit: usize| {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        let broken = disk.copy();
+        broken.set_contents(&path("data.log"), flipped.clone());
+        refuses(&broken, &flipped, &format!("bit {bit}"));
+    };
+    let bytes = &bytes;
+    let (threads, check) = (std::thread::available_parallelism().unwrap().get(), &check);
+    std::thread::scope(|scope| {
+        for first in 0..threads {
+            scope.spawn(move || (first..bytes.len() * 8).step_by(threads).for_each(check));
+        }
+    });
+}
+
 #[tokio::test]
 async fn with_an_old_mark_a_flipped_bit_costs_at_most_the_last_group() {
     let log = log().await;

@@ -9,6 +9,7 @@
 //! | [`mark`] | the side file that remembers what was durable | yes |
 //! | [`files`] | the directory: names, lock, identity | yes |
 //! | [`writer`] | the active segment: write, sync, rotate | yes |
+//! | [`repair`] | what is done to `data.log` before a node serves from it | yes |
 //! | [`open`] | from a directory to a map | yes |
 //! | [`snapshot`] | writing a snapshot | yes |
 //! | [`last`] | the last lines, for people | yes |
@@ -25,6 +26,7 @@ pub mod mark;
 pub mod open;
 pub mod record;
 pub mod recover;
+pub mod repair;
 pub mod snapshot;
 pub mod tail;
 pub mod writer;

@@ -7,9 +7,8 @@
 //!
 //! # Caveats
 //!
-//! After a crash of the machine with a failed disk, lines may be readable now that never reached
-//! the disk. The active segment is synced again before the node serves, which catches all but a
-//! disk that lied about an earlier failure.
+//! The active segment is copied at every start, whether or not the last stop was in order; why,
+//! says [`repair`](super::repair).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,11 +19,12 @@ use super::files::{self, DataDir, Listing};
 use super::mark::Mark;
 use super::record::{self, Header};
 use super::recover::{self, Bad, Kind, Scan, Verdict};
+use super::repair;
 use super::snapshot;
 use super::tail::Tail;
 use super::writer::Writer;
 use crate::StorageError;
-use crate::disk::{DiskFile, Open};
+use crate::disk::DiskFile;
 use crate::step::StepHook;
 use crate::store::Store;
 
@@ -72,6 +72,8 @@ struct Replay<'a> {
 pub fn open(dir: &Arc<DataDir>) -> Result<Opened, StorageError> {
     let listing = dir.list()?;
     let (mark, marked) = Mark::open(dir.disk(), &dir.mark())?;
+    // A name that is seen may not be durable: the last stop may have been a sync that failed.
+    dir.sync()?;
     let mut replay = Replay::new(dir, marked);
     replay.closed_files(&listing)?;
     let closed_bytes = replay.bytes;
@@ -139,9 +141,12 @@ impl<'a> Replay<'a> {
         self.follows(&path, header)?;
         self.advance(&scan);
         if let Verdict::Torn { offset } = verdict {
-            cut(self.dir, &path, &scan, offset)?;
+            let (bytes, kept) = repair::keep_torn(self.dir, offset)?;
+            let reason = scan.bad.as_ref().map(|bad| bad.reason.to_string()).unwrap_or_default();
+            let (log, kept) = (path.display(), kept.display());
+            warn!(%log, offset, bytes, %kept, reason, "cut a torn tail: nobody was told it was safe");
         }
-        files::open(self.dir.disk(), &path, Open::Write)
+        repair::rewrite(self.dir, scan.good_bytes)
     }
 
     /// A new directory, or a crash after the last segment was closed and before the next was.
@@ -211,20 +216,4 @@ fn damaged(path: &Path, bad: &Bad, scan: &Scan) -> StorageError {
         reason: bad.reason.to_string(),
         later_fine: scan.later_fine,
     }
-}
-
-/// Cuts a torn tail off, after keeping a copy of it.
-fn cut(dir: &DataDir, path: &Path, scan: &Scan, offset: u64) -> Result<(), StorageError> {
-    let bytes = files::read(dir.disk(), path)?;
-    let at = usize::try_from(offset).expect("the file was read into memory");
-    let copy = dir.torn()?;
-    files::write_new(dir.disk(), &copy, &bytes[at..])?;
-    dir.sync()?;
-    let file = files::open(dir.disk(), path, Open::Write)?;
-    file.truncate(offset).map_err(StorageError::io("truncating", path))?;
-    file.sync().map_err(StorageError::io("syncing", path))?;
-    let reason = scan.bad.as_ref().map(|bad| bad.reason.to_string()).unwrap_or_default();
-    let (log, kept) = (path.display(), copy.display());
-    warn!(%log, offset, bytes = bytes.len() - at, %kept, reason, "cut a torn tail: nobody was told it was safe");
-    Ok(())
 }

@@ -88,14 +88,19 @@ impl Rig {
         }
     }
 
-    /// Compacts, or says what the committer or the compactor ended with.
-    pub async fn compact(&mut self) -> Result<(), StorageError> {
-        let ended = self.ended.clone();
+    /// Ends the node as a process that stops without a farewell.
+    pub async fn kill(self) {
+        self.committer.abort();
+        // Aborted, or at its end just before.
+        let _ = self.committer.await;
+    }
+
+    /// Compacts; false if the committer failed meanwhile.
+    pub async fn compacts(&mut self) -> Result<bool, StorageError> {
         tokio::select! {
-            compacted = self.compactor.compact() => return compacted.map(|_| ()),
-            () = ended.cancelled() => (),
+            compacted = self.compactor.compact() => compacted.map(|_| true),
+            () = self.ended.cancelled() => Ok(false),
         }
-        Err((&mut self.committer).await.unwrap().unwrap_err())
     }
 
     /// Waits for a committer that fails.
