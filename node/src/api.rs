@@ -179,7 +179,8 @@ impl NodeApiServer for Api {
             syncs: figures.syncs,
             appends: figures.appends,
             compactions: figures.compactions,
-            last_compaction_s: figures.last_compaction.map(|at| at.elapsed().as_secs()),
+            last_compaction_s: figures.last_compaction.map(|(at, _)| at.elapsed().as_secs()),
+            last_compaction_reason: figures.last_compaction.map(|(_, why)| why.to_string()),
         })
     }
 

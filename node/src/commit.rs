@@ -65,11 +65,18 @@ impl Committer {
             };
             tokio::select! {
                 biased;
-                Some(reply) = self.rotations.recv() => self.rotate(reply).await?,
+                Some(reply) = self.rotations.recv() => {
+                    let header = self.rotate().await?;
+                    // The compactor may have been told to stop; the segment is closed anyway.
+                    let _ = reply.send(header);
+                }
                 () = shared.work.notified() => {
                     // Connections that are ready now join this group.
                     tokio::task::yield_now().await;
                     self.commit(shared.options.durability == Durability::Always).await?;
+                    if shared.lock().sizes.active >= shared.options.segment_bytes {
+                        self.rotate().await?;
+                    }
                 }
                 _ = tick => self.commit(true).await?,
                 () = stop.cancelled() => return self.commit(true).await,
@@ -91,12 +98,12 @@ impl Committer {
         Ok(())
     }
 
-    async fn rotate(&mut self, reply: Rotation) -> Result<(), StorageError> {
+    /// Closes the active segment; returns the header of the next.
+    async fn rotate(&mut self) -> Result<Header, StorageError> {
         let (rest, header, line, hook) = {
             let mut state = self.shared.lock();
             let (rest, header, line) = state.tail.rotate();
-            state.closed_bytes += state.active_bytes;
-            state.active_bytes = line.len() as u64;
+            state.sizes.rotated(header.segment - 1, line.len() as u64);
             (rest, header, line, self.shared.options.hook.clone())
         };
         let seq = header.seq;
@@ -104,9 +111,7 @@ impl Committer {
         self.blocking(move |writer| write(writer, &rest, seq, true)).await?;
         self.publish(seq, true);
         self.blocking(move |writer| writer.rotate(&next, &line, &hook)).await?;
-        // The compactor may have been told to stop meanwhile; the segment is closed anyway.
-        let _ = reply.send(header);
-        Ok(())
+        Ok(header)
     }
 
     /// Tells who waits.

@@ -1,12 +1,11 @@
 //! Compaction: the log gives way to a snapshot, while writes go on.
 //!
-//! It is due when at least N operations *and* at least as many as there are live keys have passed
-//! since the last one, so its cost is a constant share of the work. Then:
+//! When it is due, says [`policy`](crate::policy). Then:
 //!
 //! 1. the committer closes segment n; new lines go to n + 1;
 //! 2. the map is copied page by page into `snap-n.tmp`, between other requests;
 //! 3. all lines appended until then are made durable, then `END`, sync, rename, sync directory;
-//! 4. segments up to n and older snapshots are deleted.
+//! 4. segments up to n are deleted, and snapshots beyond those to be kept.
 //!
 //! The pages are taken from the live map, so the snapshot is *fuzzy*: it may already hold changes
 //! whose lines are in segment n + 1. Replaying them over it gives the same map. Take one key, let o
@@ -38,6 +37,7 @@ use tracing::info;
 use crate::StorageError;
 use crate::engine::{Engine, Shared};
 use crate::log::snapshot::{self, SnapshotWriter};
+use crate::policy::Reason;
 use crate::store::{Page, PageRequest};
 
 /// What a compaction did.
@@ -101,23 +101,31 @@ impl Compactor {
         loop {
             tokio::select! {
                 Some(done) = self.requests.recv() => {
-                    let compacted = self.compact().await?;
+                    let compacted = self.compact(Reason::Request).await?;
                     // Whoever asked may be gone.
                     let _ = done.send(compacted);
                 }
-                () = shared.compaction_due.notified() => {
-                    if self.is_due() {
-                        self.compact().await?;
-                    }
-                }
+                () = shared.compaction_due.notified() => self.compact_if_due().await?,
+                () = old_age(&shared) => self.compact_if_due().await?,
             }
         }
     }
 
     /// Operations may have notified again while a compaction ran that covered them.
-    fn is_due(&self) -> bool {
-        let state = self.shared.lock();
-        state.since_compaction >= self.shared.options.compact_after.max(state.store.live())
+    async fn compact_if_due(&mut self) -> Result<(), StorageError> {
+        let reason = {
+            let mut state = self.shared.lock();
+            let since = state.since_compaction();
+            if since.operations == 0 {
+                // Nothing changed: the snapshot is as good as a new one.
+                state.compacted_at = Instant::now();
+            }
+            self.shared.options.compaction.due(&since)
+        };
+        match reason {
+            Some(reason) => self.compact(reason).await.map(|_| ()),
+            None => Ok(()),
+        }
     }
 
     /// One compaction, now.
@@ -125,7 +133,7 @@ impl Compactor {
     /// # Errors
     ///
     /// The disk failed.
-    pub async fn compact(&mut self) -> Result<Compacted, StorageError> {
+    pub async fn compact(&mut self, reason: Reason) -> Result<Compacted, StorageError> {
         let bytes_before = self.begin();
         let (reply, rotated) = oneshot::channel();
         // A committer that is gone has failed or was stopped, and this task ends with it.
@@ -137,31 +145,31 @@ impl Compactor {
         let (writer, segment) = writer.await?;
         let writer = self.copy_map(writer).await?;
         self.all_durable().await;
-        let hook = self.shared.options.hook.clone();
+        let (hook, kept) = (self.shared.options.hook.clone(), self.shared.options.snapshots_kept);
         let dir = Arc::clone(&self.shared.dir);
         let (records, bytes) = blocking(move || {
             let written = writer.finish(&hook)?;
-            snapshot::delete_covered(&dir, segment, &hook)?;
+            snapshot::delete_covered(&dir, segment, kept, &hook)?;
             Ok(written)
         })
         .await?;
-        let bytes_after = self.end(bytes);
-        info!(records, bytes_before, bytes_after, segment, "compacted the log");
+        let bytes_after = self.end(segment, bytes, reason);
+        info!(records, bytes_before, bytes_after, segment, %reason, "compacted the log");
         Ok(Compacted { records, bytes_before, bytes_after })
     }
 
     fn begin(&self) -> u64 {
         let mut state = self.shared.lock();
-        state.since_compaction = 0;
-        state.closed_bytes + state.active_bytes
+        (state.operations, state.compacted_at) = (0, Instant::now());
+        state.sizes.total()
     }
 
-    fn end(&self, snapshot_bytes: u64) -> u64 {
+    fn end(&self, segment: u64, snapshot_bytes: u64, reason: Reason) -> u64 {
         let mut state = self.shared.lock();
-        state.closed_bytes = snapshot_bytes;
+        state.sizes.compacted(segment, snapshot_bytes);
         state.figures.compactions += 1;
-        state.figures.last_compaction = Some(Instant::now());
-        state.closed_bytes + state.active_bytes
+        state.figures.last_compaction = Some((Instant::now(), reason));
+        state.sizes.total()
     }
 
     async fn copy_map(&self, mut writer: SnapshotWriter) -> Result<SnapshotWriter, StorageError> {
@@ -193,6 +201,15 @@ impl Compactor {
         let mut acknowledged = self.shared.acknowledged.subscribe();
         let reached = acknowledged.wait_for(|safe| *safe >= seq).await;
         reached.expect("the sender lives as long as this compactor");
+    }
+}
+
+/// Ends when the last compaction is as old as it may get.
+async fn old_age(shared: &Shared) {
+    let last = shared.lock().compacted_at;
+    match shared.options.compaction.every {
+        Some(every) => tokio::time::sleep_until((last + every).into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -42,7 +42,9 @@ use crate::log::files::DataDir;
 use crate::log::last;
 use crate::log::open::{self, Opened};
 use crate::log::record::Op;
+use crate::log::sizes::Sizes;
 use crate::log::tail::Tail;
+use crate::policy::{Reason, SinceCompaction};
 use crate::store::{Page, PageRequest, Standing, Store};
 use crate::{Durability, EngineOptions, Entry, StorageError};
 
@@ -74,7 +76,7 @@ pub struct Figures {
     pub syncs: u64,
     pub appends: u64,
     pub compactions: u64,
-    pub last_compaction: Option<Instant>,
+    pub last_compaction: Option<(Instant, Reason)>,
 }
 
 /// Map and log; cheap to clone, all clones are one.
@@ -103,11 +105,11 @@ pub(crate) struct State {
     /// The line that replies of the running burst depend on.
     barrier: u64,
     /// Operations since the last compaction began.
-    pub(crate) since_compaction: u64,
-    /// Bytes in snapshot and closed segments.
-    pub(crate) closed_bytes: u64,
-    /// Bytes in the active segment, with those that wait.
-    pub(crate) active_bytes: u64,
+    pub(crate) operations: u64,
+    /// When it began, or this engine was opened.
+    pub(crate) compacted_at: Instant,
+    /// Bytes in the files of the log.
+    pub(crate) sizes: Sizes,
     /// The counters; the rest is filled in when asked for.
     pub(crate) figures: Figures,
 }
@@ -121,7 +123,7 @@ impl Engine {
     pub fn open(options: EngineOptions) -> Result<(Self, Committer, Compactor), StorageError> {
         let started = Instant::now();
         let dir = Arc::new(DataDir::open(Arc::clone(&options.disk), &options.data, &options.id)?);
-        let opened = open::open(&dir)?;
+        let opened = open::open(&dir, options.snapshots_kept)?;
         let (rotations, rotations_rx) = mpsc::channel(1);
         let (compactions, compactions_rx) = mpsc::channel(COMPACT_REQUESTS_MAX);
         let acknowledged = watch::Sender::new(opened.tail.seq());
@@ -257,13 +259,13 @@ impl Engine {
     fn append(&self, state: &mut State, key: Bytes, op: Op, version: Version) {
         let before = state.tail.waiting_bytes();
         let record = state.tail.append(key, op, version);
-        state.active_bytes += (state.tail.waiting_bytes() - before) as u64;
+        state.sizes.active += (state.tail.waiting_bytes() - before) as u64;
         state.store.apply(&record);
         state.barrier = record.seq;
         state.figures.appends += 1;
-        state.since_compaction += 1;
+        state.operations += 1;
         self.0.work.notify_one();
-        if state.since_compaction >= self.0.options.compact_after.max(state.store.live()) {
+        if self.0.options.compaction.due(&state.since_compaction()).is_some() {
             self.0.compaction_due.notify_one();
         }
     }
@@ -288,9 +290,9 @@ impl State {
             store,
             tail,
             barrier: 0,
-            since_compaction: since_snapshot,
-            closed_bytes: opened.closed_bytes,
-            active_bytes: opened.active_bytes,
+            operations: since_snapshot,
+            compacted_at: Instant::now(),
+            sizes: opened.sizes,
             figures: Figures { replayed, replay_us, ..Figures::default() },
         };
         (state, writer)
@@ -304,11 +306,21 @@ impl State {
         self.barrier = self.tail.seq();
     }
 
+    pub(crate) fn since_compaction(&self) -> SinceCompaction {
+        SinceCompaction {
+            operations: self.operations,
+            live: self.store.live(),
+            log_bytes: self.sizes.since_snapshot(),
+            snapshot_bytes: self.sizes.snapshot,
+            elapsed: self.compacted_at.elapsed(),
+        }
+    }
+
     pub(crate) fn figures(&self) -> Figures {
         Figures {
             keys: self.store.live(),
             tombstones: self.store.tombstones(),
-            log_bytes: self.closed_bytes + self.active_bytes,
+            log_bytes: self.sizes.total(),
             sequence: self.tail.seq(),
             durable: self.tail.durable(),
             ..self.figures

@@ -7,7 +7,15 @@ use std::sync::Arc;
 use ringkv_shared::NodeId;
 
 use crate::disk::{Disk, RealDisk};
+use crate::policy::CompactionPolicy;
 use crate::step::StepHook;
+
+/// Operations between compactions, if there are at most as many live keys.
+pub(crate) const COMPACT_AFTER_DEFAULT: u64 = 100;
+/// Snapshots that stay.
+pub(crate) const SNAPSHOTS_KEPT_DEFAULT: usize = 3;
+/// Where a segment is closed: copied in about a second by a slow disk.
+const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// When a write counts as safe. See the table in the module's documentation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -43,8 +51,14 @@ pub struct EngineOptions {
     pub disk: Arc<dyn Disk>,
     /// When a write counts as safe.
     pub durability: Durability,
-    /// Compact after this many operations, if there are at most as many live keys.
-    pub compact_after: u64,
+    /// When to compact.
+    pub compaction: CompactionPolicy,
+    /// How many snapshots stay: the newest for recovery, the others for people to go back to.
+    /// At least 1.
+    pub snapshots_kept: usize,
+    /// The active segment is closed when it has this many bytes. Bounds what a start after an
+    /// unclean stop copies.
+    pub segment_bytes: u64,
     /// Called at each step of a compaction.
     pub hook: StepHook,
 }
@@ -58,7 +72,9 @@ impl EngineOptions {
             data,
             disk: Arc::new(RealDisk),
             durability: Durability::default(),
-            compact_after: 100,
+            compaction: CompactionPolicy { after: COMPACT_AFTER_DEFAULT, every: None },
+            snapshots_kept: SNAPSHOTS_KEPT_DEFAULT,
+            segment_bytes: SEGMENT_BYTES,
             hook: StepHook::default(),
         }
     }

@@ -29,6 +29,7 @@ use tracing::{error, info};
 use crate::args::NodeArgs;
 use crate::engine::Engine;
 use crate::options::{Durability, EngineOptions};
+use crate::policy::CompactionPolicy;
 use crate::{NodeError, NodeService};
 
 /// A node's settings.
@@ -42,8 +43,10 @@ pub struct NodeConfig {
     pub data: PathBuf,
     /// When a write is acknowledged.
     pub durability: Durability,
-    /// Compact after this many operations.
-    pub compact_after: u64,
+    /// When to compact.
+    pub compaction: CompactionPolicy,
+    /// How many snapshots stay; at least 1.
+    pub snapshots_kept: usize,
     /// Stop when standard input ends.
     pub stop_on_eof: bool,
 }
@@ -88,7 +91,8 @@ pub async fn run(
 fn options(config: &NodeConfig) -> EngineOptions {
     EngineOptions {
         durability: config.durability,
-        compact_after: config.compact_after,
+        compaction: config.compaction,
+        snapshots_kept: config.snapshots_kept,
         ..EngineOptions::new(config.id.clone(), config.data.clone())
     }
 }

@@ -9,8 +9,8 @@ use std::io::ErrorKind;
 
 use bytes::Bytes;
 use ringkv_node::disk::{Operation, SimDisk};
-use ringkv_node::{NodeError, StorageError};
-use support::{Map, Rig, power_cut};
+use ringkv_node::{EngineOptions, NodeError, StorageError};
+use support::{Map, Rig, options, power_cut};
 
 /// Power cuts tried after each run.
 const CUTS: u64 = 6;
@@ -28,7 +28,8 @@ struct Trace {
 /// Ten groups of writes with a compaction in between, until something fails.
 async fn work(disk: &SimDisk, before: Map) -> Trace {
     let mut trace = Trace { maps: vec![before], acknowledged: 0, failure: None };
-    let mut rig = match Rig::open(disk) {
+    let small = EngineOptions { segment_bytes: 9_000, ..options(disk) };
+    let mut rig = match Rig::with(small) {
         Ok(rig) => rig,
         Err(error) => return Trace { failure: Some(error), ..trace },
     };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
-use ringkv_node::{Step, StepHook};
+use ringkv_node::{Reason, Step, StepHook};
 use ringkv_shared::Version;
 use support::{Rig, path, power_cut};
 
@@ -47,7 +47,7 @@ async fn every_step_recovers_the_same_map() {
         rig.put("round", &round.to_string());
         fill(&rig);
         rig.engine.settle().await;
-        rig.compactor.compact().await.unwrap();
+        rig.compactor.compact(Reason::Request).await.unwrap();
         expected.push(rig.map());
     }
     rig.close().await;
@@ -69,7 +69,7 @@ async fn carries_on(disk: &SimDisk, expected: &support::Map, what: &str) {
     assert_eq!(&rig.map(), expected, "{what}");
     rig.put("after", "the crash");
     rig.engine.settle().await;
-    rig.compactor.compact().await.unwrap();
+    rig.compactor.compact(Reason::Request).await.unwrap();
     rig.put("after", "the compaction");
     rig.engine.settle().await;
     let map = rig.map();
@@ -82,7 +82,7 @@ async fn a_lost_or_damaged_file_is_noticed() {
     let disk = SimDisk::new(1);
     let mut rig = Rig::open(&disk).unwrap();
     fill(&rig);
-    rig.compactor.compact().await.unwrap();
+    rig.compactor.compact(Reason::Request).await.unwrap();
     fill(&rig);
     rig.close().await;
     for file in ["data.log", "snap-000001.log", "node.id"] {
@@ -118,7 +118,7 @@ async fn writes_during_a_compaction_are_kept() {
             tokio::task::yield_now().await;
         }
     };
-    let (compacted, ()) = tokio::join!(rig.compactor.compact(), writes);
+    let (compacted, ()) = tokio::join!(rig.compactor.compact(Reason::Request), writes);
     compacted.unwrap();
     let map = rig.map();
     rig.close().await;

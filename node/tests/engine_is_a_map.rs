@@ -9,7 +9,7 @@ mod support;
 use bytes::Bytes;
 use proptest::prelude::*;
 use ringkv_node::disk::SimDisk;
-use ringkv_node::{Durability, EngineOptions};
+use ringkv_node::{Durability, EngineOptions, Reason};
 use ringkv_shared::Version;
 use support::{Map, Rig, options, power_cut};
 
@@ -128,7 +128,8 @@ impl Model {
 }
 
 fn open(disk: &SimDisk, durability: Durability) -> Rig {
-    Rig::with(EngineOptions { durability, ..options(disk) }).unwrap()
+    // A few lines each, so that there are several segments.
+    Rig::with(EngineOptions { durability, segment_bytes: 400, ..options(disk) }).unwrap()
 }
 
 async fn play(durability: Durability, acts: &[Act]) {
@@ -145,7 +146,7 @@ async fn play(durability: Durability, acts: &[Act]) {
                         tokio::task::yield_now().await;
                     }
                 };
-                let (compacted, ()) = tokio::join!(rig.compactor.compact(), others);
+                let (compacted, ()) = tokio::join!(rig.compactor.compact(Reason::Request), others);
                 compacted.unwrap();
             }
             Act::Reopen => {

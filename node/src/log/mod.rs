@@ -12,6 +12,7 @@
 //! | [`repair`] | what is done to `data.log` before a node serves from it | yes |
 //! | [`open`] | from a directory to a map | yes |
 //! | [`snapshot`] | writing a snapshot | yes |
+//! | [`sizes`] | how large the files are that recovery would read | no |
 //! | [`last`] | the last lines, for people | yes |
 //!
 //! # Caveats
@@ -27,6 +28,7 @@ pub mod open;
 pub mod record;
 pub mod recover;
 pub mod repair;
+pub mod sizes;
 pub mod snapshot;
 pub mod tail;
 pub mod writer;

@@ -20,6 +20,7 @@ use super::mark::Mark;
 use super::record::{self, Header};
 use super::recover::{self, Bad, Kind, Scan, Verdict};
 use super::repair;
+use super::sizes::Sizes;
 use super::snapshot;
 use super::tail::Tail;
 use super::writer::Writer;
@@ -41,10 +42,8 @@ pub struct Opened {
     pub replayed: u64,
     /// Of these, records in segments: what the next compaction would save.
     pub since_snapshot: u64,
-    /// Bytes in all log files but the active one.
-    pub closed_bytes: u64,
-    /// Bytes in the active one.
-    pub active_bytes: u64,
+    /// Bytes in the files.
+    pub sizes: Sizes,
 }
 
 /// Where the part of the log that is read so far ends.
@@ -61,7 +60,7 @@ struct Replay<'a> {
     horizon: u64,
     replayed: u64,
     since_snapshot: u64,
-    bytes: u64,
+    sizes: Sizes,
 }
 
 /// Reads the log in `dir`, repairs a torn tail, and opens it for appending.
@@ -69,33 +68,31 @@ struct Replay<'a> {
 /// # Errors
 ///
 /// Damage (nothing was changed then), or the operating system.
-pub fn open(dir: &Arc<DataDir>) -> Result<Opened, StorageError> {
+pub fn open(dir: &Arc<DataDir>, snapshots_kept: usize) -> Result<Opened, StorageError> {
     let listing = dir.list()?;
     let (mark, marked) = Mark::open(dir.disk(), &dir.mark())?;
     // A name that is seen may not be durable: the last stop may have been a sync that failed.
     dir.sync()?;
     let mut replay = Replay::new(dir, marked);
     replay.closed_files(&listing)?;
-    let closed_bytes = replay.bytes;
     let file = if listing.active { replay.active_file()? } else { replay.no_active_file()? };
     dir.delete_unfinished()?;
     if let Some(newest) = listing.snapshots.last() {
-        snapshot::delete_covered(dir, *newest, &StepHook::default())?;
+        snapshot::delete_covered(dir, *newest, snapshots_kept, &StepHook::default())?;
     }
     let tail = Tail::new(dir.uuid(), replay.segment, replay.seq, replay.crc);
-    let active_bytes = replay.bytes - closed_bytes;
-    let mut writer = Writer::new(Arc::clone(dir), file, active_bytes, mark);
+    let mut writer = Writer::new(Arc::clone(dir), file, replay.sizes.active, mark);
     writer.sync(replay.seq)?;
-    let Replay { mut store, replayed, since_snapshot, .. } = replay;
+    let Replay { mut store, replayed, since_snapshot, sizes, .. } = replay;
     store.settle_all();
-    Ok(Opened { store, tail, writer, replayed, since_snapshot, closed_bytes, active_bytes })
+    Ok(Opened { store, tail, writer, replayed, since_snapshot, sizes })
 }
 
 impl<'a> Replay<'a> {
     fn new(dir: &'a DataDir, horizon: u64) -> Self {
         let store = Store::default();
-        let (seq, crc, replayed, since_snapshot, bytes) = (0, 0, 0, 0, 0);
-        Self { dir, store, segment: 1, seq, crc, horizon, replayed, since_snapshot, bytes }
+        let (seq, crc, replayed, since_snapshot, sizes) = (0, 0, 0, 0, Sizes::default());
+        Self { dir, store, segment: 1, seq, crc, horizon, replayed, since_snapshot, sizes }
     }
 
     fn closed_files(&mut self, listing: &Listing) -> Result<(), StorageError> {
@@ -117,7 +114,7 @@ impl<'a> Replay<'a> {
             return Err(StorageError::damaged(&path, "the header is another file's"));
         }
         (self.segment, self.seq, self.crc) = (segment + 1, header.seq, header.prev);
-        self.bytes += scan.good_bytes;
+        self.sizes.snapshot = scan.good_bytes;
         Ok(())
     }
 
@@ -126,6 +123,7 @@ impl<'a> Replay<'a> {
         let scan = self.read(&path, Kind::Segment)?;
         self.follows(&path, whole(&path, &scan)?)?;
         self.advance(&scan);
+        self.sizes.closed(segment, scan.good_bytes);
         self.segment += 1;
         Ok(())
     }
@@ -140,6 +138,7 @@ impl<'a> Replay<'a> {
         let header = scan.header.as_ref().expect("without a header the verdict is damage");
         self.follows(&path, header)?;
         self.advance(&scan);
+        self.sizes.active = scan.good_bytes;
         if let Verdict::Torn { offset } = verdict {
             let (bytes, kept) = repair::keep_torn(self.dir, offset)?;
             let reason = scan.bad.as_ref().map(|bad| bad.reason.to_string()).unwrap_or_default();
@@ -163,7 +162,7 @@ impl<'a> Replay<'a> {
         let file = files::write_new(self.dir.disk(), &tmp, &line)?;
         files::rename(self.dir.disk(), &tmp, &path)?;
         self.dir.sync()?;
-        self.bytes += line.len() as u64;
+        self.sizes.active = line.len() as u64;
         Ok(file)
     }
 
@@ -197,7 +196,6 @@ impl<'a> Replay<'a> {
     fn advance(&mut self, scan: &Scan) {
         (self.seq, self.crc) = (scan.seq, scan.crc);
         self.horizon = self.horizon.max(scan.durable);
-        self.bytes += scan.good_bytes;
     }
 }
 

@@ -7,7 +7,9 @@
 //!
 //! # Caveats
 //!
-//! The old files stay until the new snapshot is durable: compaction needs room for both.
+//! The old files stay until the new snapshot is durable: compaction needs room for both. A snapshot
+//! that is kept beside a newer one is a whole map, but the segments after it are gone: who goes back
+//! to it gets the moment it was made, or nothing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -98,15 +100,22 @@ impl SnapshotWriter {
     }
 }
 
-/// Deletes what the snapshot of `segment` stands for: older snapshots, and segments up to it.
+/// Deletes what the snapshot of `segment` stands for: segments up to it, and all but the newest
+/// `kept` snapshots.
 ///
 /// # Errors
 ///
 /// A file cannot be deleted.
-pub fn delete_covered(dir: &DataDir, segment: u64, hook: &StepHook) -> Result<(), StorageError> {
+pub fn delete_covered(
+    dir: &DataDir,
+    segment: u64,
+    kept: usize,
+    hook: &StepHook,
+) -> Result<(), StorageError> {
     let listing = dir.list()?;
     let segments = listing.closed.iter().filter(|n| **n <= segment).map(|n| dir.closed(*n));
-    let snapshots = listing.snapshots.iter().filter(|n| **n < segment).map(|n| dir.snapshot(*n));
+    let old = listing.snapshots.len().saturating_sub(kept.max(1));
+    let snapshots = listing.snapshots[..old].iter().map(|n| dir.snapshot(*n));
     for path in segments.chain(snapshots) {
         files::remove(dir.disk(), &path)?;
         hook.at(Step::OldFileDeleted);

@@ -11,7 +11,8 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use ringkv_node::disk::SimDisk;
 use ringkv_node::{
-    Compactor, Engine, EngineOptions, Entry, PageRequest, StepHook, StorageError, WriteOutcome,
+    CompactionPolicy, Compactor, Engine, EngineOptions, Entry, PageRequest, Reason, StepHook,
+    StorageError, WriteOutcome,
 };
 use ringkv_shared::Version;
 use tempfile::TempDir;
@@ -30,7 +31,8 @@ pub fn path(name: &str) -> PathBuf {
 pub fn options(disk: &SimDisk) -> EngineOptions {
     EngineOptions {
         disk: Arc::new(disk.clone()),
-        compact_after: u64::MAX,
+        compaction: CompactionPolicy { after: u64::MAX, every: None },
+        snapshots_kept: 1,
         ..EngineOptions::new("n1".parse().unwrap(), "/data".into())
     }
 }
@@ -63,6 +65,11 @@ impl Rig {
             committer.run(stopped).await
         });
         Ok(Self { engine, compactor, stop, ended, committer })
+    }
+
+    /// The parts, for who runs the compactor too; the committer runs until this is dropped.
+    pub fn into_parts(self) -> (Compactor, impl Drop) {
+        (self.compactor, self.stop.drop_guard())
     }
 
     pub async fn close(self) {
@@ -98,7 +105,7 @@ impl Rig {
     /// Compacts; false if the committer failed meanwhile.
     pub async fn compacts(&mut self) -> Result<bool, StorageError> {
         tokio::select! {
-            compacted = self.compactor.compact() => compacted.map(|_| true),
+            compacted = self.compactor.compact(Reason::Request) => compacted.map(|_| true),
             () = self.ended.cancelled() => Ok(false),
         }
     }

@@ -152,6 +152,9 @@ pub struct NodeStats {
     /// Seconds since the last compaction; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_compaction_s: Option<u64>,
+    /// Why it ran: `operations`, `log`, `age`, `request` or `space`; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_compaction_reason: Option<String>,
 }
 
 /// The answer to `compact`.
