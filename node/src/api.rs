@@ -22,9 +22,10 @@ use ringkv_shared::protocol::node::{
 };
 use ringkv_shared::{Blob, ErrorName, Failure, Version};
 
+use crate::Entry;
 use crate::compact::NotCompacted;
 use crate::engine::{Engine, WriteOutcome};
-use crate::store::{Entry, PageRequest};
+use crate::store::PageRequest;
 
 const TAIL_LINES_DEFAULT: usize = 20;
 const TAIL_LINES_MAX: usize = 1_000;
@@ -119,6 +120,7 @@ impl NodeApiServer for Api {
             bytes_max: PAGE_BYTES_MAX,
             keys_only,
             tombstones: tombstones.unwrap_or(false),
+            at: None,
         });
         let last = page.entries.last().map(|(key, _)| Blob::from(key.clone()));
         let items = page.entries.into_iter().map(|(key, entry)| record(key, entry, !keys_only));

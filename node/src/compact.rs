@@ -185,14 +185,18 @@ impl Compactor {
     }
 
     fn page(&self, after: Option<Bytes>) -> Page {
-        self.shared.lock().store.page(&PageRequest {
+        let request = PageRequest {
             after,
             prefix: Bytes::new(),
             keys_max: PAGE_KEYS_MAX,
             bytes_max: PAGE_BYTES_MAX,
             keys_only: false,
             tombstones: true,
-        })
+            at: None,
+        };
+        // At time 0 nothing has expired: the snapshot has what is stored.
+        let page = self.shared.lock().store.page(&request, 0);
+        page.expect("only a picture can be gone, and this is none")
     }
 
     /// Waits until every line appended so far is safe to the node's policy.

@@ -44,9 +44,13 @@ use crate::log::open::{self, Opened};
 use crate::log::record::Op;
 use crate::log::sizes::Sizes;
 use crate::log::tail::Tail;
+use crate::log::value::Value;
 use crate::policy::{Reason, SinceCompaction};
-use crate::store::{Page, PageRequest, Standing, Store};
-use crate::{Durability, EngineOptions, Entry, StorageError};
+use crate::store::{PageRequest, Standing, Store};
+use crate::{Durability, EngineOptions, Entry, Page, StorageError};
+
+/// The time that the map is asked at: no write has an expiry yet, so any will do.
+const NOW: u64 = 0;
 
 /// How many compaction requests may wait; one more is told that the node is busy.
 const COMPACT_REQUESTS_MAX: usize = 16;
@@ -180,11 +184,12 @@ impl Engine {
     ) -> WriteOutcome {
         let mut state = self.0.lock();
         let version = version.unwrap_or_else(|| state.store.next_version());
-        let existed = state.store.get(&key).is_some_and(|entry| entry.value.is_some());
+        let existed = state.store.get(&key, NOW).is_some_and(|entry| entry.is_live());
+        let op = Op::write(value.map(Value::new));
         let outcome = |version, superseded, existed| WriteOutcome { version, superseded, existed };
-        match state.store.standing(&key, version) {
+        match state.store.standing(&key, version, &op) {
             Standing::Newer => {
-                self.append(&mut state, key, value.map_or(Op::Del, Op::Put), version);
+                self.append(&mut state, key, op, version);
                 outcome(version, false, existed)
             }
             Standing::Same => {
@@ -202,9 +207,10 @@ impl Engine {
     pub fn merge(&self, key: Bytes, value: Option<Bytes>, version: Version) -> bool {
         let mut state = self.0.lock();
         state.depend_on(&key);
-        let newer = state.store.standing(&key, version) == Standing::Newer;
+        let op = Op::write(value.map(Value::new));
+        let newer = state.store.standing(&key, version, &op) == Standing::Newer;
         if newer {
-            self.append(&mut state, key, value.map_or(Op::Del, Op::Put), version);
+            self.append(&mut state, key, op, version);
         }
         newer
     }
@@ -213,7 +219,7 @@ impl Engine {
     pub fn forget(&self, key: Bytes, version: Version) -> bool {
         let mut state = self.0.lock();
         state.depend_on(&key);
-        let same = state.store.standing(&key, version) == Standing::Same;
+        let same = state.store.standing(&key, version, &Op::<Bytes>::Drop) == Standing::Same;
         if same {
             self.append(&mut state, key, Op::Drop, version);
         }
@@ -225,7 +231,7 @@ impl Engine {
     pub fn get(&self, key: &[u8]) -> Option<Entry> {
         let mut state = self.0.lock();
         state.depend_on(key);
-        state.store.get(key).cloned()
+        state.store.read(key, NOW).map(|entry| entry.copied().into())
     }
 
     /// A page of entries.
@@ -233,7 +239,8 @@ impl Engine {
     pub fn page(&self, request: &PageRequest) -> Page {
         let mut state = self.0.lock();
         state.depend_on_all();
-        state.store.page(request)
+        let page = state.store.page(request, NOW);
+        page.expect("only a picture can be gone, and none is taken").into()
     }
 
     /// The figures, and with them a dependence on all that they count.
@@ -260,7 +267,7 @@ impl Engine {
         let before = state.tail.waiting_bytes();
         let record = state.tail.append(key, op, version);
         state.sizes.active += (state.tail.waiting_bytes() - before) as u64;
-        state.store.apply(&record);
+        state.store.apply(&record, None);
         state.barrier = record.seq;
         state.figures.appends += 1;
         state.operations += 1;
@@ -309,7 +316,7 @@ impl State {
     pub(crate) fn since_compaction(&self) -> SinceCompaction {
         SinceCompaction {
             operations: self.operations,
-            live: self.store.live(),
+            live: self.store.tally().live,
             log_bytes: self.sizes.since_snapshot(),
             snapshot_bytes: self.sizes.snapshot,
             elapsed: self.compacted_at.elapsed(),
@@ -318,8 +325,8 @@ impl State {
 
     pub(crate) fn figures(&self) -> Figures {
         Figures {
-            keys: self.store.live(),
-            tombstones: self.store.tombstones(),
+            keys: self.store.tally().live,
+            tombstones: self.store.tally().tombstones,
             log_bytes: self.sizes.total(),
             sequence: self.tail.seq(),
             durable: self.tail.durable(),

@@ -27,7 +27,9 @@
 
 pub mod disk;
 pub mod log;
+pub mod store;
 
+mod answer;
 mod api;
 mod args;
 mod commit;
@@ -38,8 +40,8 @@ mod options;
 mod policy;
 mod server;
 mod step;
-mod store;
 
+pub use answer::{Entry, Page};
 pub use api::NodeService;
 pub use args::{ConfigError, NodeArgs};
 pub use commit::Committer;
@@ -50,4 +52,4 @@ pub use options::{Durability, EngineOptions};
 pub use policy::{CompactionPolicy, Reason, SinceCompaction};
 pub use server::{NodeConfig, main_with, run};
 pub use step::{Step, StepHook};
-pub use store::{Entry, Page, PageRequest, Standing, Store};
+pub use store::{PageRequest, Standing, Store};

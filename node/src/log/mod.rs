@@ -3,8 +3,12 @@
 //! | module | idea | touches the disk |
 //! |---|---|---|
 //! | [`escape`] | bytes as one printable token | no |
-//! | [`record`] | one line, its checksum, the chain | no |
+//! | [`value`] | a value plain or compressed, and its token | no |
+//! | [`record`] | one line, its checksum, the chain: the format | no |
+//! | [`encode`], [`decode`] | a line written, a line read | no |
+//! | [`place`] | where a line stands | no |
 //! | [`tail`] | where the log ends, what waits to be written | no |
+//! | [`scan`] | a file from front to back, in chunks | no |
 //! | [`recover`] | torn or damaged: the verdict on a segment | no |
 //! | [`mark`] | the side file that remembers what was durable | yes |
 //! | [`files`] | the directory: names, lock, identity | yes |
@@ -17,18 +21,22 @@
 //!
 //! # Caveats
 //!
-//! A segment is read whole into memory when a node starts. Compaction keeps it near the size of
-//! the live data, which is in memory anyway.
+//! A node reads all of it before it serves: a start takes as long as the log is large.
 
+pub mod decode;
+pub mod encode;
 pub mod escape;
 pub mod files;
 pub mod last;
 pub mod mark;
 pub mod open;
+pub mod place;
 pub mod record;
 pub mod recover;
 pub mod repair;
+pub mod scan;
 pub mod sizes;
 pub mod snapshot;
 pub mod tail;
+pub mod value;
 pub mod writer;

@@ -7,27 +7,32 @@
 //!
 //! # Caveats
 //!
-//! The active segment is copied at every start, whether or not the last stop was in order; why,
-//! says [`repair`](super::repair).
+//! Replay takes memory for one chunk and one line beside the map.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use tracing::warn;
 
+use super::encode;
 use super::files::{self, DataDir, Listing};
 use super::mark::Mark;
-use super::record::{self, Header};
-use super::recover::{self, Bad, Kind, Scan, Verdict};
+use super::place::FileId;
+use super::record::Header;
+use super::recover::{self, Verdict};
 use super::repair;
+use super::scan::{Bad, Kind, Scan, Scanner};
 use super::sizes::Sizes;
 use super::snapshot;
 use super::tail::Tail;
 use super::writer::Writer;
 use crate::StorageError;
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, Open};
 use crate::step::StepHook;
 use crate::store::Store;
+
+/// How much of a file is in memory while it is replayed, in bytes.
+const CHUNK_BYTES: usize = 1024 * 1024;
 
 /// A log that is read and ready to be written to.
 #[derive(Debug)]
@@ -56,6 +61,8 @@ struct Replay<'a> {
     seq: u64,
     /// Its checksum.
     crc: u32,
+    /// What the mark says.
+    marked: u64,
     /// Highest durable horizon told so far.
     horizon: u64,
     replayed: u64,
@@ -83,16 +90,17 @@ pub fn open(dir: &Arc<DataDir>, snapshots_kept: usize) -> Result<Opened, Storage
     let tail = Tail::new(dir.uuid(), replay.segment, replay.seq, replay.crc);
     let mut writer = Writer::new(Arc::clone(dir), file, replay.sizes.active, mark);
     writer.sync(replay.seq)?;
-    let Replay { mut store, replayed, since_snapshot, sizes, .. } = replay;
-    store.settle_all();
+    let Replay { mut store, seq, replayed, since_snapshot, sizes, .. } = replay;
+    store.settle(seq);
     Ok(Opened { store, tail, writer, replayed, since_snapshot, sizes })
 }
 
 impl<'a> Replay<'a> {
-    fn new(dir: &'a DataDir, horizon: u64) -> Self {
+    fn new(dir: &'a DataDir, marked: u64) -> Self {
         let store = Store::default();
         let (seq, crc, replayed, since_snapshot, sizes) = (0, 0, 0, 0, Sizes::default());
-        Self { dir, store, segment: 1, seq, crc, horizon, replayed, since_snapshot, sizes }
+        let horizon = marked;
+        Self { dir, store, segment: 1, seq, crc, marked, horizon, replayed, since_snapshot, sizes }
     }
 
     fn closed_files(&mut self, listing: &Listing) -> Result<(), StorageError> {
@@ -108,7 +116,7 @@ impl<'a> Replay<'a> {
 
     fn snapshot(&mut self, segment: u64) -> Result<(), StorageError> {
         let path = self.dir.snapshot(segment);
-        let scan = self.read(&path, Kind::Snapshot)?;
+        let scan = self.read(&path, Kind::Snapshot, FileId::snapshot(segment))?;
         let header = whole(&path, &scan)?;
         if header.segment != segment || header.uuid != self.dir.uuid() {
             return Err(StorageError::damaged(&path, "the header is another file's"));
@@ -120,7 +128,7 @@ impl<'a> Replay<'a> {
 
     fn closed_segment(&mut self, segment: u64) -> Result<(), StorageError> {
         let path = self.dir.closed(segment);
-        let scan = self.read(&path, Kind::Segment)?;
+        let scan = self.read(&path, Kind::Segment, FileId::segment(segment))?;
         self.follows(&path, whole(&path, &scan)?)?;
         self.advance(&scan);
         self.sizes.closed(segment, scan.good_bytes);
@@ -130,7 +138,7 @@ impl<'a> Replay<'a> {
 
     fn active_file(&mut self) -> Result<Arc<dyn DiskFile>, StorageError> {
         let path = self.dir.active();
-        let scan = self.read(&path, Kind::Segment)?;
+        let scan = self.read(&path, Kind::Segment, FileId::segment(self.segment))?;
         let verdict = recover::verdict(&scan, self.horizon);
         if let Verdict::Damaged(bad) = verdict {
             return Err(damaged(&path, &bad, &scan));
@@ -145,6 +153,10 @@ impl<'a> Replay<'a> {
             let (log, kept) = (path.display(), kept.display());
             warn!(%log, offset, bytes, %kept, reason, "cut a torn tail: nobody was told it was safe");
         }
+        // The mark is set after a sync that went well, so it tells that the BYE is on the disk.
+        if scan.bye && scan.bad.is_none() && self.marked >= scan.seq {
+            return files::open(self.dir.disk(), &path, Open::Write);
+        }
         repair::rewrite(self.dir, scan.good_bytes)
     }
 
@@ -157,7 +169,7 @@ impl<'a> Replay<'a> {
         let (uuid, segment) = (self.dir.uuid(), self.segment);
         let header = Header { uuid, segment, prev: self.crc, seq: self.seq };
         let mut line = Vec::new();
-        self.crc = record::encode_header(&header, &mut line);
+        self.crc = encode::encode_header(&header, &mut line);
         let tmp = self.dir.active_tmp();
         let file = files::write_new(self.dir.disk(), &tmp, &line)?;
         files::rename(self.dir.disk(), &tmp, &path)?;
@@ -166,12 +178,22 @@ impl<'a> Replay<'a> {
         Ok(file)
     }
 
-    fn read(&mut self, path: &Path, kind: Kind) -> Result<Scan, StorageError> {
-        let bytes = files::read(self.dir.disk(), path)?;
-        let store = &mut self.store;
-        let scan = recover::scan(&bytes, kind, |record| {
-            store.apply(&record);
-        });
+    /// Replays a file, a piece at a time.
+    fn read(&mut self, path: &Path, kind: Kind, id: FileId) -> Result<Scan, StorageError> {
+        let file = files::open(self.dir.disk(), path, Open::Read)?;
+        let (mut scanner, mut chunk, mut at) = (Scanner::new(kind, id), vec![0; CHUNK_BYTES], 0);
+        loop {
+            let read = file.read_at(&mut chunk, at).map_err(StorageError::io("reading", path))?;
+            let store = &mut self.store;
+            scanner.feed(&chunk[..read], |record, place| {
+                store.apply(record, Some(place));
+            });
+            at += read as u64;
+            if read < chunk.len() {
+                break;
+            }
+        }
+        let scan = scanner.finish();
         self.replayed += scan.records;
         if kind == Kind::Segment {
             self.since_snapshot += scan.records;

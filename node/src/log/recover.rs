@@ -1,4 +1,4 @@
-//! Torn or damaged? The verdict on the bytes of one file.
+//! Torn or damaged? The verdict on one file, from what a [`scan`](super::scan) of it found.
 //!
 //! After a power cut the end of a log may be missing or half written. Nobody was told that those
 //! lines are safe, so they may go. The same bytes in the middle of the log mean that the disk lost
@@ -21,50 +21,8 @@
 //! With a mark file that is missing or old, damage to the last group before the crash looks like
 //! a torn tail.
 
-use super::record::{self, BadLine, End, Header, LINE_BYTES_MAX, Line, Record};
-
-/// Which rules a file follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A segment: the sequence goes on from the header, there is no end line.
-    Segment,
-    /// A snapshot: counts from 1 and closes with an end line.
-    Snapshot,
-}
-
-/// The first bad line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bad {
-    /// Its number in the file, from 1.
-    pub line: u64,
-    /// Where it starts.
-    pub offset: u64,
-    /// What is wrong.
-    pub reason: BadLine,
-}
-
-/// What is in a file.
-#[derive(Debug, Default)]
-pub struct Scan {
-    /// The first line, if it is good.
-    pub header: Option<Header>,
-    /// Good records.
-    pub records: u64,
-    /// Bytes of all lines before the first bad one.
-    pub good_bytes: u64,
-    /// Sequence number of the last good line.
-    pub seq: u64,
-    /// Checksum of the last good line.
-    pub crc: u32,
-    /// The highest durable horizon that any line tells, those after a hole too.
-    pub durable: u64,
-    /// The end line of a snapshot.
-    pub end: Option<End>,
-    /// The first bad line.
-    pub bad: Option<Bad>,
-    /// How many lines after the bad one fit their neighbour.
-    pub later_fine: u64,
-}
+use super::record::BadLine;
+use super::scan::{Bad, Scan};
 
 /// What to do with a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,117 +36,6 @@ pub enum Verdict {
     },
     /// Refuse to start.
     Damaged(Bad),
-}
-
-/// Reads a file, giving each good record to `each` up to the first bad line.
-pub fn scan(bytes: &[u8], kind: Kind, mut each: impl FnMut(Record)) -> Scan {
-    let mut scan = Scan::default();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let step = split(rest).and_then(|line| scan.accept(line, kind, &mut each).map(|()| line));
-        match step {
-            Ok(line) => {
-                scan.good_bytes += line.len() as u64 + 1;
-                rest = &rest[line.len() + 1..];
-            }
-            Err(reason) => {
-                scan.fail(reason);
-                scan.look_further(rest);
-                return scan;
-            }
-        }
-    }
-    if scan.header.is_none() {
-        scan.fail(BadLine::Misplaced("the file is empty"));
-    } else if kind == Kind::Snapshot && scan.end.is_none() {
-        scan.fail(BadLine::Misplaced("the snapshot ends before its END line"));
-    }
-    scan
-}
-
-fn split(bytes: &[u8]) -> Result<&[u8], BadLine> {
-    let within = &bytes[..bytes.len().min(LINE_BYTES_MAX + 1)];
-    match within.iter().position(|&byte| byte == b'\n') {
-        Some(end) => Ok(&bytes[..end]),
-        None if bytes.len() > LINE_BYTES_MAX => Err(BadLine::TooLong(bytes.len())),
-        None => Err(BadLine::NoNewline),
-    }
-}
-
-impl Scan {
-    fn accept(
-        &mut self,
-        line: &[u8],
-        kind: Kind,
-        each: &mut impl FnMut(Record),
-    ) -> Result<(), BadLine> {
-        if self.header.is_none() {
-            let (header, crc) = record::decode_header(line)?;
-            self.seq = if kind == Kind::Segment { header.seq } else { 0 };
-            (self.header, self.crc) = (Some(header), crc);
-            return Ok(());
-        }
-        let (line, crc) = record::decode_line(line, self.crc)?;
-        self.place(&line, kind)?;
-        self.crc = crc;
-        self.durable = self.durable.max(horizon(&line));
-        match line {
-            Line::Record(record) => {
-                self.records += 1;
-                each(record);
-            }
-            Line::End(end) => self.end = Some(end),
-        }
-        Ok(())
-    }
-
-    /// Checks that this line may follow, and counts it.
-    fn place(&mut self, line: &Line, kind: Kind) -> Result<(), BadLine> {
-        if self.end.is_some() {
-            return Err(BadLine::Misplaced("a line after END"));
-        }
-        let found = match line {
-            Line::Record(record) => record.seq,
-            Line::End(_) if kind == Kind::Segment => {
-                return Err(BadLine::Misplaced("END in a log segment"));
-            }
-            Line::End(end) if end.count != self.records => {
-                return Err(BadLine::Misplaced("END counts another number of records"));
-            }
-            Line::End(end) => end.seq,
-        };
-        let expected = self.seq + 1;
-        if found != expected {
-            return Err(BadLine::Sequence { found, expected });
-        }
-        self.seq = found;
-        Ok(())
-    }
-
-    /// The place behind the last good line as the first bad one.
-    fn fail(&mut self, reason: BadLine) {
-        let lines = u64::from(self.header.is_some()) + self.records + u64::from(self.end.is_some());
-        self.bad = Some(Bad { line: lines + 1, offset: self.good_bytes, reason });
-    }
-
-    /// Counts the lines behind the bad one whose checksum fits the line before them.
-    fn look_further(&mut self, rest: &[u8]) {
-        let mut prev = None;
-        for line in rest.split(|&byte| byte == b'\n') {
-            if let Some(Ok((line, _))) = prev.map(|prev| record::decode_line(line, prev)) {
-                self.later_fine += 1;
-                self.durable = self.durable.max(horizon(&line));
-            }
-            prev = record::said_checksum(line);
-        }
-    }
-}
-
-const fn horizon(line: &Line) -> u64 {
-    match line {
-        Line::Record(record) => record.durable,
-        Line::End(end) => end.durable,
-    }
 }
 
 /// The verdict on the active segment, given the highest horizon known from elsewhere.
@@ -205,13 +52,16 @@ pub fn verdict(scan: &Scan, horizon: u64) -> Verdict {
 
 fn short(scan: &Scan) -> Bad {
     let reason = BadLine::Misplaced("the file ends before lines that were durable");
-    Bad { line: scan.records + 2, offset: scan.good_bytes, reason }
+    Bad { line: scan.lines + 1, offset: scan.good_bytes, reason }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::record::{Op, encode_header};
+    use crate::log::encode::encode_header;
+    use crate::log::place::FileId;
+    use crate::log::record::{Header, Op};
+    use crate::log::scan::{Kind, Scan, scan_all};
     use crate::log::tail::Tail;
     use bytes::Bytes;
     use ringkv_shared::Version;
@@ -233,18 +83,22 @@ mod tests {
         bytes
     }
 
+    fn scan(bytes: &[u8]) -> Scan {
+        scan_all(bytes, Kind::Segment, FileId(0), |_, _| ())
+    }
+
     fn line_starts(bytes: &[u8]) -> Vec<usize> {
         let ends = bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(at, _)| at + 1);
         std::iter::once(0).chain(ends).collect()
     }
 
     fn judge(bytes: &[u8], horizon: u64) -> Verdict {
-        verdict(&scan(bytes, Kind::Segment, |_| ()), horizon)
+        verdict(&scan(bytes), horizon)
     }
 
     #[test]
     fn a_good_log_is_whole() {
-        let scan = scan(&log(5, 3), Kind::Segment, |_| ());
+        let scan = scan(&log(5, 3));
         assert_eq!((scan.records, scan.seq, scan.durable, &scan.bad), (5, 5, 3, &None));
         assert_eq!(verdict(&scan, 5), Verdict::Whole);
         assert!(matches!(verdict(&scan, 6), Verdict::Damaged(_)));
@@ -257,7 +111,7 @@ mod tests {
         for bad_line in 1..=6_usize {
             let mut bytes = whole.clone();
             bytes[starts[bad_line] + 5] ^= 1;
-            let scan = scan(&bytes, Kind::Segment, |_| ());
+            let scan = scan(&bytes);
             let bad = scan.bad.clone().unwrap();
             assert_eq!((bad.line, bad.offset), (bad_line as u64 + 1, starts[bad_line] as u64));
             assert_eq!(scan.later_fine, 6 - bad_line as u64);
@@ -285,13 +139,5 @@ mod tests {
     fn without_a_header_nothing_is_trusted() {
         assert!(matches!(judge(b"", 0), Verdict::Damaged(_)));
         assert!(matches!(judge(b"PUT a b\n", 0), Verdict::Damaged(_)));
-    }
-
-    #[test]
-    fn a_line_longer_than_any_is_not_searched_to_its_end() {
-        let mut bytes = log(1, 0);
-        bytes.extend(std::iter::repeat_n(b'x', LINE_BYTES_MAX + 1));
-        let scan = scan(&bytes, Kind::Segment, |_| ());
-        assert!(matches!(scan.bad.unwrap().reason, BadLine::TooLong(_)));
     }
 }

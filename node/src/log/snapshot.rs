@@ -16,12 +16,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::encode;
 use super::files::{self, DataDir};
-use super::record::{self, End, Header, Op, Record};
+use super::record::{End, Header, Op, Record};
 use crate::StorageError;
 use crate::disk::DiskFile;
 use crate::step::{Step, StepHook};
-use crate::store::Entry;
+use crate::store::{Content, Entry};
 
 /// A snapshot being written.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl SnapshotWriter {
         let header = Header { segment: next.segment - 1, ..next.clone() };
         let tmp = dir.snapshot_tmp(header.segment);
         let mut line = Vec::new();
-        let crc = record::encode_header(&header, &mut line);
+        let crc = encode::encode_header(&header, &mut line);
         let file = files::write_new(dir.disk(), &tmp, &line)?;
         let (segment, covered, bytes) = (header.segment, header.seq, line.len() as u64);
         Ok(Self { dir, file, tmp, segment, covered, crc, count: 0, bytes })
@@ -64,11 +65,15 @@ impl SnapshotWriter {
     /// The write failed.
     pub fn add(&mut self, entries: Vec<(Bytes, Entry)>) -> Result<(), StorageError> {
         let mut lines = Vec::new();
-        for (key, Entry { value, version, .. }) in entries {
+        for (key, Entry { content, version, expires, .. }) in entries {
             self.count += 1;
-            let op = value.map_or(Op::Del, Op::Put);
+            let op = match content {
+                Content::Value(value) => Op::Put { value, expires },
+                Content::Tombstone => Op::Del,
+                Content::Evicted { .. } => unreachable!("the engine evicts nothing"),
+            };
             let record = Record { key, op, version, seq: self.count, durable: self.covered };
-            self.crc = record::encode_record(&record, self.crc, &mut lines);
+            self.crc = encode::encode_record(&record, self.crc, &mut lines);
         }
         self.write(&lines)
     }
@@ -81,7 +86,7 @@ impl SnapshotWriter {
     pub fn finish(mut self, hook: &StepHook) -> Result<(u64, u64), StorageError> {
         let mut line = Vec::new();
         let end = End { count: self.count, seq: self.count + 1, durable: self.covered };
-        record::encode_end(&end, self.crc, &mut line);
+        encode::encode_end(&end, self.crc, &mut line);
         hook.at(Step::SnapshotWithoutEnd);
         self.write(&line)?;
         self.file.sync().map_err(StorageError::io("syncing", &self.tmp))?;

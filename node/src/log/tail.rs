@@ -12,7 +12,8 @@ use bytes::Bytes;
 use ringkv_shared::Version;
 use uuid::Uuid;
 
-use super::record::{self, Header, Op, Record};
+use super::encode;
+use super::record::{Header, Op, Record};
 
 /// The end of the log.
 #[derive(Debug)]
@@ -42,8 +43,15 @@ impl Tail {
     pub fn append(&mut self, key: Bytes, op: Op, version: Version) -> Record {
         self.seq += 1;
         let record = Record { key, op, version, seq: self.seq, durable: self.durable };
-        self.crc = record::encode_record(&record, self.crc, &mut self.waiting);
+        self.crc = encode::encode_record(&record, self.crc, &mut self.waiting);
         record
+    }
+
+    /// Adds the line of a stop in good order. All lines before must be durable.
+    pub fn bye(&mut self) {
+        debug_assert_eq!(self.durable, self.seq, "a BYE says that all before it is durable");
+        self.seq += 1;
+        self.crc = encode::encode_bye(self.seq, self.crc, &mut self.waiting);
     }
 
     /// Ends the segment: returns the lines that still belong to it, the header that closes it off
@@ -54,7 +62,7 @@ impl Tail {
         let header =
             Header { uuid: self.uuid, segment: self.segment, prev: self.crc, seq: self.seq };
         let mut bytes = Vec::new();
-        self.crc = record::encode_header(&header, &mut bytes);
+        self.crc = encode::encode_header(&header, &mut bytes);
         (rest, header, bytes)
     }
 

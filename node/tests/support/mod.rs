@@ -123,6 +123,7 @@ impl Rig {
             bytes_max: usize::MAX,
             keys_only: false,
             tombstones: true,
+            at: None,
         };
         let page = self.engine.page(&request);
         let plain = |(key, Entry { value, version, .. })| (key, (value, version));

@@ -1,0 +1,48 @@
+//! What a node answers for a key: entries of the map with their values unpacked.
+//!
+//! # Caveats
+//!
+//! Unpacking a compressed value costs about a millisecond a megabyte.
+
+use bytes::Bytes;
+use ringkv_shared::Version;
+
+use crate::store::{self, Content};
+
+/// A value or a tombstone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The value; `None` is a tombstone.
+    pub value: Option<Bytes>,
+    /// The version of the write.
+    pub version: Version,
+    /// When the value expires, in unix milliseconds.
+    pub expires: Option<u64>,
+}
+
+/// Entries in key order.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The entries; with `keys_only` a live one has an empty value.
+    pub entries: Vec<(Bytes, Entry)>,
+    /// Whether there are more after the last one.
+    pub more: bool,
+}
+
+impl From<store::Entry> for Entry {
+    fn from(entry: store::Entry) -> Self {
+        let value = match entry.content {
+            Content::Value(value) => Some(value.into_bytes()),
+            Content::Tombstone => None,
+            Content::Evicted { .. } => unreachable!("the engine evicts nothing"),
+        };
+        Self { value, version: entry.version, expires: entry.expires }
+    }
+}
+
+impl From<store::Page> for Page {
+    fn from(page: store::Page) -> Self {
+        let entries = page.entries.into_iter().map(|(key, entry)| (key, entry.into()));
+        Self { entries: entries.collect(), more: page.more }
+    }
+}

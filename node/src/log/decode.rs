@@ -1,0 +1,370 @@
+//! Reading a line of the log. What the fields mean stands in [`record`](super::record).
+//!
+//! A line is read in one pass from the left, and only what [`encode`](super::encode) would write is
+//! accepted. Nothing is copied but tokens with an escape in them and compressed values.
+//!
+//! # Caveats
+//!
+//! A line alone proves little: its checksum is worth what the `prev` is worth that it is given.
+
+use std::borrow::Cow;
+
+use ringkv_shared::Version;
+use ringkv_shared::limits::KEY_BYTES_MAX;
+
+use super::escape::{self, BadToken};
+use super::record::{self, BadLine, End, Header, Line, Op, Record};
+use super::value;
+
+/// ` c=` and eight digits.
+pub(super) const SEAL_BYTES: usize = 11;
+
+/// Reads a header line (without its newline); returns it and its checksum.
+///
+/// # Errors
+///
+/// [`BadLine`] says what is wrong with it.
+pub fn decode_header(line: &[u8]) -> Result<(Header, u32), BadLine> {
+    let (body, found) = unseal(line)?;
+    let mut fields = Fields(body);
+    fields.literal("#ringkv 1")?;
+    fields.literal(" node=")?;
+    let uuid = fields.uuid()?;
+    fields.literal(" seg=")?;
+    let segment = fields.segment()?;
+    fields.literal(" prev=")?;
+    let prev = fields.take(8).and_then(hex).ok_or(BadLine::Field("prev="))?;
+    let seq = fields.number(" s=")?;
+    fields.end()?;
+    verify(body, prev, found)?;
+    Ok((Header { uuid, segment, prev, seq }, found))
+}
+
+/// Reads a line after the header (without its newline), in the chain that ends with `prev`;
+/// returns it and its checksum.
+///
+/// # Errors
+///
+/// [`BadLine`] says what is wrong with it.
+pub fn decode_line(line: &[u8], prev: u32) -> Result<(Line<Cow<'_, [u8]>>, u32), BadLine> {
+    let (body, found) = unseal(line)?;
+    verify(body, prev, found)?;
+    let (word, rest) = body.split_at_checked(4).ok_or(NO_OPERATION)?;
+    let mut fields = Fields(rest);
+    let line = match word {
+        b"PUT " => fields.put()?,
+        b"DEL " => fields.del()?,
+        b"DRP " => fields.drop()?,
+        b"BYE " => fields.bye()?,
+        b"END " => fields.end_of_snapshot()?,
+        _ => return Err(NO_OPERATION),
+    };
+    fields.end()?;
+    Ok((line, found))
+}
+
+const NO_OPERATION: BadLine = BadLine::Field("operation (PUT, DEL, DRP, BYE, END)");
+
+/// The checksum a line says it has, for who checks a chain behind a hole.
+#[must_use]
+pub fn said_checksum(line: &[u8]) -> Option<u32> {
+    unseal(line).ok().map(|(_, crc)| crc)
+}
+
+fn unseal(line: &[u8]) -> Result<(&[u8], u32), BadLine> {
+    let at = line.len().checked_sub(SEAL_BYTES).ok_or(BadLine::NoChecksum)?;
+    let (body, end) = line.split_at(at);
+    let crc = end.strip_prefix(b" c=").and_then(hex);
+    Ok((body, crc.ok_or(BadLine::NoChecksum)?))
+}
+
+fn verify(body: &[u8], prev: u32, found: u32) -> Result<(), BadLine> {
+    let computed = record::checksum(body, prev);
+    if computed == found { Ok(()) } else { Err(BadLine::Checksum { found, computed }) }
+}
+
+fn hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |number, byte| {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return None,
+        };
+        Some(number << 4 | u32::from(digit))
+    })
+}
+
+/// What is left of a line.
+struct Fields<'a>(&'a [u8]);
+
+type Read<'a> = Result<Line<Cow<'a, [u8]>>, BadLine>;
+
+impl<'a> Fields<'a> {
+    fn put(&mut self) -> Read<'a> {
+        let key = self.key()?;
+        self.literal(" ")?;
+        let token = self.until_space();
+        let value = value::decode(token).map_err(|why| BadLine::Token { what: "value", why })?;
+        let version = self.version()?;
+        self.literal(" x=")?;
+        let expires = if self.literal("-").is_ok() { None } else { Some(self.digits("x=")?) };
+        self.record(key, Op::Put { value, expires }, version)
+    }
+
+    fn del(&mut self) -> Read<'a> {
+        let key = self.key()?;
+        let version = self.version()?;
+        self.literal(" x=-")?;
+        self.record(key, Op::Del, version)
+    }
+
+    fn drop(&mut self) -> Read<'a> {
+        let key = self.key()?;
+        let version = self.version()?;
+        self.record(key, Op::Drop, version)
+    }
+
+    fn record(&mut self, key: Cow<'a, [u8]>, op: Op<Cow<'a, [u8]>>, version: Version) -> Read<'a> {
+        let (seq, durable) = (self.number(" s=")?, self.number(" d=")?);
+        Ok(Line::Record(Record { key, op, version, seq, durable }))
+    }
+
+    fn bye(&mut self) -> Read<'a> {
+        let (seq, durable) = (self.number("s=")?, self.number(" d=")?);
+        if seq.checked_sub(1) == Some(durable) {
+            Ok(Line::Bye(seq))
+        } else {
+            Err(BadLine::Field("d= (before a BYE all is durable)"))
+        }
+    }
+
+    fn end_of_snapshot(&mut self) -> Read<'a> {
+        let (count, seq) = (self.number("n=")?, self.number(" s=")?);
+        Ok(Line::End(End { count, seq, durable: self.number(" d=")? }))
+    }
+
+    fn key(&mut self) -> Result<Cow<'a, [u8]>, BadLine> {
+        let bad = |why| BadLine::Token { what: "key", why };
+        let key = escape::decode(self.until_space()).map_err(bad)?;
+        if key.len() > KEY_BYTES_MAX {
+            return Err(bad(BadToken::TooLong { bytes: key.len(), max: KEY_BYTES_MAX }));
+        }
+        Ok(key)
+    }
+
+    fn version(&mut self) -> Result<Version, BadLine> {
+        self.literal(" k=default")?;
+        let epoch = u32::try_from(self.number(" v=")?).map_err(|_| BadLine::Field("v="))?;
+        self.literal(".").map_err(|_| BadLine::Field("v="))?;
+        Ok(Version::new(epoch, self.digits("v=")?))
+    }
+
+    fn uuid(&mut self) -> Result<uuid::Uuid, BadLine> {
+        let bad = || BadLine::Field("node=");
+        let text = self.take(36).and_then(|text| std::str::from_utf8(text).ok()).ok_or_else(bad)?;
+        let uuid: uuid::Uuid = text.parse().map_err(|_| bad())?;
+        if uuid.to_string() == text { Ok(uuid) } else { Err(bad()) }
+    }
+
+    /// A number with at least six digits, zeros before it only to make six.
+    fn segment(&mut self) -> Result<u64, BadLine> {
+        let bad = BadLine::Field("seg=");
+        let zeros = self.0.iter().take(5).take_while(|byte| **byte == b'0').count();
+        self.0 = &self.0[zeros..];
+        let before = self.0.len();
+        let number = self.digits("seg=")?;
+        let digits = zeros + before - self.0.len();
+        if digits == 6 || zeros == 0 && digits > 6 { Ok(number) } else { Err(bad) }
+    }
+
+    fn literal(&mut self, text: &'static str) -> Result<(), BadLine> {
+        let rest = self.0.strip_prefix(text.as_bytes());
+        self.0 = rest.ok_or(BadLine::Field(text.trim_ascii()))?;
+        Ok(())
+    }
+
+    /// A name and the number after it.
+    fn number(&mut self, name: &'static str) -> Result<u64, BadLine> {
+        self.literal(name)?;
+        self.digits(name.trim_ascii())
+    }
+
+    /// A number in its only spelling.
+    fn digits(&mut self, name: &'static str) -> Result<u64, BadLine> {
+        let bad = || BadLine::Field(name);
+        let len = self.0.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let (digits, rest) = self.0.split_at(len);
+        if len == 0 || len > 1 && digits[0] == b'0' {
+            return Err(bad());
+        }
+        let number = digits.iter().try_fold(0_u64, |number, digit| {
+            number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+        });
+        self.0 = rest;
+        number.ok_or_else(bad)
+    }
+
+    fn until_space(&mut self) -> &'a [u8] {
+        let end = memchr::memchr(b' ', self.0).unwrap_or(self.0.len());
+        let (token, rest) = self.0.split_at(end);
+        self.0 = rest;
+        token
+    }
+
+    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn end(&self) -> Result<(), BadLine> {
+        if self.0.is_empty() { Ok(()) } else { Err(BadLine::Field("end of line")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::encode::{encode_bye, encode_end, encode_header, encode_record, seal};
+    use crate::log::value::Value;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    #[test]
+    fn headers_come_back() {
+        for segment in [1, 42, 999_999, 1_000_000, u64::MAX] {
+            let uuid = uuid::Uuid::from_u128(0x1234_5678_9abc);
+            let header = Header { uuid, segment, prev: 0x9a7e_11c0, seq: 1040 };
+            let mut out = Vec::new();
+            let crc = encode_header(&header, &mut out);
+            assert_eq!(decode_header(&out[..out.len() - 1]), Ok((header, crc)));
+        }
+    }
+
+    #[test]
+    fn other_spellings_of_a_header_are_refused() {
+        const NODE: &str = "00000000-0000-0000-0000-0000000000ab";
+        let header = |node: &str, rest: &str| format!("#ringkv 1 node={node} {rest}");
+        let good = header(NODE, "seg=000042 prev=00000007 s=1");
+        let sealed = |text: &str| {
+            let mut line = text.as_bytes().to_vec();
+            seal(&mut line, 0, 7);
+            line.pop();
+            line
+        };
+        assert!(decode_header(&sealed(&good)).is_ok());
+        for bad in [
+            header(&NODE.to_uppercase(), "seg=000042 prev=00000007 s=1"),
+            header(&NODE.replace('-', ""), "seg=000042 prev=00000007 s=1"),
+            header(NODE, "seg=42 prev=00000007 s=1"),
+            header(NODE, "seg=0000042 prev=00000007 s=1"),
+            header(NODE, "seg=00000a prev=00000007 s=1"),
+            header(NODE, "seg=000042 prev=7 s=1"),
+            header(NODE, "seg=000042 prev=00000007 s=01"),
+            header(NODE, "seg=000042 prev=00000007 s=1 "),
+            good.replace("#ringkv 1", "#ringkv 2"),
+        ] {
+            assert!(decode_header(&sealed(&bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_shows() {
+        let op = Op::Put { value: Value::Plain(&b"v"[..]), expires: Some(5) };
+        let record =
+            Record { key: &b"k"[..], op, version: Version::new(3, 42), seq: 9, durable: 8 };
+        let mut line = Vec::new();
+        encode_record(&record, 0x1234_5678, &mut line);
+        line.pop();
+        assert!(decode_line(&line, 0x1234_5678).is_ok());
+        for bit in 0..line.len() * 8 {
+            let mut flipped = line.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_line(&flipped, 0x1234_5678).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn other_spellings_of_a_line_are_refused() {
+        for bad in [
+            "PUT a b k=default v=1.1 x=- s=01 d=0",
+            "PUT a b k=default v=1.1 x=- s=+1 d=0",
+            "PUT a b k=default v=1.1 x=- s= d=0",
+            "PUT a b k=default v=1.1 x=- s=18446744073709551616 d=0",
+            "PUT a b k=other v=1.1 x=- s=1 d=0",
+            "PUT a b k=default v=01.1 x=- s=1 d=0",
+            "PUT a b k=default v=4294967296.1 x=- s=1 d=0",
+            "PUT a b k=default v=1.1 x=05 s=1 d=0",
+            "PUT a b k=default v=1.1 x= s=1 d=0",
+            "PUT a b k=default v=1.1 s=1 d=0",
+            "PUT a  b k=default v=1.1 x=- s=1 d=0",
+            "PUT a b k=default v=1.1 x=- s=1 d=0 ",
+            "PUT a %z k=default v=1.1 x=- s=1 d=0",
+            "PUT a %zAAAA k=default v=1.1 x=- s=1 d=0",
+            "put a b k=default v=1.1 x=- s=1 d=0",
+            "DEL a b k=default v=1.1 x=- s=1 d=0",
+            "DEL a k=default v=1.1 x=5 s=1 d=0",
+            "DEL %zAAAA k=default v=1.1 x=- s=1 d=0",
+            "DRP a k=default v=1.1 x=- s=1 d=0",
+            "BYE s=2 d=0",
+            "BYE s=0 d=0",
+            "END n=1 s=2",
+            "PUT",
+            "",
+        ] {
+            let mut line = bad.as_bytes().to_vec();
+            seal(&mut line, 0, 7);
+            assert!(decode_line(&line[..line.len() - 1], 7).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_has_a_bound() {
+        for (bytes, fits) in [(KEY_BYTES_MAX, true), (KEY_BYTES_MAX + 1, false)] {
+            let key = vec![b'k'; bytes];
+            let version = Version::new(1, 1);
+            let mut line = Vec::new();
+            let record = Record { key: &key[..], op: Op::Del, version, seq: 1, durable: 0 };
+            encode_record(&record, 7, &mut line);
+            assert_eq!(decode_line(&line[..line.len() - 1], 7).is_ok(), fits);
+        }
+    }
+
+    #[test]
+    fn lines_without_a_key_come_back() {
+        let end = End { count: 2, seq: 3, durable: u64::MAX };
+        let (mut bye_line, mut end_line) = (Vec::new(), Vec::new());
+        let (bye_crc, end_crc) =
+            (encode_bye(3, 7, &mut bye_line), encode_end(&end, 7, &mut end_line));
+        assert_eq!(decode_line(bye_line.trim_ascii_end(), 7), Ok((Line::Bye(3), bye_crc)));
+        assert_eq!(decode_line(end_line.trim_ascii_end(), 7), Ok((Line::End(end), end_crc)));
+    }
+
+    fn any_op() -> impl Strategy<Value = Op> {
+        let value = proptest::collection::vec(any::<u8>(), 0..32);
+        let value = (value, 1..80_usize).prop_map(|(piece, times)| piece.repeat(times));
+        let value = value.prop_map(|raw| Value::new(Bytes::from(raw)));
+        let put =
+            (value, any::<Option<u64>>()).prop_map(|(value, expires)| Op::Put { value, expires });
+        prop_oneof![3 => put, 1 => Just(Op::Del), 1 => Just(Op::Drop)]
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_comes_back(
+            key in proptest::collection::vec(any::<u8>(), 0..32), op in any_op(),
+            version in any::<(u32, u64)>(), seq in any::<u64>(), durable in any::<u64>(),
+            prev in any::<u32>(),
+        ) {
+            let version = Version::new(version.0, version.1);
+            let record = Record { key: Bytes::from(key), op, version, seq, durable };
+            let mut out = Vec::new();
+            let crc = encode_record(&record, prev, &mut out);
+            prop_assert_eq!(out.pop(), Some(b'\n'));
+            let (line, found) = decode_line(&out, prev).unwrap();
+            let Line::Record(read) = line else { panic!("{line:?}") };
+            prop_assert_eq!(found, crc);
+            prop_assert_eq!(read.copied(), record);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Writing a line of the log. What the fields mean stands in [`record`](super::record).
+//!
+//! Each function appends one line to a buffer, in the chain that ends with `prev`, and returns the
+//! line's own checksum: the `prev` of the next.
+//!
+//! # Caveats
+//!
+//! Sizes are not checked here: who accepts a key or value does.
+
+use std::io::Write as _;
+
+use ringkv_shared::Version;
+
+use super::escape;
+use super::record::{self, End, Header, Op, Record};
+
+/// Appends a header line; returns its checksum.
+pub fn encode_header(header: &Header, out: &mut Vec<u8>) -> u32 {
+    let start = out.len();
+    let Header { uuid, segment, prev, seq } = header;
+    let line = write!(out, "#ringkv 1 node={uuid} seg={segment:06} prev={prev:08x} s={seq}");
+    line.expect("a Vec takes every byte");
+    seal(out, start, *prev)
+}
+
+/// Appends a record line; returns its checksum.
+pub fn encode_record<B: AsRef<[u8]>>(record: &Record<B>, prev: u32, out: &mut Vec<u8>) -> u32 {
+    let start = out.len();
+    let Record { key, op, version, seq, durable } = record;
+    out.extend_from_slice(match op {
+        Op::Put { .. } => b"PUT ",
+        Op::Del => b"DEL ",
+        Op::Drop => b"DRP ",
+    });
+    escape::encode(key.as_ref(), out);
+    if let Op::Put { value, .. } = op {
+        out.push(b' ');
+        value.encode(out);
+    }
+    let Version { epoch, counter } = version;
+    field(b" k=default v=", u64::from(*epoch), out);
+    field(b".", *counter, out);
+    match op {
+        Op::Put { expires: Some(expires), .. } => field(b" x=", *expires, out),
+        Op::Put { expires: None, .. } | Op::Del => out.extend_from_slice(b" x=-"),
+        Op::Drop => {}
+    }
+    sequence(*seq, *durable, out);
+    seal(out, start, prev)
+}
+
+/// Appends the line of a stop in good order, with its own sequence number; returns its checksum.
+pub fn encode_bye(seq: u64, prev: u32, out: &mut Vec<u8>) -> u32 {
+    let start = out.len();
+    out.extend_from_slice(b"BYE");
+    sequence(seq, seq - 1, out);
+    seal(out, start, prev)
+}
+
+/// Appends the end line of a snapshot; returns its checksum.
+pub fn encode_end(end: &End, prev: u32, out: &mut Vec<u8>) -> u32 {
+    let start = out.len();
+    field(b"END n=", end.count, out);
+    sequence(end.seq, end.durable, out);
+    seal(out, start, prev)
+}
+
+fn sequence(seq: u64, durable: u64, out: &mut Vec<u8>) {
+    field(b" s=", seq, out);
+    field(b" d=", durable, out);
+}
+
+fn field(name: &[u8], number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(name);
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    let mut rest = number;
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Closes the line that begins at `start`.
+pub(super) fn seal(out: &mut Vec<u8>, start: usize, prev: u32) -> u32 {
+    let crc = record::checksum(&out[start..], prev);
+    out.extend_from_slice(b" c=");
+    for shift in (0..8).rev() {
+        let digit = (crc >> (shift * 4) & 15) as u8;
+        out.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
+    }
+    out.push(b'\n');
+    crc
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::value::Value;
+    use bytes::Bytes;
+
+    fn record(key: &'static str, op: Op) -> Record {
+        let version = Version::new(3, 42);
+        Record { key: Bytes::from_static(key.as_bytes()), op, version, seq: 1041, durable: 1030 }
+    }
+
+    fn put(value: &[u8], expires: Option<u64>) -> Op {
+        Op::Put { value: Value::new(Bytes::copy_from_slice(value)), expires }
+    }
+
+    fn encoded(record: &Record) -> String {
+        let mut out = Vec::new();
+        encode_record(record, 0x1234_5678, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn golden_header() {
+        let header = Header { uuid: uuid::Uuid::nil(), segment: 42, prev: 0x9a7e_11c0, seq: 1040 };
+        let mut out = Vec::new();
+        assert_eq!(encode_header(&header, &mut out), 0x43d0_d217);
+        assert_eq!(
+            out,
+            b"#ringkv 1 node=00000000-0000-0000-0000-000000000000 seg=000042 prev=9a7e11c0 s=1040 c=43d0d217\n"
+        );
+    }
+
+    #[test]
+    fn golden_put() {
+        assert_eq!(
+            encoded(&record("user:1", put(b"hello world", None))),
+            "PUT user:1 hello%20world k=default v=3.42 x=- s=1041 d=1030 c=3f38bfe2\n"
+        );
+    }
+
+    #[test]
+    fn golden_put_that_expires() {
+        assert_eq!(
+            encoded(&record("user:1", put(b"hello", Some(1_767_225_600_000)))),
+            "PUT user:1 hello k=default v=3.42 x=1767225600000 s=1041 d=1030 c=5d7f4145\n"
+        );
+    }
+
+    #[test]
+    fn golden_put_of_a_frame() {
+        // 5000 times the letter a, as some zstd packed it.
+        let packed = b"(\xb5/\xfd`\x88\x12M\0\0\x10aa\x01\0\x83\xd3\x03,";
+        let value = Value::Zstd { packed: Bytes::from_static(packed), len: 5000 };
+        assert_eq!(value.to_bytes(), vec![b'a'; 5000]);
+        assert_eq!(
+            encoded(&record("user:1", Op::Put { value, expires: None })),
+            "PUT user:1 %zKLUv/WCIEk0AABBhYQEAg9MDLA== k=default v=3.42 x=- s=1041 d=1030 c=576e42b3\n"
+        );
+    }
+
+    #[test]
+    fn golden_del() {
+        assert_eq!(
+            encoded(&record("user:1", Op::Del)),
+            "DEL user:1 k=default v=3.42 x=- s=1041 d=1030 c=a2029530\n"
+        );
+    }
+
+    #[test]
+    fn golden_drop() {
+        assert_eq!(
+            encoded(&record("user:2", Op::Drop)),
+            "DRP user:2 k=default v=3.42 s=1041 d=1030 c=7926299d\n"
+        );
+    }
+
+    #[test]
+    fn golden_bye() {
+        let mut out = Vec::new();
+        encode_bye(1045, 0x1234_5678, &mut out);
+        assert_eq!(out, b"BYE s=1045 d=1044 c=f890eb76\n");
+    }
+
+    #[test]
+    fn golden_end() {
+        let mut out = Vec::new();
+        encode_end(&End { count: 2, seq: 3, durable: 1040 }, 0x1234_5678, &mut out);
+        assert_eq!(out, b"END n=2 s=3 d=1040 c=e9ea1de8\n");
+    }
+}

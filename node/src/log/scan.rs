@@ -1,0 +1,386 @@
+//! Reading a file of the log from front to back, in chunks.
+//!
+//! A [`Scanner`] is fed the bytes of one file in pieces of any size and gives each good record,
+//! with its place, up to the first bad line. From there on it only counts the lines that still fit
+//! the line before them, because they tell how far the log was durable.
+//!
+//! ```text
+//!   chunk ─┬─ lines that are whole in it: read where they are, nothing is copied
+//!          └─ the line that it cuts: kept until its rest comes
+//! ```
+//!
+//! # Caveats
+//!
+//! Memory is bounded by the longest legal line (3 MiB), which is more than most chunks.
+
+use std::borrow::Cow;
+
+use super::decode::{self, decode_header, decode_line};
+use super::place::{FileId, Place};
+use super::record::{BadLine, End, Header, LINE_BYTES_MAX, Line, Record};
+
+/// Which rules a file follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A segment: the sequence goes on from the header, there is no end line.
+    Segment,
+    /// A snapshot: counts from 1 and closes with an end line.
+    Snapshot,
+}
+
+/// The first bad line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bad {
+    /// Its number in the file, from 1.
+    pub line: u64,
+    /// Where it starts.
+    pub offset: u64,
+    /// What is wrong.
+    pub reason: BadLine,
+}
+
+/// What is in a file.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// The first line, if it is good.
+    pub header: Option<Header>,
+    /// Good lines before the first bad one, header and last line too.
+    pub lines: u64,
+    /// Good records before the first bad line.
+    pub records: u64,
+    /// Bytes of all lines before the first bad one.
+    pub good_bytes: u64,
+    /// Sequence number of the last good line.
+    pub seq: u64,
+    /// Checksum of the last good line.
+    pub crc: u32,
+    /// The highest durable horizon that any line tells, those after a hole too.
+    pub durable: u64,
+    /// Whether the last good line is a `BYE`; the stop was clean if no bad line follows.
+    pub bye: bool,
+    /// The end line of a snapshot.
+    pub end: Option<End>,
+    /// The first bad line.
+    pub bad: Option<Bad>,
+    /// How many lines after the bad one fit their neighbour.
+    pub later_fine: u64,
+}
+
+/// A record as it is given while its line is in memory.
+pub type Scanned<'a> = Record<Cow<'a, [u8]>>;
+
+/// Reads one file.
+#[derive(Debug)]
+pub struct Scanner {
+    kind: Kind,
+    file: FileId,
+    /// What was found so far.
+    scan: Scan,
+    /// The beginning of a line whose end did not come yet; of a line that is too long and will not
+    /// be read, the last bytes.
+    cut: Vec<u8>,
+    /// Behind the first bad line: the checksum that the line before says it has.
+    said: Option<u32>,
+}
+
+impl Scanner {
+    /// A scanner of a file that follows the rules of `kind`; places will be in `file`.
+    #[must_use]
+    pub fn new(kind: Kind, file: FileId) -> Self {
+        Self { kind, file, scan: Scan::default(), cut: Vec::new(), said: None }
+    }
+
+    /// What was found so far.
+    #[must_use]
+    pub const fn so_far(&self) -> &Scan {
+        &self.scan
+    }
+
+    /// Reads the next bytes of the file, giving each good record to `each`.
+    pub fn feed(&mut self, chunk: &[u8], mut each: impl FnMut(&Scanned<'_>, Place)) {
+        let mut rest = chunk;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (line, after) = (&rest[..end], &rest[end + 1..]);
+            if self.cut.is_empty() {
+                self.line(line, &mut each);
+            } else {
+                self.keep(line);
+                let line = std::mem::take(&mut self.cut);
+                self.line(&line, &mut each);
+                self.cut = line;
+                self.cut.clear();
+            }
+            rest = after;
+        }
+        self.keep(rest);
+    }
+
+    /// Ends the file.
+    #[must_use]
+    pub fn finish(mut self) -> Scan {
+        if !self.cut.is_empty() {
+            let rest = std::mem::take(&mut self.cut);
+            if self.scan.bad.is_none() {
+                self.fail(BadLine::NoNewline);
+            }
+            self.look_further(&rest);
+        } else if self.scan.bad.is_some() {
+            return self.scan;
+        } else if self.scan.header.is_none() {
+            self.fail(BadLine::Misplaced("the file is empty"));
+        } else if self.kind == Kind::Snapshot && self.scan.end.is_none() {
+            self.fail(BadLine::Misplaced("the snapshot ends before its END line"));
+        }
+        self.scan
+    }
+
+    /// Keeps a part of a line; of one that is too long only the end, which may have its checksum.
+    fn keep(&mut self, part: &[u8]) {
+        self.cut.extend_from_slice(part);
+        if self.cut.len() > LINE_BYTES_MAX {
+            if self.scan.bad.is_none() {
+                self.fail(BadLine::TooLong);
+            }
+            self.cut.drain(..self.cut.len() - decode::SEAL_BYTES);
+        }
+    }
+
+    fn line(&mut self, line: &[u8], each: &mut impl FnMut(&Scanned<'_>, Place)) {
+        if self.scan.bad.is_some() {
+            return self.look_further(line);
+        }
+        if let Err(reason) = self.accept(line, each) {
+            self.fail(reason);
+            self.look_further(line);
+        }
+    }
+
+    fn accept(
+        &mut self,
+        line: &[u8],
+        each: &mut impl FnMut(&Scanned<'_>, Place),
+    ) -> Result<(), BadLine> {
+        if line.len() > LINE_BYTES_MAX {
+            return Err(BadLine::TooLong);
+        }
+        let bytes = line.len() as u64 + 1;
+        if self.scan.header.is_none() {
+            self.header(line)?;
+        } else {
+            let (line, crc) = decode_line(line, self.scan.crc)?;
+            self.follows(&line)?;
+            (self.scan.crc, self.scan.seq) = (crc, line.seq());
+            self.scan.durable = self.scan.durable.max(line.durable());
+            self.scan.bye = matches!(line, Line::Bye(_));
+            match line {
+                Line::Record(record) => {
+                    self.scan.records += 1;
+                    let len = u32::try_from(bytes).expect("checked above");
+                    each(&record, Place { file: self.file, offset: self.scan.good_bytes, len });
+                }
+                Line::Bye(_) => {}
+                Line::End(end) => self.scan.end = Some(end),
+            }
+        }
+        self.scan.lines += 1;
+        self.scan.good_bytes += bytes;
+        Ok(())
+    }
+
+    fn header(&mut self, line: &[u8]) -> Result<(), BadLine> {
+        let (header, crc) = decode_header(line)?;
+        self.scan.seq = if self.kind == Kind::Segment { header.seq } else { 0 };
+        self.scan.crc = crc;
+        self.scan.header = Some(header);
+        Ok(())
+    }
+
+    /// Checks that a good line may stand here.
+    fn follows<B>(&self, line: &Line<B>) -> Result<(), BadLine> {
+        let Scan { seq, records, end, .. } = &self.scan;
+        if end.is_some() {
+            return Err(BadLine::Misplaced("a line after END"));
+        }
+        match (line, self.kind) {
+            (Line::End(_), Kind::Segment) => {
+                return Err(BadLine::Misplaced("an END line in a segment"));
+            }
+            (Line::Bye(_), Kind::Snapshot) => {
+                return Err(BadLine::Misplaced("a BYE line in a snapshot"));
+            }
+            (Line::End(end), Kind::Snapshot) if end.count != *records => {
+                return Err(BadLine::Misplaced("END counts another number of records"));
+            }
+            _ => {}
+        }
+        let (found, expected) = (line.seq(), seq.wrapping_add(1));
+        if found == expected { Ok(()) } else { Err(BadLine::Sequence { found, expected }) }
+    }
+
+    /// The place behind the last good line as the first bad one.
+    fn fail(&mut self, reason: BadLine) {
+        let Scan { lines, good_bytes, .. } = self.scan;
+        self.scan.bad = Some(Bad { line: lines + 1, offset: good_bytes, reason });
+    }
+
+    /// Counts a line behind the bad one, if its checksum fits the line before it.
+    fn look_further(&mut self, line: &[u8]) {
+        if let Some(Ok((line, _))) = self.said.map(|said| decode_line(line, said)) {
+            self.scan.later_fine += 1;
+            self.scan.durable = self.scan.durable.max(line.durable());
+        }
+        self.said = decode::said_checksum(line);
+    }
+}
+
+/// Reads a file that is in memory, giving each good record to `each`.
+pub fn scan_all(
+    bytes: &[u8],
+    kind: Kind,
+    file: FileId,
+    each: impl FnMut(&Scanned<'_>, Place),
+) -> Scan {
+    let mut scanner = Scanner::new(kind, file);
+    scanner.feed(bytes, each);
+    scanner.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::encode::{encode_bye, encode_end, encode_header, encode_record};
+    use crate::log::record::Op;
+    use crate::log::value::Value;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use ringkv_shared::Version;
+
+    /// A file under construction.
+    struct Builder {
+        bytes: Vec<u8>,
+        crc: u32,
+        seq: u64,
+    }
+
+    impl Builder {
+        fn new() -> Self {
+            let header = Header { uuid: uuid::Uuid::nil(), segment: 1, prev: 0, seq: 0 };
+            let mut bytes = Vec::new();
+            let crc = encode_header(&header, &mut bytes);
+            Self { bytes, crc, seq: 0 }
+        }
+
+        fn put(mut self, value_bytes: usize) -> Self {
+            self.seq += 1;
+            let value = Value::new(Bytes::from(vec![b'v'; value_bytes]));
+            let op = Op::Put { value, expires: None };
+            let (version, seq) = (Version::new(1, self.seq), self.seq);
+            let record =
+                Record { key: Bytes::from(format!("k{seq}")), op, version, seq, durable: 0 };
+            self.crc = encode_record(&record, self.crc, &mut self.bytes);
+            self
+        }
+
+        fn bye(mut self) -> Self {
+            self.seq += 1;
+            self.crc = encode_bye(self.seq, self.crc, &mut self.bytes);
+            self
+        }
+
+        fn end(mut self, count: u64) -> Self {
+            self.seq += 1;
+            let end = End { count, seq: self.seq, durable: 0 };
+            self.crc = encode_end(&end, self.crc, &mut self.bytes);
+            self
+        }
+
+        fn scan(&self, kind: Kind) -> Scan {
+            scan_all(&self.bytes, kind, FileId(0), |_, _| ())
+        }
+    }
+
+    #[test]
+    fn each_record_comes_with_its_place() {
+        let file = Builder::new().put(5).put(5000).bye().put(0);
+        let mut keys = Vec::new();
+        let scan = scan_all(&file.bytes, Kind::Segment, FileId(7), |record, place| {
+            let from = place.offset as usize;
+            let line = &file.bytes[from..from + place.len as usize];
+            assert!(line.starts_with(b"PUT k") && line.ends_with(b"\n"));
+            assert_eq!((place.file, file.bytes[from - 1]), (FileId(7), b'\n'));
+            keys.push(record.key.to_vec());
+        });
+        assert_eq!(keys, [b"k1", b"k2", b"k4"]);
+        assert_eq!((scan.records, scan.lines, scan.seq, scan.bad), (3, 5, 4, None));
+    }
+
+    #[test]
+    fn a_stop_is_clean_only_if_bye_is_the_last_line() {
+        let file = Builder::new().put(1).bye();
+        let scan = file.scan(Kind::Segment);
+        assert!(scan.bye && scan.bad.is_none());
+        assert_eq!((scan.seq, scan.durable, scan.records), (2, 1, 1));
+        assert!(!file.put(1).scan(Kind::Segment).bye);
+    }
+
+    #[test]
+    fn lines_that_cannot_stand_where_they_are_are_bad() {
+        for (file, kind) in [
+            (Builder::new().put(1).end(1), Kind::Segment),
+            (Builder::new().put(1).bye().end(1), Kind::Snapshot),
+            (Builder::new().put(1).end(2), Kind::Snapshot),
+            (Builder::new().put(1).end(1).put(1), Kind::Snapshot),
+            (Builder::new().put(1), Kind::Snapshot),
+        ] {
+            let bad = file.scan(kind).bad.unwrap();
+            assert!(matches!(bad.reason, BadLine::Misplaced(_)), "{bad:?}");
+        }
+        assert_eq!(Builder::new().put(1).end(1).scan(Kind::Snapshot).bad, None);
+    }
+
+    #[test]
+    fn a_line_longer_than_any_is_not_kept() {
+        let mut file = Builder::new().put(1);
+        let good = file.bytes.len() as u64;
+        let piece = vec![b'x'; 100_000];
+        let mut scanner = Scanner::new(Kind::Segment, FileId(0));
+        scanner.feed(&file.bytes, |_, _| ());
+        for _ in 0..50 {
+            scanner.feed(&piece, |_, _| ());
+            assert!(scanner.cut.len() <= LINE_BYTES_MAX);
+        }
+        // The end of that line and good ones after it: they tell how far the log was durable.
+        file.bytes.clear();
+        let file = file.put(1).bye().put(1);
+        scanner.feed(&file.bytes, |_, _| panic!("nothing behind a bad line is given"));
+        let scan = scanner.finish();
+        let bad = scan.bad.unwrap();
+        assert_eq!((bad.reason, bad.line, bad.offset), (BadLine::TooLong, 3, good));
+        assert_eq!((scan.later_fine, scan.durable), (2, 2));
+    }
+
+    proptest! {
+        #[test]
+        fn the_chunks_do_not_matter(
+            sizes in proptest::collection::vec(0..3000_usize, 1..12),
+            flip in any::<Option<prop::sample::Index>>(),
+            chunk in 1..4000_usize,
+        ) {
+            let mut bytes = sizes.iter().fold(Builder::new(), |file, n| file.put(*n)).bye().bytes;
+            if let Some(at) = flip {
+                let at = at.index(bytes.len());
+                bytes[at] ^= 1;
+            }
+            let (mut whole, mut pieces) = (Vec::new(), Vec::new());
+            let expected = scan_all(&bytes, Kind::Segment, FileId(0), |record, place| {
+                whole.push((record.copied(), place));
+            });
+            let mut scanner = Scanner::new(Kind::Segment, FileId(0));
+            for chunk in bytes.chunks(chunk) {
+                scanner.feed(chunk, |record, place| pieces.push((record.copied(), place)));
+            }
+            prop_assert_eq!(pieces, whole);
+            prop_assert_eq!(format!("{:?}", scanner.finish()), format!("{expected:?}"));
+        }
+    }
+}

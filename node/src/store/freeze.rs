@@ -1,0 +1,121 @@
+//! A picture of the map at one version, taken while writes go on.
+//!
+//! [`Store::freeze`] begins it: from then on an entry that is overwritten, deleted, swept or
+//! dropped is kept aside. A page of version V then gives, of the current and the kept
+//! entries of each key, the newest with a version up to V. [`Store::thaw`] ends it.
+//!
+//! What is kept is bounded ([`KEPT_BYTES_MAX`]). Beyond it all pictures are given up, writes go on,
+//! and the next page of one says so: a backup is begun again, a node that is out of
+//! memory is not.
+//!
+//! # Caveats
+//!
+//! What is kept is forgotten when the last picture ends. A kept value
+//! that is not in memory has its place in an older file: while [`Store::is_frozen`], no file may be
+//! deleted. A write of a version up to V that arrives later is in the picture, too:
+//! the picture is of versions, not of a moment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Store;
+use super::slot::Slot;
+
+/// How many pictures may be taken at once.
+pub const FREEZES_MAX: usize = 4;
+
+/// The most bytes kept aside, for all pictures together.
+pub const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// About what a kept entry costs beside its own bytes and its key's.
+const KEPT_OVERHEAD_BYTES: usize = 96;
+
+/// Names a picture. Never given twice by one map; later ones are greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FreezeId(u64);
+
+/// Why there is no picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FreezeError {
+    /// [`FREEZES_MAX`] are being taken.
+    #[error("{FREEZES_MAX} pictures of this node's data are being taken already")]
+    TooMany,
+    /// It was given up because too much was written meanwhile, or it was ended.
+    #[error(
+        "the picture is gone: more than {} MiB were overwritten since it was begun, or it was ended",
+        KEPT_BYTES_MAX / 1024 / 1024
+    )]
+    Gone,
+}
+
+/// The pictures and what is kept for them.
+#[derive(Debug, Default)]
+pub(super) struct Freezes {
+    active: BTreeSet<FreezeId>,
+    /// The last id given. Monotonic.
+    last: FreezeId,
+    /// What each key had, oldest first, with the newest picture of the time when it left the map.
+    pub(super) kept: BTreeMap<Box<[u8]>, Vec<(FreezeId, Slot)>>,
+    /// Bytes in `kept`, about.
+    bytes: usize,
+}
+
+impl Freezes {
+    /// Keeps an entry that leaves the map, if a picture may need it.
+    pub(super) fn keep(&mut self, slot: Slot) {
+        if self.active.is_empty() {
+            return;
+        }
+        self.bytes += slot.bytes() + slot.key().len() + KEPT_OVERHEAD_BYTES;
+        self.kept.entry(slot.key().into()).or_default().push((self.last, slot));
+        if self.bytes > KEPT_BYTES_MAX {
+            self.active.clear();
+            self.forget();
+        }
+    }
+
+    pub(super) fn check(&self, id: FreezeId) -> Result<(), FreezeError> {
+        if self.active.contains(&id) { Ok(()) } else { Err(FreezeError::Gone) }
+    }
+
+    fn forget(&mut self) {
+        self.kept.clear();
+        self.bytes = 0;
+    }
+}
+
+impl Store {
+    /// Begins a picture.
+    ///
+    /// # Errors
+    ///
+    /// [`FreezeError::TooMany`].
+    pub fn freeze(&mut self) -> Result<FreezeId, FreezeError> {
+        if self.freezes.active.len() >= FREEZES_MAX {
+            return Err(FreezeError::TooMany);
+        }
+        let id = FreezeId(self.freezes.last.0 + 1);
+        self.freezes.last = id;
+        self.freezes.active.insert(id);
+        Ok(id)
+    }
+
+    /// Ends a picture; one that is gone is no matter.
+    pub fn thaw(&mut self, id: FreezeId) {
+        self.freezes.active.remove(&id);
+        if self.freezes.active.is_empty() {
+            self.freezes.forget();
+        }
+    }
+
+    /// Whether any picture is being taken: places of entries that left the map are still needed.
+    #[must_use]
+    pub fn is_frozen(&self) -> bool {
+        !self.freezes.active.is_empty()
+    }
+
+    /// About how many bytes are kept aside for pictures.
+    #[must_use]
+    pub const fn kept_bytes(&self) -> usize {
+        self.freezes.bytes
+    }
+}
