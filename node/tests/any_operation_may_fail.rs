@@ -13,7 +13,7 @@ use ringkv_node::{EngineOptions, NodeError, StorageError};
 use support::{Map, Rig, options, power_cut};
 
 /// Power cuts tried after each run.
-const CUTS: u64 = 6;
+const CUTS: u64 = 3;
 
 /// What a client of a node saw.
 struct Trace {
