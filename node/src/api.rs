@@ -24,9 +24,12 @@ use ringkv_shared::{Blob, ErrorName, Failure, Version};
 
 use crate::Entry;
 use crate::compact::NotCompacted;
-use crate::engine::{Engine, WriteOutcome};
+use crate::engine::Engine;
+use crate::room::Refused;
 use crate::store::PageRequest;
+use crate::write::WriteOutcome;
 
+const FREE_SOME_ROOM: &str = "delete keys, or free room on the disk; the node notices by itself";
 const TAIL_LINES_DEFAULT: usize = 20;
 const TAIL_LINES_MAX: usize = 1_000;
 /// The highest version counter taken from outside: half the range is left to count on in, which
@@ -73,6 +76,7 @@ impl NodeApiServer for Api {
         check_key(&key).and_then(|()| check_value(&value)).map_err(failure_into_object)?;
         check_version(version).map_err(failure_into_object)?;
         let outcome = self.0.write(key.into_bytes(), Some(value.into_bytes()), version);
+        let outcome = outcome.map_err(no_room)?;
         Ok(write_reply(Status::Ok, outcome))
     }
 
@@ -87,7 +91,7 @@ impl NodeApiServer for Api {
     fn del(&self, key: Blob, version: Option<Version>) -> Answer<WriteReply> {
         check_key(&key).map_err(failure_into_object)?;
         check_version(version).map_err(failure_into_object)?;
-        let outcome = self.0.write(key.into_bytes(), None, version);
+        let outcome = self.0.write(key.into_bytes(), None, version).map_err(no_room)?;
         let status = if outcome.existed { Status::Ok } else { Status::NotFound };
         Ok(write_reply(status, outcome))
     }
@@ -101,6 +105,7 @@ impl NodeApiServer for Api {
             id: self.0.options().id.clone(),
             uuid: self.0.uuid().to_string(),
             log_bytes: figures.log_bytes,
+            state: figures.state,
         })
     }
 
@@ -133,11 +138,10 @@ impl NodeApiServer for Api {
 
     fn apply(&self, records: Vec<Record>) -> Answer<BatchReply> {
         check_records(&records).map_err(failure_into_object)?;
-        let changes = records.into_iter().map(|record| {
-            let value = record.value.map(Blob::into_bytes);
-            self.0.merge(record.key.into_bytes(), value, record.version)
+        let records = records.into_iter().map(|record| {
+            (record.key.into_bytes(), record.value.map(Blob::into_bytes), record.version)
         });
-        let changed = changes.filter(|changed| *changed).count() as u64;
+        let changed = self.0.merge(records).map_err(no_room)?;
         Ok(BatchReply { status: Status::Ok, changed })
     }
 
@@ -157,8 +161,8 @@ impl NodeApiServer for Api {
 
     fn drop_keys(&self, keys: Vec<KeyVersion>) -> Answer<BatchReply> {
         check_count(keys.len()).map_err(failure_into_object)?;
-        let forget = |kv: KeyVersion| self.0.forget(kv.key.into_bytes(), kv.version);
-        let changed = keys.into_iter().map(forget).filter(|changed| *changed).count() as u64;
+        let keys = keys.into_iter().map(|KeyVersion { key, version }| (key.into_bytes(), version));
+        let changed = self.0.forget(keys).map_err(no_room)?;
         Ok(BatchReply { status: Status::Ok, changed })
     }
 
@@ -174,6 +178,7 @@ impl NodeApiServer for Api {
             keys: figures.keys,
             tombstones: figures.tombstones,
             log_bytes: figures.log_bytes,
+            state: figures.state,
             sequence: figures.sequence,
             durable: figures.durable,
             replayed: figures.replayed,
@@ -217,10 +222,20 @@ fn record(key: Bytes, entry: Entry, with_value: bool) -> Record {
     Record { key: key.into(), value, deleted, version: entry.version }
 }
 
+fn no_room(why: Refused) -> ErrorObjectOwned {
+    let hint = match why {
+        Refused::DiskFull => FREE_SOME_ROOM,
+        Refused::ReadOnly => "mount it writable; the node notices by itself",
+    };
+    let message = format!("{why} and the write was refused; nothing was applied");
+    failure_into_object(Failure::new(ErrorName::DiskFull, message).hint(hint))
+}
+
 fn refused(why: NotCompacted) -> Failure {
     let (name, hint) = match why {
         NotCompacted::Busy => (ErrorName::Busy, "wait for one of them"),
         NotCompacted::Stopping => (ErrorName::NotReady, "ask again when the node is back"),
+        NotCompacted::NoRoom => (ErrorName::DiskFull, FREE_SOME_ROOM),
     };
     Failure::new(name, why.to_string()).hint(hint)
 }

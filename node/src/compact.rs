@@ -32,12 +32,14 @@ use bytes::Bytes;
 use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::StorageError;
 use crate::engine::{Engine, Shared};
+use crate::log::record::Header;
 use crate::log::snapshot::{self, SnapshotWriter};
 use crate::policy::Reason;
+use crate::space::{RETRY_INTERVAL, Space};
 use crate::store::{Page, PageRequest};
 
 /// What a compaction did.
@@ -52,7 +54,7 @@ pub struct Compacted {
 }
 
 /// Where a caller waits for a compaction to end.
-pub(crate) type CompactRequest = oneshot::Sender<Compacted>;
+pub(crate) type CompactRequest = oneshot::Sender<Result<Compacted, NotCompacted>>;
 
 /// Why a compaction was not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,6 +63,8 @@ pub(crate) enum NotCompacted {
     Busy,
     #[error("the node is stopping")]
     Stopping,
+    #[error("there is no room for a snapshot; nothing was changed")]
+    NoRoom,
 }
 
 impl Engine {
@@ -68,20 +72,25 @@ impl Engine {
     pub(crate) async fn compact(&self) -> Result<Compacted, NotCompacted> {
         let (done, wait) = oneshot::channel();
         self.0.compactions.try_send(done).map_err(|_| NotCompacted::Busy)?;
-        wait.await.map_err(|_| NotCompacted::Stopping)
+        wait.await.unwrap_or(Err(NotCompacted::Stopping))
     }
 }
 
 /// The background task that compacts.
 #[derive(Debug)]
 pub struct Compactor {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     requests: mpsc::Receiver<CompactRequest>,
+    pub(crate) space: Space,
 }
 
 impl Compactor {
-    pub(crate) const fn new(shared: Arc<Shared>, requests: mpsc::Receiver<CompactRequest>) -> Self {
-        Self { shared, requests }
+    pub(crate) const fn new(
+        shared: Arc<Shared>,
+        requests: mpsc::Receiver<CompactRequest>,
+        space: Space,
+    ) -> Self {
+        Self { shared, requests, space }
     }
 
     /// Compacts when it is due or asked for, until `stop`; a compaction that runs is given up then.
@@ -98,15 +107,23 @@ impl Compactor {
 
     async fn work(&mut self) -> Result<(), StorageError> {
         let shared = Arc::clone(&self.shared);
+        let mut well = false;
         loop {
+            let look_again = async {
+                match well {
+                    true => shared.space_short.notified().await,
+                    false => tokio::time::sleep(RETRY_INTERVAL).await,
+                }
+            };
             tokio::select! {
                 Some(done) = self.requests.recv() => {
-                    let compacted = self.compact(Reason::Request).await?;
+                    let compacted = self.compact_if_there_is_room(Reason::Request).await?;
                     // Whoever asked may be gone.
                     let _ = done.send(compacted);
                 }
                 () = shared.compaction_due.notified() => self.compact_if_due().await?,
                 () = old_age(&shared) => self.compact_if_due().await?,
+                () = look_again => well = self.look_for_room().await?,
             }
         }
     }
@@ -123,8 +140,27 @@ impl Compactor {
             self.shared.options.compaction.due(&since)
         };
         match reason {
-            Some(reason) => self.compact(reason).await.map(|_| ()),
-            None => Ok(()),
+            Some(reason) if self.space.may_compact() => {
+                if self.compact_if_there_is_room(reason).await?.is_err() {
+                    self.space.compact_later();
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One compaction, unless there is no room for it.
+    pub(crate) async fn compact_if_there_is_room(
+        &mut self,
+        reason: Reason,
+    ) -> Result<Result<Compacted, NotCompacted>, StorageError> {
+        match self.compact(reason).await {
+            Err(error) if error.is_full() || error.is_read_only() => {
+                warn!(%error, %reason, "gave up a compaction");
+                Ok(Err(NotCompacted::NoRoom))
+            }
+            compacted => Ok(Ok(compacted?)),
         }
     }
 
@@ -132,40 +168,53 @@ impl Compactor {
     ///
     /// # Errors
     ///
-    /// The disk failed.
+    /// The disk failed, or is full; then what was written of the snapshot is deleted again.
     pub async fn compact(&mut self, reason: Reason) -> Result<Compacted, StorageError> {
-        let bytes_before = self.begin();
+        let (covered, bytes_before) = self.begin();
         let (reply, rotated) = oneshot::channel();
         // A committer that is gone has failed or was stopped, and this task ends with it.
         let _ = self.shared.rotations.send(reply).await;
         let Ok(next) = rotated.await else { std::future::pending().await };
-        let dir = Arc::clone(&self.shared.dir);
-        let writer =
-            blocking(move || SnapshotWriter::start(dir, &next).map(|w| (w, next.segment - 1)));
-        let (writer, segment) = writer.await?;
-        let writer = self.copy_map(writer).await?;
-        self.all_durable().await;
-        let (hook, kept) = (self.shared.options.hook.clone(), self.shared.options.snapshots_kept);
-        let dir = Arc::clone(&self.shared.dir);
-        let (records, bytes) = blocking(move || {
-            let written = writer.finish(&hook)?;
-            snapshot::delete_covered(&dir, segment, kept, &hook)?;
-            Ok(written)
-        })
-        .await?;
-        let bytes_after = self.end(segment, bytes, reason);
+        let next = next?;
+        let segment = next.segment - 1;
+        let written = self.write_snapshot(next).await;
+        if written.is_err() {
+            // The next start deletes it, if this does not.
+            let _ = self.shared.dir.disk().remove(&self.shared.dir.snapshot_tmp(segment));
+        }
+        let (records, bytes) = written?;
+        let bytes_after = self.end(segment, bytes, covered, reason);
         info!(records, bytes_before, bytes_after, segment, %reason, "compacted the log");
         Ok(Compacted { records, bytes_before, bytes_after })
     }
 
-    fn begin(&self) -> u64 {
-        let mut state = self.shared.lock();
-        (state.operations, state.compacted_at) = (0, Instant::now());
-        state.sizes.total()
+    /// Writes the snapshot of all before the segment that `next` is the header of, and deletes what
+    /// it stands for; says how many records and bytes it has.
+    async fn write_snapshot(&self, next: Header) -> Result<(u64, u64), StorageError> {
+        let (dir, segment) = (Arc::clone(&self.shared.dir), next.segment - 1);
+        let writer = blocking(move || SnapshotWriter::start(dir, &next)).await?;
+        let writer = self.copy_map(writer).await?;
+        self.all_durable().await;
+        let (hook, kept) = (self.shared.options.hook.clone(), self.shared.options.snapshots_kept);
+        let dir = Arc::clone(&self.shared.dir);
+        blocking(move || {
+            let written = writer.finish(&hook)?;
+            snapshot::delete_covered(&dir, segment, kept, &hook)?;
+            Ok(written)
+        })
+        .await
     }
 
-    fn end(&self, segment: u64, snapshot_bytes: u64, reason: Reason) -> u64 {
+    /// The operations that this compaction covers, and the bytes there are.
+    fn begin(&self) -> (u64, u64) {
         let mut state = self.shared.lock();
+        state.compacted_at = Instant::now();
+        (state.operations, state.sizes.total())
+    }
+
+    fn end(&self, segment: u64, snapshot_bytes: u64, covered: u64, reason: Reason) -> u64 {
+        let mut state = self.shared.lock();
+        state.operations -= covered;
         state.sizes.compacted(segment, snapshot_bytes);
         state.figures.compactions += 1;
         state.figures.last_compaction = Some((Instant::now(), reason));

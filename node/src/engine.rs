@@ -32,39 +32,28 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use ringkv_shared::Version;
+use ringkv_shared::protocol::node::DiskState;
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::ballast::Ballast;
 use crate::commit::{Committer, Rotation};
 use crate::compact::{CompactRequest, Compactor};
 use crate::log::files::DataDir;
 use crate::log::last;
 use crate::log::open::{self, Opened};
-use crate::log::record::Op;
 use crate::log::sizes::Sizes;
 use crate::log::tail::Tail;
-use crate::log::value::Value;
 use crate::policy::{Reason, SinceCompaction};
-use crate::store::{PageRequest, Standing, Store};
+use crate::room::{Kind, Room, line_bytes};
+use crate::space::Space;
+use crate::store::{PageRequest, Store};
 use crate::{Durability, EngineOptions, Entry, Page, StorageError};
 
 /// The time that the map is asked at: no write has an expiry yet, so any will do.
-const NOW: u64 = 0;
+pub(crate) const NOW: u64 = 0;
 
 /// How many compaction requests may wait; one more is told that the node is busy.
 const COMPACT_REQUESTS_MAX: usize = 16;
-
-/// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WriteOutcome {
-    /// The version that is stored now.
-    pub version: Version,
-    /// True if that is a newer one, and this write changed nothing.
-    pub superseded: bool,
-    /// Whether there was a value before. A write that comes again counts as the first one did.
-    pub existed: bool,
-}
 
 /// The engine's figures; what each means stands at `NodeStats` of the protocol.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,6 +62,7 @@ pub struct Figures {
     pub keys: u64,
     pub tombstones: u64,
     pub log_bytes: u64,
+    pub state: DiskState,
     pub sequence: u64,
     pub durable: u64,
     pub replayed: u64,
@@ -96,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) work: Notify,
     /// Wakes the compactor.
     pub(crate) compaction_due: Notify,
+    /// Wakes the compactor, too: there is no room on the disk.
+    pub(crate) space_short: Notify,
     /// Up to which line replies may leave.
     pub(crate) acknowledged: watch::Sender<u64>,
     pub(crate) rotations: mpsc::Sender<Rotation>,
@@ -107,13 +99,15 @@ pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) tail: Tail,
     /// The line that replies of the running burst depend on.
-    barrier: u64,
+    pub(crate) barrier: u64,
     /// Operations since the last compaction began.
     pub(crate) operations: u64,
     /// When it began, or this engine was opened.
     pub(crate) compacted_at: Instant,
     /// Bytes in the files of the log.
     pub(crate) sizes: Sizes,
+    /// Room for the next lines of the active segment.
+    pub(crate) room: Room,
     /// The counters; the rest is filled in when asked for.
     pub(crate) figures: Figures,
 }
@@ -127,23 +121,35 @@ impl Engine {
     pub fn open(options: EngineOptions) -> Result<(Self, Committer, Compactor), StorageError> {
         let started = Instant::now();
         let dir = Arc::new(DataDir::open(Arc::clone(&options.disk), &options.data, &options.id)?);
-        let opened = open::open(&dir, options.snapshots_kept)?;
+        let mut ballast = Ballast::new(Arc::clone(&dir));
+        let opened = match open::open(&dir, options.snapshots_kept) {
+            // A start may need some room, too.
+            Err(error) if error.is_full() && ballast.free_left_over() => {
+                open::open(&dir, options.snapshots_kept)?
+            }
+            opened => opened?,
+        };
         let (rotations, rotations_rx) = mpsc::channel(1);
         let (compactions, compactions_rx) = mpsc::channel(COMPACT_REQUESTS_MAX);
         let acknowledged = watch::Sender::new(opened.tail.seq());
-        let (state, writer) = State::new(opened, started);
+        let (mut state, writer) = State::new(opened, started);
+        if let Err(error) = ballast.make() {
+            state.room.lacks(&error);
+        }
+        let space = Space::new(ballast);
         let shared = Arc::new(Shared {
             dir,
             options,
             state: Mutex::new(state),
             work: Notify::new(),
             compaction_due: Notify::new(),
+            space_short: Notify::new(),
             acknowledged,
             rotations,
             compactions,
         });
         let committer = Committer::new(Arc::clone(&shared), writer, rotations_rx);
-        let compactor = Compactor::new(Arc::clone(&shared), compactions_rx);
+        let compactor = Compactor::new(Arc::clone(&shared), compactions_rx, space);
         Ok((Self(shared), committer, compactor))
     }
 
@@ -175,57 +181,6 @@ impl Engine {
         last::lines(&self.0.dir, lines_max)
     }
 
-    /// Stores a value (`Some`) or a tombstone, under the given or the next version.
-    pub fn write(
-        &self,
-        key: Bytes,
-        value: Option<Bytes>,
-        version: Option<Version>,
-    ) -> WriteOutcome {
-        let mut state = self.0.lock();
-        let version = version.unwrap_or_else(|| state.store.next_version());
-        let existed = state.store.get(&key, NOW).is_some_and(|entry| entry.is_live());
-        let op = Op::write(value.map(Value::new));
-        let outcome = |version, superseded, existed| WriteOutcome { version, superseded, existed };
-        match state.store.standing(&key, version, &op) {
-            Standing::Newer => {
-                self.append(&mut state, key, op, version);
-                outcome(version, false, existed)
-            }
-            Standing::Same => {
-                state.depend_on(&key);
-                outcome(version, false, true)
-            }
-            Standing::Older(stored) => {
-                state.depend_on(&key);
-                outcome(stored, true, existed)
-            }
-        }
-    }
-
-    /// Stores what another replica has, if it is newer; true if it was.
-    pub fn merge(&self, key: Bytes, value: Option<Bytes>, version: Version) -> bool {
-        let mut state = self.0.lock();
-        state.depend_on(&key);
-        let op = Op::write(value.map(Value::new));
-        let newer = state.store.standing(&key, version, &op) == Standing::Newer;
-        if newer {
-            self.append(&mut state, key, op, version);
-        }
-        newer
-    }
-
-    /// Forgets a key if it has exactly this version; true if so.
-    pub fn forget(&self, key: Bytes, version: Version) -> bool {
-        let mut state = self.0.lock();
-        state.depend_on(&key);
-        let same = state.store.standing(&key, version, &Op::<Bytes>::Drop) == Standing::Same;
-        if same {
-            self.append(&mut state, key, Op::Drop, version);
-        }
-        same
-    }
-
     /// What is held for a key.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<Entry> {
@@ -247,7 +202,11 @@ impl Engine {
     #[must_use]
     pub fn figures(&self) -> Figures {
         let mut state = self.0.lock();
-        state.depend_on_all();
+        // Lines may wait for as long as the file system is read-only; who asks how the node is
+        // shall hear that, not wait with them.
+        if state.room.state() != DiskState::ReadOnly {
+            state.depend_on_all();
+        }
         state.figures()
     }
 
@@ -260,20 +219,6 @@ impl Engine {
             let reached = acknowledged.wait_for(|safe| *safe >= barrier).await;
             reached.expect("the sender lives as long as this engine");
             drop(shared);
-        }
-    }
-
-    fn append(&self, state: &mut State, key: Bytes, op: Op, version: Version) {
-        let before = state.tail.waiting_bytes();
-        let record = state.tail.append(key, op, version);
-        state.sizes.active += (state.tail.waiting_bytes() - before) as u64;
-        state.store.apply(&record, None);
-        state.barrier = record.seq;
-        state.figures.appends += 1;
-        state.operations += 1;
-        self.0.work.notify_one();
-        if self.0.options.compaction.due(&state.since_compaction()).is_some() {
-            self.0.compaction_due.notify_one();
         }
     }
 }
@@ -299,14 +244,24 @@ impl State {
             barrier: 0,
             operations: since_snapshot,
             compacted_at: Instant::now(),
+            room: Room::new(writer.file(), opened.sizes.active),
             sizes: opened.sizes,
             figures: Figures { replayed, replay_us, ..Figures::default() },
         };
         (state, writer)
     }
 
-    fn depend_on(&mut self, key: &[u8]) {
+    pub(crate) fn depend_on(&mut self, key: &[u8]) {
         self.barrier = self.barrier.max(self.store.depends_on(key));
+    }
+
+    /// The line of a stop in good order and its number, if there is room for it.
+    pub(crate) fn bye(&mut self) -> Option<(Vec<u8>, u64)> {
+        let end = self.sizes.active;
+        self.room.admit(end, line_bytes(0, None), Kind::Delete, || ()).ok()?;
+        self.tail.bye();
+        self.sizes.active += self.tail.waiting_bytes() as u64;
+        Some((self.tail.take(), self.tail.seq()))
     }
 
     fn depend_on_all(&mut self) {
@@ -328,6 +283,7 @@ impl State {
             keys: self.store.tally().live,
             tombstones: self.store.tally().tombstones,
             log_bytes: self.sizes.total(),
+            state: self.room.state(),
             sequence: self.tail.seq(),
             durable: self.tail.durable(),
             ..self.figures

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ringkv_shared::NodeId;
 
 use crate::args::ConfigError;
+use crate::disk;
 
 /// The data directory cannot be used, or what was written to it cannot be trusted.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,18 @@ impl StorageError {
     pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }
+    }
+
+    /// Whether there was no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if disk::is_full(source))
+    }
+
+    /// Whether nothing may be written at all.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if disk::is_read_only(source))
     }
 
     /// Damage that is not in one line: a file that is missing, foreign or too short.

@@ -37,12 +37,11 @@ async fn work(disk: &SimDisk, before: Map) -> Trace {
         for n in 0..=group % 3 {
             // Over a sector, so that what follows does not write it a second time.
             let value = format!("value {group} {n} {:1000}", "");
-            rig.put(&format!("key{}", (group + n) % 4), &value);
-            trace.maps.push(rig.map());
+            let key = Bytes::from(format!("key{}", (group + n) % 4));
+            trace.write(&rig, key, Some(value.into()));
         }
         if group % 4 == 3 {
-            rig.engine.write(Bytes::from_static(b"key1"), None, None);
-            trace.maps.push(rig.map());
+            trace.write(&rig, Bytes::from_static(b"key1"), None);
         }
         if !rig.settles().await {
             trace.failure = rig.ended().await.err();
@@ -66,6 +65,16 @@ async fn work(disk: &SimDisk, before: Map) -> Trace {
 }
 
 impl Trace {
+    /// Writes; what is refused must not have been applied.
+    fn write(&mut self, rig: &Rig, key: Bytes, value: Option<Bytes>) {
+        let written = rig.engine.write(key, value, None);
+        let map = rig.map();
+        match written {
+            Ok(_) => self.maps.push(map),
+            Err(_) => assert_eq!(Some(&map), self.maps.last()),
+        }
+    }
+
     /// Whether the map is one that a restart may find; it may have more than was acknowledged.
     fn check(&self, found: &Map, what: &str) {
         let allowed = &self.maps[self.acknowledged..];

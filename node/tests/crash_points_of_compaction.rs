@@ -33,8 +33,8 @@ fn fill(rig: &Rig) {
     for n in 0..20 {
         rig.put(&format!("key{}", n % 7), &format!("value {n}"));
     }
-    rig.engine.write(Bytes::from_static(b"key3"), None, None);
-    rig.engine.forget(Bytes::from_static(b"key4"), Version::new(0, 19));
+    rig.engine.write(Bytes::from_static(b"key3"), None, None).unwrap();
+    rig.engine.forget([(Bytes::from_static(b"key4"), Version::new(0, 19))]).unwrap();
 }
 
 #[tokio::test]
@@ -108,12 +108,12 @@ async fn writes_during_a_compaction_are_kept() {
         for n in 0..50 {
             let key = Bytes::from(format!("key{}", n % 9));
             match n % 5 {
-                0 => drop(engine.write(key, None, None)),
+                0 => drop(engine.write(key, None, None).unwrap()),
                 1 => {
                     let version = engine.get(&key).map_or(Version::new(0, 1), |e| e.version);
-                    engine.forget(key, version);
+                    engine.forget([(key, version)]).unwrap();
                 }
-                _ => drop(engine.write(key, Some(Bytes::from(format!("{n}"))), None)),
+                _ => drop(engine.write(key, Some(Bytes::from(format!("{n}"))), None).unwrap()),
             }
             tokio::task::yield_now().await;
         }

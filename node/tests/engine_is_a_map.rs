@@ -69,12 +69,12 @@ fn model_write(model: &mut Map, key: Bytes, value: Option<Bytes>, version: Versi
 async fn step(engine: &ringkv_node::Engine, model: &mut Map, act: &Act) {
     match act {
         Act::Put(k, v) => {
-            let outcome = engine.write(key(*k), Some(value(*v)), None);
+            let outcome = engine.write(key(*k), Some(value(*v)), None).unwrap();
             assert!(model_write(model, key(*k), Some(value(*v)), outcome.version));
         }
         Act::Del(k) => {
             let existed = model.get(&key(*k)).is_some_and(|(value, _)| value.is_some());
-            let outcome = engine.write(key(*k), None, None);
+            let outcome = engine.write(key(*k), None, None).unwrap();
             assert_eq!(outcome.existed, existed);
             assert!(model_write(model, key(*k), None, outcome.version));
         }
@@ -82,14 +82,14 @@ async fn step(engine: &ringkv_node::Engine, model: &mut Map, act: &Act) {
             // One version stands for one value: the same number always brings the same.
             let version =
                 Version::new(1 + u32::from(v.unwrap_or(0)) + u32::from(v.is_some()), *counter);
-            let changed = engine.merge(key(*k), v.map(value), version);
+            let changed = engine.merge([(key(*k), v.map(value), version)]).unwrap() == 1;
             assert_eq!(changed, model_write(model, key(*k), v.map(value), version));
         }
         Act::Forget(k, same) => {
             let stored = model.get(&key(*k)).map_or(Version::new(0, 0), |(_, version)| *version);
             let version = if *same { stored } else { stored.next() };
             let expected = *same && model.remove(&key(*k)).is_some();
-            assert_eq!(engine.forget(key(*k), version), expected);
+            assert_eq!(engine.forget([(key(*k), version)]).unwrap() == 1, expected);
         }
         Act::Settle => engine.settle().await,
         Act::Compact(_) | Act::Reopen | Act::PowerCut(_) => unreachable!("not a write"),

@@ -19,7 +19,8 @@ impl FileId {
     /// There are more than 2^31 segments.
     #[must_use]
     pub fn segment(number: u64) -> Self {
-        let number = u32::try_from(2 * number).expect("no node closes two thousand million segments");
+        let number =
+            u32::try_from(2 * number).expect("no node closes two thousand million segments");
         Self(number)
     }
 

@@ -1,7 +1,7 @@
 //! The active segment: written, synced, and from time to time closed.
 //!
 //! Closing segment 41 is four steps, after all its lines are synced: the header of segment 42 is
-//! written to `data.tmp` and synced; `data.log` is renamed `data-000041.log`; the directory is synced;
+//! written to `data.tmp`, in which there is room for more, and synced; `data.log` is renamed `data-000041.log`; the directory is synced;
 //! `data.tmp` is renamed `data.log` and the directory synced again. A crash between leaves either
 //! the old `data.log`, or no `data.log` and a whole closed segment, which the next start completes.
 //!
@@ -16,7 +16,8 @@ use super::files::{self, DataDir};
 use super::mark::Mark;
 use super::record::Header;
 use crate::StorageError;
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, Open};
+use crate::room::Room;
 use crate::step::{Step, StepHook};
 
 /// The open active segment with its mark.
@@ -65,20 +66,48 @@ impl Writer {
         self.mark.set(seq)
     }
 
-    /// Closes the segment, all of whose lines are synced, and starts the next with its header.
+    /// The open file of the active segment.
+    #[must_use]
+    pub fn file(&self) -> Arc<dyn DiskFile> {
+        Arc::clone(&self.file)
+    }
+
+    /// Makes the file of the next segment, with room and nothing in it; says how much room.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made, and is not there.
+    pub fn prepare(&self) -> Result<(Arc<dyn DiskFile>, u64), StorageError> {
+        let tmp = self.dir.active_tmp();
+        let file = self.dir.disk().open(&tmp, Open::New);
+        let file = file.map_err(StorageError::io("making", &tmp))?;
+        match Room::start(&*file) {
+            Ok(reserved) => Ok((file, reserved)),
+            Err(error) => {
+                files::remove(self.dir.disk(), &tmp)?;
+                Err(StorageError::io("reserving room in", &tmp)(error))
+            }
+        }
+    }
+
+    /// Closes the segment, all of whose lines are synced, and starts the next, whose file was
+    /// prepared, with its header.
     ///
     /// # Errors
     ///
     /// A step failed.
     pub fn rotate(
         &mut self,
+        file: Arc<dyn DiskFile>,
         next: &Header,
         bytes: &[u8],
         hook: &StepHook,
     ) -> Result<(), StorageError> {
         let tmp = self.dir.active_tmp();
-        let file = files::write_new(self.dir.disk(), &tmp, bytes)?;
+        file.write_at(bytes, 0).map_err(StorageError::io("writing", &tmp))?;
+        file.sync().map_err(StorageError::io("syncing", &tmp))?;
         hook.at(Step::NextSegmentPrepared);
+        self.give_back();
         files::rename(self.dir.disk(), &self.path, &self.dir.closed(next.segment - 1))?;
         self.dir.sync()?;
         hook.at(Step::SegmentClosed);
@@ -87,5 +116,11 @@ impl Writer {
         hook.at(Step::NextSegmentOpen);
         (self.file, self.end) = (file, bytes.len() as u64);
         Ok(())
+    }
+
+    /// Gives back the room that is reserved beyond the end.
+    pub fn give_back(&self) {
+        // What is not given back is only room; a disk that really fails will say so again.
+        let _ = self.file.truncate(self.end);
     }
 }

@@ -83,7 +83,7 @@ impl Rig {
 
     pub fn put(&self, key: &str, value: &str) -> WriteOutcome {
         let (key, value) = (Bytes::from(key.to_owned()), Bytes::from(value.to_owned()));
-        self.engine.write(key, Some(value), None)
+        self.engine.write(key, Some(value), None).unwrap()
     }
 
     /// Waits until all is safe; false if the committer failed before that.

@@ -24,6 +24,8 @@ pub enum Operation {
 pub(super) struct Faults {
     counts: BTreeMap<Operation, u64>,
     planned: Vec<Fault>,
+    /// Kinds of which every operation fails.
+    always: BTreeMap<Operation, io::ErrorKind>,
     /// Operations until the power is off; 0: it is off.
     power: Option<u64>,
 }
@@ -48,6 +50,10 @@ impl Faults {
         self.planned.push(Fault { kind, remaining: n - 1, error });
     }
 
+    pub(super) fn fail_all(&mut self, kind: Operation, error: io::ErrorKind) {
+        self.always.insert(kind, error);
+    }
+
     pub(super) const fn power_off_after(&mut self, n: u64) {
         self.power = Some(n);
     }
@@ -64,7 +70,7 @@ impl Faults {
             Some(left) => *left -= 1,
             None => (),
         }
-        let mut failure = None;
+        let mut failure = self.always.get(&op).copied();
         self.planned.retain_mut(|fault| {
             if fault.kind.is_some_and(|kind| kind != op) {
                 return true;

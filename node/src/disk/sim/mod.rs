@@ -124,6 +124,11 @@ impl SimDisk {
         self.lock_state().faults.plan(n, kind, error);
     }
 
+    /// Makes every operation of a kind fail.
+    pub fn fail_all(&self, kind: Operation, error: ErrorKind) {
+        self.lock_state().faults.fail_all(kind, error);
+    }
+
     /// Forgets the faults that did not happen yet.
     pub fn clear_faults(&self) {
         self.lock_state().faults.clear();
