@@ -8,6 +8,7 @@ use ringkv_shared::NodeId;
 
 use crate::args::ConfigError;
 use crate::disk;
+use crate::log::record::BadLine;
 
 /// The data directory cannot be used, or what was written to it cannot be trusted.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,20 @@ pub enum StorageError {
         reason: String,
         /// How many lines after it have a good checksum.
         later_fine: u64,
+    },
+    /// A value that is only on the disk cannot be read back; other keys are not affected.
+    #[error(
+        "{}: offset {offset}: {reason}; the value that was written there cannot be read back. \
+         Write the key again, or replace this node: start it with an empty directory and rebalance",
+        file.display()
+    )]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Where the line starts, in bytes.
+        offset: u64,
+        /// What is wrong with it.
+        reason: BadLine,
     },
     /// The operating system refused or failed.
     #[error("{doing} {}: {source}; check the disk, its free space and the permissions", path.display())]
@@ -128,7 +143,11 @@ impl NodeError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Storage(StorageError::InUse { .. }) => 73,
-            Self::Storage(StorageError::Damaged { .. } | StorageError::Io { .. }) => 74,
+            Self::Storage(
+                StorageError::Damaged { .. }
+                | StorageError::Unreadable { .. }
+                | StorageError::Io { .. },
+            ) => 74,
             Self::Config(_) => 2,
             _ => 1,
         }

@@ -23,7 +23,8 @@
 //! # Caveats
 //!
 //! All keys and values live in memory; the log only makes them survive. One node is one thread
-//! of work plus one that waits for the disk.
+//! of work plus those that wait for the disk. A node takes at least 9 MiB of disk: room that it
+//! reserves, for its log and for when the disk is full.
 
 pub mod disk;
 pub mod log;

@@ -17,6 +17,7 @@
 //! | [`open`] | from a directory to a map | yes |
 //! | [`snapshot`] | writing a snapshot | yes |
 //! | [`sizes`] | how large the files are that recovery would read | no |
+//! | [`lines`] | one line read back from its place | yes |
 //! | [`last`] | the last lines, for people | yes |
 //!
 //! # Caveats
@@ -28,6 +29,7 @@ pub mod encode;
 pub mod escape;
 pub mod files;
 pub mod last;
+pub mod lines;
 pub mod mark;
 pub mod open;
 pub mod place;
