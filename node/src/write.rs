@@ -43,10 +43,6 @@ struct Change {
 }
 
 impl Change {
-    fn new(key: Bytes, value: Option<Bytes>, version: Version) -> Self {
-        Self { key, op: Op::write(value.map(Value::new)), version }
-    }
-
     fn standing(&self, state: &State) -> Standing {
         state.store.standing(&self.key, self.version, &self.op)
     }
@@ -72,10 +68,11 @@ impl Engine {
         value: Option<Bytes>,
         version: Option<Version>,
     ) -> Result<WriteOutcome, Refused> {
+        let op = Op::write(value.map(Value::new));
         let mut state = self.0.lock();
         let version = version.unwrap_or_else(|| state.store.next_version());
         let existed = state.store.get(&key, NOW).is_some_and(|entry| entry.is_live());
-        let change = Change::new(key, value, version);
+        let change = Change { key, op, version };
         let outcome = |version, superseded, existed| WriteOutcome { version, superseded, existed };
         Ok(match change.standing(&state) {
             Standing::Newer => {
@@ -103,8 +100,10 @@ impl Engine {
         &self,
         records: impl IntoIterator<Item = (Bytes, Option<Bytes>, Version)>,
     ) -> Result<u64, Refused> {
-        let changes =
-            records.into_iter().map(|(key, value, version)| Change::new(key, value, version));
+        let changes = records.into_iter().map(|(key, value, version)| {
+            let op = Op::write(value.map(Value::new));
+            Change { key, op, version }
+        });
         self.change_all(changes.collect(), Standing::Newer)
     }
 

@@ -1,4 +1,4 @@
-//! Reading a line of the log. What the fields mean stands in [`record`](super::record).
+//! Reading a line of the log. What the fields mean stands in [`record`].
 //!
 //! A line is read in one pass from the left, and only what [`encode`](super::encode) would write is
 //! accepted. Nothing is copied but tokens with an escape in them and compressed values.
@@ -18,6 +18,9 @@ use super::value;
 
 /// ` c=` and eight digits.
 pub(super) const SEAL_BYTES: usize = 11;
+
+/// A line whose bytes are where they were read, but for what had to be unescaped or unpacked.
+pub type Borrowed<'a> = Line<Cow<'a, [u8]>>;
 
 /// Reads a header line (without its newline); returns it and its checksum.
 ///
@@ -46,7 +49,7 @@ pub fn decode_header(line: &[u8]) -> Result<(Header, u32), BadLine> {
 /// # Errors
 ///
 /// [`BadLine`] says what is wrong with it.
-pub fn decode_line(line: &[u8], prev: u32) -> Result<(Line<Cow<'_, [u8]>>, u32), BadLine> {
+pub fn decode_line(line: &[u8], prev: u32) -> Result<(Borrowed<'_>, u32), BadLine> {
     let (body, found) = unseal(line)?;
     verify(body, prev, found)?;
     let (word, rest) = body.split_at_checked(4).ok_or(NO_OPERATION)?;
@@ -97,7 +100,7 @@ fn hex(digits: &[u8]) -> Option<u32> {
 /// What is left of a line.
 struct Fields<'a>(&'a [u8]);
 
-type Read<'a> = Result<Line<Cow<'a, [u8]>>, BadLine>;
+type Read<'a> = Result<Borrowed<'a>, BadLine>;
 
 impl<'a> Fields<'a> {
     fn put(&mut self) -> Read<'a> {

@@ -1,4 +1,4 @@
-//! Writing a line of the log. What the fields mean stands in [`record`](super::record).
+//! Writing a line of the log. What the fields mean stands in [`record`].
 //!
 //! Each function appends one line to a buffer, in the chain that ends with `prev`, and returns the
 //! line's own checksum: the `prev` of the next.

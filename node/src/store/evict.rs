@@ -12,13 +12,13 @@
 //! Small values are not worth it: an evicted one keeps about 20 bytes beside its key. The hand
 //! meets every entry, with a value in memory or not; a call does a bounded piece of the round.
 
-use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Store;
 use super::entry::{Content, Entry};
+use super::index::Index;
 use super::slot::Slot;
 use crate::log::value::Value;
 
@@ -156,14 +156,10 @@ impl Store {
 }
 
 /// All entries once: those behind the hand, then those before it.
-fn round<'a>(
-    entries: &'a BTreeSet<Slot>,
-    hand: Option<&'a [u8]>,
-) -> impl Iterator<Item = &'a Slot> {
-    let behind = hand.map_or(Bound::Unbounded, Bound::Excluded);
-    let before = hand.map(|hand| (Bound::Unbounded, Bound::Included(hand)));
-    let before = before.map(|range| entries.range::<[u8], _>(range));
-    entries.range::<[u8], _>((behind, Bound::Unbounded)).chain(before.into_iter().flatten())
+fn round<'a>(entries: &'a Index, hand: Option<&'a [u8]>) -> impl Iterator<Item = &'a Slot> {
+    let behind = entries.from(hand.map_or(Bound::Unbounded, Bound::Excluded));
+    let up_to = move |slot: &&Slot| hand.is_some_and(|hand| slot.key() <= hand);
+    behind.chain(entries.from(Bound::Unbounded).take_while(up_to))
 }
 
 fn may_leave(entry: &Entry<&[u8]>, settled: u64) -> bool {

@@ -35,7 +35,7 @@ impl Store {
         }
         let from = self.sweep_hand.take();
         let from = from.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut walk = self.entries.range::<[u8], _>((from, Bound::Unbounded));
+        let mut walk = self.entries.from(from);
         for slot in walk.by_ref().take(visits_max) {
             let entry = slot.entry();
             if entry.is_expired(now) {

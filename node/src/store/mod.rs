@@ -8,6 +8,7 @@
 //! | file | idea |
 //! |---|---|
 //! | `slot` | an entry in one piece of memory |
+//! | `index` | slots in key order, found fast |
 //! | `entry`, `tally` | what is held for a key; the counts of all |
 //! | `page` | the map in key order |
 //! | `evict` | which values leave memory |
@@ -27,13 +28,12 @@ mod entry;
 mod evict;
 mod expire;
 mod freeze;
+mod index;
 #[cfg(test)]
 mod model;
 mod page;
 mod slot;
 mod tally;
-
-use std::collections::BTreeSet;
 
 use ringkv_shared::Version;
 
@@ -48,6 +48,7 @@ pub use tally::Tally;
 
 use evict::Clock;
 use freeze::Freezes;
+use index::Index;
 use slot::Slot;
 
 /// How a write stands to what is held for its key.
@@ -90,7 +91,7 @@ pub struct Reads {
 #[derive(Debug, Default)]
 pub struct Store {
     /// The entries in key order.
-    entries: BTreeSet<Slot>,
+    entries: Index,
     /// What they come to.
     tally: Tally,
     /// The highest version ever seen. Monotonic.

@@ -301,7 +301,7 @@ impl Model {
     /// The counts are those of the entries, counted anew.
     fn check_tally(&self) {
         let mut expected = super::Tally::default();
-        let entries = (0..6).filter_map(|k| self.store.entries.get(&key(k)[..]));
+        let entries = (0..6).filter_map(|k| self.store.entries.get(&key(k)));
         entries.for_each(|slot| expected.add(&slot.entry()));
         assert_eq!(*self.store.tally(), expected);
     }

@@ -56,14 +56,10 @@ impl Store {
     pub fn page(&self, request: &PageRequest, now: u64) -> Result<Page, FreezeError> {
         let from = request.from();
         let Some((id, version)) = request.at else {
-            return Ok(request.fill(self.current(from), now));
+            return Ok(request.fill(self.entries.from(from), now));
         };
         self.freezes.check(id)?;
         Ok(request.fill(self.picture(id, from, version), now))
-    }
-
-    fn current<'a>(&'a self, from: Bound<&'a [u8]>) -> impl Iterator<Item = &'a Slot> {
-        self.entries.range::<[u8], _>((from, Bound::Unbounded))
     }
 
     /// Of each key, current or kept since the picture began, the newest slot up to a version.
@@ -73,7 +69,7 @@ impl Store {
         from: Bound<&'a [u8]>,
         version: Version,
     ) -> impl Iterator<Item = &'a Slot> {
-        let mut current = self.current(from).peekable();
+        let mut current = self.entries.from(from).peekable();
         let mut kept = self.freezes.kept.range::<[u8], _>((from, Bound::Unbounded)).peekable();
         let each_key = iter::from_fn(move || {
             let order = match (current.peek(), kept.peek()) {

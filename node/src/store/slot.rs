@@ -13,7 +13,6 @@
 //!
 //! A slot is never changed but replaced: another place or a value less is another slot.
 
-use std::borrow::Borrow;
 use std::cmp::Ordering;
 
 use ringkv_shared::Version;
@@ -88,12 +87,6 @@ impl Slot {
         let mut rest = Reader(&self.0[1..]);
         let len = rest.number_usize();
         Reader(&rest.0[len..])
-    }
-}
-
-impl Borrow<[u8]> for Slot {
-    fn borrow(&self) -> &[u8] {
-        self.key()
     }
 }
 
