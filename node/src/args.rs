@@ -8,16 +8,18 @@
 //! The file is read once, at start.
 
 use std::net::SocketAddr;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ringkv_shared::NodeId;
 use ringkv_shared::net::{ConfigError, read_settings};
 
-use crate::engine::Durability;
+use crate::options::{COMPACT_AFTER_DEFAULT, Durability, SNAPSHOTS_KEPT_DEFAULT};
+use crate::policy::CompactionPolicy;
 use crate::server::NodeConfig;
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:5001";
-const COMPACT_AFTER_DEFAULT: u64 = 100;
 
 /// What a node is told when it starts.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -37,6 +39,12 @@ pub struct NodeArgs {
     /// Compact when this many operations, and as many as there are keys, have passed [default: 100]
     #[arg(long, env = "KV_COMPACT_AFTER", value_name = "N")]
     pub compact_after: Option<u64>,
+    /// Compact at least this often, in seconds, if anything changed [default: never for age]
+    #[arg(long, env = "KV_COMPACT_EVERY", value_name = "SECONDS")]
+    pub compact_every: Option<NonZeroU64>,
+    /// How many snapshots stay; the newest is the one that counts [default: 3]
+    #[arg(long, env = "KV_SNAPSHOTS_KEPT", value_name = "K")]
+    pub snapshots_kept: Option<NonZeroUsize>,
     /// Stop when standard input ends: how a child follows its parent
     #[arg(long, env = "KV_STOP_ON_EOF", value_name = "BOOL", num_args = 0..=1)]
     #[arg(require_equals = true, default_missing_value = "true")]
@@ -57,13 +65,18 @@ impl NodeArgs {
         let file: Self = read_settings(self.config.as_deref())?;
         let missing = |what, flag| ConfigError::Missing { what, flag };
         let listen = self.listen.or(file.listen);
-        let compact_after = self.compact_after.or(file.compact_after);
+        let every = self.compact_every.or(file.compact_every);
+        let kept = self.snapshots_kept.or(file.snapshots_kept);
         Ok(NodeConfig {
             id: self.id.or(file.id).ok_or(missing("node id", "id"))?,
             listen: listen.unwrap_or(LISTEN_DEFAULT.parse().expect("a socket address")),
             data: self.data.or(file.data).ok_or(missing("data directory", "data"))?,
             durability: self.durability.or(file.durability).unwrap_or_default(),
-            compact_after: compact_after.unwrap_or(COMPACT_AFTER_DEFAULT),
+            compaction: CompactionPolicy {
+                after: self.compact_after.or(file.compact_after).unwrap_or(COMPACT_AFTER_DEFAULT),
+                every: every.map(|seconds| Duration::from_secs(seconds.get())),
+            },
+            snapshots_kept: kept.map_or(SNAPSHOTS_KEPT_DEFAULT, NonZeroUsize::get),
             stop_on_eof: self.stop_on_eof.or(file.stop_on_eof).unwrap_or(false),
         })
     }
@@ -83,7 +96,7 @@ mod tests {
         let config = given.into_config().unwrap();
         assert_eq!(config.listen.to_string(), LISTEN_DEFAULT);
         assert_eq!(
-            (config.durability, config.compact_after, config.stop_on_eof),
+            (config.durability, config.compaction.after, config.stop_on_eof),
             (Durability::Always, COMPACT_AFTER_DEFAULT, false)
         );
         let missing = NodeArgs::default().into_config().unwrap_err();

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use ringkv_shared::NodeId;
 use ringkv_shared::net::{ConfigError, ListenError};
 
+use crate::disk;
+use crate::log::record::BadLine;
+
 /// The data directory cannot be used, or what was written to it cannot be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -42,6 +45,19 @@ pub enum StorageError {
         /// How many lines after it have a good checksum.
         later_fine: u64,
     },
+    /// A value that is only on the disk cannot be read back; other keys are not affected.
+    #[error(
+        "{}: offset {offset}: {reason}; the value that was written there cannot be read back",
+        file.display()
+    )]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Where the line starts, in bytes.
+        offset: u64,
+        /// What is wrong with it.
+        reason: BadLine,
+    },
     /// The operating system refused or failed.
     #[error("{doing} {}: {source}", path.display())]
     Io {
@@ -61,6 +77,18 @@ impl StorageError {
         move |source| Self::Io { doing, path, source }
     }
 
+    /// Whether there was no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if disk::is_full(source))
+    }
+
+    /// Whether nothing may be written at all.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if disk::is_read_only(source))
+    }
+
     /// Damage that is not in one line: a file that is missing, foreign or too short.
     pub fn damaged(file: &Path, reason: impl Into<String>) -> Self {
         let (file, reason) = (file.to_owned(), reason.into());
@@ -75,6 +103,9 @@ impl StorageError {
             }
             Self::Damaged { .. } => "restore the file from a copy, or replace this node: \
                  removenode it, start it with an empty directory, addnode and rebalance"
+                .to_owned(),
+            Self::Unreadable { .. } => "write the key again, or replace this node: removenode it, \
+                 start it with an empty directory, addnode and rebalance"
                 .to_owned(),
             Self::Io { .. } => "check the disk, its free space and the permissions".to_owned(),
         }
@@ -116,7 +147,11 @@ impl NodeError {
         match self {
             Self::Config(_) => 2,
             Self::Storage(StorageError::InUse { .. }) => 73,
-            Self::Storage(StorageError::Damaged { .. } | StorageError::Io { .. }) => 74,
+            Self::Storage(
+                StorageError::Damaged { .. }
+                | StorageError::Unreadable { .. }
+                | StorageError::Io { .. },
+            ) => 74,
             Self::Storage(StorageError::OtherNode { .. }) | Self::Listen(_) | Self::Start(_) => 1,
         }
     }

@@ -24,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::args::NodeArgs;
-use crate::engine::{Durability, Engine, EngineOptions, StepHook};
+use crate::engine::Engine;
+use crate::options::{Durability, EngineOptions};
+use crate::policy::CompactionPolicy;
 use crate::{NodeError, NodeService};
 
 /// A node's settings.
@@ -38,8 +40,10 @@ pub struct NodeConfig {
     pub data: PathBuf,
     /// When a write is acknowledged.
     pub durability: Durability,
-    /// Compact after this many operations.
-    pub compact_after: u64,
+    /// When to compact.
+    pub compaction: CompactionPolicy,
+    /// How many snapshots stay; at least 1.
+    pub snapshots_kept: usize,
     /// Stop when standard input ends.
     pub stop_on_eof: bool,
 }
@@ -78,11 +82,10 @@ pub async fn run(
 
 fn options(config: &NodeConfig) -> EngineOptions {
     EngineOptions {
-        id: config.id.clone(),
-        data: config.data.clone(),
         durability: config.durability,
-        compact_after: config.compact_after,
-        hook: StepHook::default(),
+        compaction: config.compaction,
+        snapshots_kept: config.snapshots_kept,
+        ..EngineOptions::new(config.id.clone(), config.data.clone())
     }
 }
 

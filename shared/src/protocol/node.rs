@@ -57,6 +57,19 @@ pub struct GetReply {
     pub version: Option<Version>,
 }
 
+/// Whether a node's disk takes writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskState {
+    /// It does.
+    #[default]
+    Ok,
+    /// It has no room: puts are refused, reads and deletes go on.
+    DiskFull,
+    /// The file system is read-only: reads go on.
+    ReadOnly,
+}
+
 /// The answer to `size`: the heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SizeReply {
@@ -72,6 +85,9 @@ pub struct SizeReply {
     pub uuid: String,
     /// Bytes in its log files.
     pub log_bytes: u64,
+    /// Whether its disk takes writes.
+    #[serde(default)]
+    pub state: DiskState,
 }
 
 /// The answer to `dump`.
@@ -135,6 +151,9 @@ pub struct NodeStats {
     pub tombstones: u64,
     /// Bytes in snapshot and log segments.
     pub log_bytes: u64,
+    /// Whether the disk takes writes.
+    #[serde(default)]
+    pub state: DiskState,
     /// Sequence number of the last record appended.
     pub sequence: u64,
     /// Sequence number up to which all is durable.
@@ -152,6 +171,9 @@ pub struct NodeStats {
     /// Seconds since the last compaction; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_compaction_s: Option<u64>,
+    /// Why it ran: `operations`, `log`, `age`, `request` or `space`; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_compaction_reason: Option<String>,
 }
 
 /// The answer to `compact`.
