@@ -74,6 +74,14 @@ pub fn said_checksum(line: &[u8]) -> Option<u32> {
     unseal(line).ok().map(|(_, crc)| crc)
 }
 
+/// The checksum that the bytes of a line come to in the chain that ends with `prev`, whatever it
+/// says itself; `None` if it is too short to say anything.
+#[must_use]
+pub fn summed(line: &[u8], prev: u32) -> Option<u32> {
+    let body = line.len().checked_sub(SEAL_BYTES)?;
+    Some(record::checksum(&line[..body], prev))
+}
+
 fn unseal(line: &[u8]) -> Result<(&[u8], u32), BadLine> {
     let at = line.len().checked_sub(SEAL_BYTES).ok_or(BadLine::NoChecksum)?;
     let (body, end) = line.split_at(at);

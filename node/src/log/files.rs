@@ -27,6 +27,9 @@ use uuid::Uuid;
 use crate::StorageError;
 use crate::disk::{Disk, DiskFile, Lock, Open};
 
+/// The name of the active segment.
+pub const ACTIVE: &str = "data.log";
+
 /// A data directory that this process owns.
 #[derive(Debug)]
 pub struct DataDir {
@@ -82,7 +85,7 @@ impl DataDir {
     /// The active segment.
     #[must_use]
     pub fn active(&self) -> PathBuf {
-        self.path.join("data.log")
+        self.path.join(ACTIVE)
     }
 
     /// The active segment before it has its name.
@@ -100,13 +103,13 @@ impl DataDir {
     /// A closed segment.
     #[must_use]
     pub fn closed(&self, segment: u64) -> PathBuf {
-        self.path.join(format!("data-{segment:06}.log"))
+        self.path.join(closed_name(segment))
     }
 
     /// A snapshot.
     #[must_use]
     pub fn snapshot(&self, segment: u64) -> PathBuf {
-        self.path.join(format!("snap-{segment:06}.log"))
+        self.path.join(snapshot_name(segment))
     }
 
     /// A snapshot before it is complete.
@@ -133,15 +136,7 @@ impl DataDir {
     ///
     /// It cannot be read.
     pub fn list(&self) -> Result<Listing, StorageError> {
-        let mut listing = Listing::default();
-        for name in names(self.disk(), &self.path)? {
-            listing.active |= name == "data.log";
-            listing.closed.extend(number(&name, "data-"));
-            listing.snapshots.extend(number(&name, "snap-"));
-        }
-        listing.closed.sort_unstable();
-        listing.snapshots.sort_unstable();
-        Ok(listing)
+        Ok(Listing::of(&names(self.disk(), &self.path)?))
     }
 
     /// Deletes what was not finished.
@@ -166,6 +161,42 @@ impl DataDir {
     }
 }
 
+impl Listing {
+    /// What the names in a directory come to.
+    #[must_use]
+    pub fn of(names: &[String]) -> Self {
+        let mut listing = Self::default();
+        for name in names {
+            listing.active |= name == ACTIVE;
+            listing.closed.extend(number(name, "data-"));
+            listing.snapshots.extend(number(name, "snap-"));
+        }
+        listing.closed.sort_unstable();
+        listing.snapshots.sort_unstable();
+        listing
+    }
+}
+
+/// The name of a closed segment.
+#[must_use]
+pub fn closed_name(segment: u64) -> String {
+    format!("data-{segment:06}.log")
+}
+
+/// The name of a snapshot.
+#[must_use]
+pub fn snapshot_name(segment: u64) -> String {
+    format!("snap-{segment:06}.log")
+}
+
+/// Uuid and node id in the bytes of a `node.id`.
+#[must_use]
+pub fn parse_identity(bytes: &[u8]) -> Option<(Uuid, NodeId)> {
+    let line = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
+    let (uuid, id) = line.split_once(' ')?;
+    Some((uuid.parse().ok()?, id.parse().ok()?))
+}
+
 fn lock(disk: &dyn Disk, dir: &Path) -> Result<Lock, StorageError> {
     let path = dir.join("lock");
     let lock = disk.lock(&path).map_err(StorageError::io("locking", &path))?;
@@ -181,12 +212,8 @@ fn identity(disk: &dyn Disk, dir: &Path, id: &NodeId) -> Result<Uuid, StorageErr
         }
         return new_identity(disk, dir, id);
     }
-    let bytes = read(disk, &path)?;
-    let line = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_suffix('\n'));
-    let parsed = line.and_then(|line| line.split_once(' '));
-    let parsed = parsed.and_then(|(uuid, id)| Some((uuid.parse().ok()?, id.parse().ok()?)));
-    let (uuid, found): (Uuid, NodeId) =
-        parsed.ok_or_else(|| StorageError::damaged(&path, "not a uuid and a node id"))?;
+    let (uuid, found) = parse_identity(&read(disk, &path)?)
+        .ok_or_else(|| StorageError::damaged(&path, "not a uuid and a node id"))?;
     if found == *id {
         return Ok(uuid);
     }

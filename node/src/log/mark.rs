@@ -48,10 +48,9 @@ impl Mark {
         let file = files::open(disk, path, Open::Keep)?;
         let mut bytes = [0; 2 * LINE_BYTES];
         file.read_at(&mut bytes, 0).map_err(StorageError::io("reading", path))?;
-        let marks = [0, 1].map(|slot| bytes.chunks(LINE_BYTES).nth(slot).and_then(decode));
+        let marks = marks(&bytes);
         let slot = u64::from(marks[0] >= marks[1] && marks[0].is_some());
-        let durable = marks.into_iter().flatten().max().unwrap_or(0);
-        Ok((Self { file, path: path.to_owned(), slot }, durable))
+        Ok((Self { file, path: path.to_owned(), slot }, remembered(&bytes)))
     }
 
     /// Remembers that the log is durable up to `seq`.
@@ -65,6 +64,16 @@ impl Mark {
         self.slot = 1 - self.slot;
         Ok(())
     }
+}
+
+/// The sequence number that the bytes of a mark file remember (0: none).
+#[must_use]
+pub fn remembered(bytes: &[u8]) -> u64 {
+    marks(bytes).into_iter().flatten().max().unwrap_or(0)
+}
+
+fn marks(bytes: &[u8]) -> [Option<u64>; 2] {
+    [0, 1].map(|slot| bytes.chunks(LINE_BYTES).nth(slot).and_then(decode))
 }
 
 fn encode(seq: u64) -> Vec<u8> {
