@@ -18,7 +18,9 @@
 use bytes::Bytes;
 use ringkv_shared::Version;
 
-use crate::engine::{Engine, NOW, State};
+use crate::answer::Entry;
+use crate::engine::{Engine, State};
+use crate::log::place::Place;
 use crate::log::record::Op;
 use crate::log::value::Value;
 use crate::room::{Kind, Refused, line_bytes};
@@ -68,10 +70,35 @@ impl Engine {
         value: Option<Bytes>,
         version: Option<Version>,
     ) -> Result<WriteOutcome, Refused> {
-        let op = Op::write(value.map(Value::new));
+        self.change(key, Op::write(value.map(Value::new)), version)
+    }
+
+    /// Stores a value that expires, at a time in unix milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// There is no room; nothing was applied.
+    pub fn put_until(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        expires: u64,
+        version: Option<Version>,
+    ) -> Result<WriteOutcome, Refused> {
+        let op = Op::Put { value: Value::new(value), expires: Some(expires) };
+        self.change(key, op, version)
+    }
+
+    fn change(
+        &self,
+        key: Bytes,
+        op: Op,
+        version: Option<Version>,
+    ) -> Result<WriteOutcome, Refused> {
+        let now = self.now();
         let mut state = self.0.lock();
         let version = version.unwrap_or_else(|| state.store.next_version());
-        let existed = state.store.get(&key, NOW).is_some_and(|entry| entry.is_live());
+        let existed = state.store.get(&key, now).is_some_and(|entry| entry.is_live());
         let change = Change { key, op, version };
         let outcome = |version, superseded, existed| WriteOutcome { version, superseded, existed };
         Ok(match change.standing(&state) {
@@ -96,14 +123,18 @@ impl Engine {
     /// # Errors
     ///
     /// There is no room for all that are newer; nothing was applied.
-    pub fn merge(
-        &self,
-        records: impl IntoIterator<Item = (Bytes, Option<Bytes>, Version)>,
-    ) -> Result<u64, Refused> {
-        let changes = records.into_iter().map(|(key, value, version)| {
-            let op = Op::write(value.map(Value::new));
+    pub fn merge(&self, entries: impl IntoIterator<Item = (Bytes, Entry)>) -> Result<u64, Refused> {
+        let changes = entries.into_iter().map(|(key, Entry { value, version, expires })| {
+            let op = value.map_or(Op::Del, |value| Op::Put { value: Value::new(value), expires });
             Change { key, op, version }
         });
+        self.change_all(changes.collect(), Standing::Newer)
+    }
+
+    /// Makes values that have expired tombstones of the same version; says how many.
+    pub(crate) fn delete_expired(&self, expired: Vec<(Bytes, Version)>) -> Result<u64, Refused> {
+        let changes =
+            expired.into_iter().map(|(key, version)| Change { key, op: Op::Del, version });
         self.change_all(changes.collect(), Standing::Newer)
     }
 
@@ -155,8 +186,12 @@ impl Engine {
     fn append(&self, state: &mut State, change: Change) {
         let before = state.tail.waiting_bytes();
         let record = state.tail.append(change.key, change.op, change.version);
-        state.sizes.active += (state.tail.waiting_bytes() - before) as u64;
-        state.store.apply(&record, None);
+        let bytes = state.tail.waiting_bytes() - before;
+        let len = u32::try_from(bytes).expect("a line is a few MiB at most");
+        let place = Place { file: state.tail.file(), offset: state.sizes.active, len };
+        state.sizes.active += u64::from(len);
+        state.store.apply(&record, Some(place));
+        self.0.evict(state);
         state.barrier = record.seq;
         state.figures.appends += 1;
         state.operations += 1;
