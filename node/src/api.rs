@@ -86,8 +86,8 @@ impl NodeApiServer for Api {
 
     fn get(&self, key: Blob) -> Answer<GetReply> {
         check_key(&key).map_err(failure_into_object)?;
-        let (value, version) =
-            self.0.get(key.as_bytes()).map_or((None, None), |e| (e.value, Some(e.version)));
+        let entry = self.0.get(key.as_bytes()).map_err(|error| unreadable(&error))?;
+        let (value, version) = entry.map_or((None, None), |e| (e.value, Some(e.version)));
         let status = if value.is_some() { Status::Ok } else { Status::NotFound };
         Ok(GetReply { status, value: value.map(Blob::from), version })
     }
@@ -131,6 +131,7 @@ impl NodeApiServer for Api {
             tombstones: tombstones.unwrap_or(false),
             at: None,
         });
+        let page = page.map_err(|error| unreadable(&error))?;
         let last = page.entries.last().map(|(key, _)| Blob::from(key.clone()));
         let items = page.entries.into_iter().map(|(key, entry)| record(key, entry, !keys_only));
         Ok(DumpReply {
@@ -142,8 +143,8 @@ impl NodeApiServer for Api {
 
     fn apply(&self, records: Vec<Record>) -> Answer<BatchReply> {
         check_records(&records).map_err(failure_into_object)?;
-        let records = records.into_iter().map(|record| {
-            (record.key.into_bytes(), record.value.map(Blob::into_bytes), record.version)
+        let records = records.into_iter().map(|Record { key, value, version, expires, .. }| {
+            (key.into_bytes(), Entry { value: value.map(Blob::into_bytes), version, expires })
         });
         let changed = self.0.merge(records).map_err(no_room)?;
         Ok(BatchReply { status: Status::Ok, changed })
@@ -153,7 +154,8 @@ impl NodeApiServer for Api {
         check_count(keys.len()).map_err(failure_into_object)?;
         let (mut records, mut bytes) = (Vec::new(), 0);
         for key in keys {
-            let Some(entry) = self.0.get(key.as_bytes()) else { continue };
+            let entry = self.0.peek(key.as_bytes()).map_err(|error| unreadable(&error))?;
+            let Some(entry) = entry else { continue };
             bytes += key.len() + entry.value.as_ref().map_or(0, Bytes::len);
             if bytes > PAGE_BYTES_MAX && !records.is_empty() {
                 break;
@@ -190,6 +192,14 @@ impl NodeApiServer for Api {
             syncs: figures.syncs,
             appends: figures.appends,
             compactions: figures.compactions,
+            expiring: figures.tally.expiring,
+            value_bytes: figures.tally.raw_bytes,
+            stored_bytes: figures.tally.stored_bytes,
+            resident_values: figures.tally.resident_values,
+            resident_bytes: figures.tally.resident_bytes,
+            hits: figures.reads.hits,
+            misses: figures.reads.misses,
+            evictions: figures.reads.evictions,
             last_compaction_s: figures.last_compaction.map(|(at, _)| at.elapsed().as_secs()),
             last_compaction_reason: figures.last_compaction.map(|(_, why)| why.to_string()),
         })
@@ -222,8 +232,9 @@ fn write_reply(status: Status, outcome: WriteOutcome) -> WriteReply {
 
 fn record(key: Bytes, entry: Entry, with_value: bool) -> Record {
     let deleted = entry.value.is_none();
-    let value = entry.value.filter(|_| with_value).map(Blob::from);
-    Record { key: key.into(), value, deleted, version: entry.version }
+    let value = entry.value.clone().filter(|_| with_value).map(Blob::from);
+    let Entry { version, expires, .. } = entry;
+    Record { key: key.into(), value, deleted, version, expires }
 }
 
 fn no_room(why: Refused) -> ErrorObjectOwned {
@@ -235,11 +246,17 @@ fn no_room(why: Refused) -> ErrorObjectOwned {
     failure_into_object(Failure::new(ErrorName::DiskFull, message).hint(hint))
 }
 
+fn unreadable(error: &impl std::fmt::Display) -> ErrorObjectOwned {
+    let failure = Failure::new(ErrorName::NotReady, error.to_string());
+    failure_into_object(failure.hint("other keys are not affected; ask another replica"))
+}
+
 fn refused(why: NotCompacted) -> Failure {
     let (name, hint) = match why {
         NotCompacted::Busy => (ErrorName::Busy, "wait for one of them"),
         NotCompacted::Stopping => (ErrorName::NotReady, "ask again when the node is back"),
         NotCompacted::NoRoom => (ErrorName::DiskFull, FREE_SOME_ROOM),
+        NotCompacted::Unreadable(_) => (ErrorName::NotReady, "write that key again"),
     };
     Failure::new(name, why.to_string()).hint(hint)
 }

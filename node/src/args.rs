@@ -18,6 +18,7 @@ use ringkv_shared::net::{ConfigError, read_settings};
 use crate::options::{COMPACT_AFTER_DEFAULT, Durability, SNAPSHOTS_KEPT_DEFAULT};
 use crate::policy::CompactionPolicy;
 use crate::server::NodeConfig;
+use crate::store::Budget;
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:5001";
 
@@ -42,6 +43,12 @@ pub struct NodeArgs {
     /// Compact at least this often, in seconds, if anything changed [default: never for age]
     #[arg(long, env = "KV_COMPACT_EVERY", value_name = "SECONDS")]
     pub compact_every: Option<NonZeroU64>,
+    /// Bytes of values to keep in memory; others are read back from the log [default: all of them]
+    #[arg(long, env = "KV_MEMORY_MAX", value_name = "BYTES")]
+    pub memory_max: Option<u64>,
+    /// How many values to keep in memory [default: all of them]
+    #[arg(long, env = "KV_MAX_MEM_ITEMS", value_name = "N")]
+    pub max_mem_items: Option<u64>,
     /// How many snapshots stay; the newest is the one that counts [default: 3]
     #[arg(long, env = "KV_SNAPSHOTS_KEPT", value_name = "K")]
     pub snapshots_kept: Option<NonZeroUsize>,
@@ -66,6 +73,8 @@ impl NodeArgs {
         let missing = |what, flag| ConfigError::Missing { what, flag };
         let listen = self.listen.or(file.listen);
         let every = self.compact_every.or(file.compact_every);
+        let bytes = self.memory_max.or(file.memory_max);
+        let values = self.max_mem_items.or(file.max_mem_items);
         let kept = self.snapshots_kept.or(file.snapshots_kept);
         Ok(NodeConfig {
             id: self.id.or(file.id).ok_or(missing("node id", "id"))?,
@@ -76,6 +85,8 @@ impl NodeArgs {
                 after: self.compact_after.or(file.compact_after).unwrap_or(COMPACT_AFTER_DEFAULT),
                 every: every.map(|seconds| Duration::from_secs(seconds.get())),
             },
+            memory: (bytes.is_some() || values.is_some())
+                .then(|| Budget { bytes: bytes.unwrap_or(u64::MAX), values }),
             snapshots_kept: kept.map_or(SNAPSHOTS_KEPT_DEFAULT, NonZeroUsize::get),
             stop_on_eof: self.stop_on_eof.or(file.stop_on_eof).unwrap_or(false),
         })

@@ -132,6 +132,7 @@ impl Committer {
             let (rest, header, line) = state.tail.rotate();
             state.sizes.rotated(header.segment - 1, line.len() as u64);
             state.room.passes_to(Arc::clone(&next), reserved);
+            self.shared.lines.opened(state.tail.file(), Arc::clone(&next));
             (rest, header, line, self.shared.options.hook.clone())
         };
         self.write(rest, header.seq, true).await?;
@@ -290,13 +291,13 @@ mod tests {
         put(&engine, "new");
         drop(engine.settle());
         for (key, settled) in [(&b"old"[..], true), (b"new", false), (b"none", true)] {
-            assert_eq!((engine.get(key).is_some(), settled), (key != b"none", settled));
+            assert_eq!((engine.get(key).unwrap().is_some(), settled), (key != b"none", settled));
             assert_eq!(is_settled(pin!(engine.settle())), settled, "{key:?}");
         }
-        let version = engine.get(b"old").unwrap().version;
+        let version = engine.get(b"old").unwrap().unwrap().version;
         engine.forget([(Bytes::from_static(b"old"), version)]).unwrap();
         drop(engine.settle());
-        assert!(engine.get(b"old").is_none());
+        assert!(engine.get(b"old").unwrap().is_none());
         assert!(!is_settled(pin!(engine.settle())), "a crash could bring the key back");
     }
 

@@ -5,7 +5,8 @@
 //! 1. the committer closes segment n; new lines go to n + 1;
 //! 2. the map is copied page by page into `snap-n.tmp`, between other requests;
 //! 3. all lines appended until then are made durable, then `END`, sync, rename, sync directory;
-//! 4. segments up to n are deleted, and snapshots beyond those to be kept.
+//! 4. entries whose values may leave memory are told where their lines stand now;
+//! 5. segments up to n are deleted, and snapshots beyond those to be kept.
 //!
 //! The pages are taken from the live map, so the snapshot is *fuzzy*: it may already hold changes
 //! whose lines are in segment n + 1. Replaying them over it gives the same map. Take one key, let o
@@ -38,6 +39,7 @@ use crate::StorageError;
 use crate::engine::{Engine, Shared};
 use crate::log::record::Header;
 use crate::log::snapshot::{self, SnapshotWriter};
+use crate::moves;
 use crate::policy::Reason;
 use crate::space::{RETRY_INTERVAL, Space};
 use crate::store::{Page, PageRequest};
@@ -57,7 +59,7 @@ pub struct Compacted {
 pub(crate) type CompactRequest = oneshot::Sender<Result<Compacted, NotCompacted>>;
 
 /// Why a compaction was not started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotCompacted {
     #[error("too many callers wait for a compaction already")]
     Busy,
@@ -65,6 +67,8 @@ pub(crate) enum NotCompacted {
     Stopping,
     #[error("there is no room for a snapshot; nothing was changed")]
     NoRoom,
+    #[error("nothing was changed: {0}")]
+    Unreadable(String),
 }
 
 impl Engine {
@@ -117,7 +121,7 @@ impl Compactor {
             };
             tokio::select! {
                 Some(done) = self.requests.recv() => {
-                    let compacted = self.compact_if_there_is_room(Reason::Request).await?;
+                    let compacted = self.compact_if_possible(Reason::Request).await?;
                     // Whoever asked may be gone.
                     let _ = done.send(compacted);
                 }
@@ -141,7 +145,7 @@ impl Compactor {
         };
         match reason {
             Some(reason) if self.space.may_compact() => {
-                if self.compact_if_there_is_room(reason).await?.is_err() {
+                if self.compact_if_possible(reason).await?.is_err() {
                     self.space.compact_later();
                 }
                 Ok(())
@@ -150,8 +154,8 @@ impl Compactor {
         }
     }
 
-    /// One compaction, unless there is no room for it.
-    pub(crate) async fn compact_if_there_is_room(
+    /// One compaction, unless there is no room for it or a value cannot be read back.
+    pub(crate) async fn compact_if_possible(
         &mut self,
         reason: Reason,
     ) -> Result<Result<Compacted, NotCompacted>, StorageError> {
@@ -159,6 +163,10 @@ impl Compactor {
             Err(error) if error.is_full() || error.is_read_only() => {
                 warn!(%error, %reason, "gave up a compaction");
                 Ok(Err(NotCompacted::NoRoom))
+            }
+            Err(error @ StorageError::Unreadable { .. }) => {
+                warn!(%error, %reason, "gave up a compaction");
+                Ok(Err(NotCompacted::Unreadable(error.to_string())))
             }
             compacted => Ok(Ok(compacted?)),
         }
@@ -197,9 +205,18 @@ impl Compactor {
         self.all_durable().await;
         let (hook, kept) = (self.shared.options.hook.clone(), self.shared.options.snapshots_kept);
         let dir = Arc::clone(&self.shared.dir);
+        let shared = Arc::clone(&self.shared);
         blocking(move || {
             let written = writer.finish(&hook)?;
-            snapshot::delete_covered(&dir, segment, kept, &hook)?;
+            if shared.options.memory.is_some() {
+                moves::follow(&shared, segment)?;
+            }
+            // A picture may still need what stands in the old files; the next compaction deletes
+            // them, too.
+            if !shared.lock().store.is_frozen() {
+                let deleted = snapshot::delete_covered(&dir, segment, kept, &hook)?;
+                deleted.into_iter().for_each(|id| shared.lines.forget(id));
+            }
             Ok(written)
         })
         .await
@@ -226,7 +243,17 @@ impl Compactor {
         loop {
             let Page { entries, more } = self.page(after);
             after = entries.last().map(|(key, _)| key.clone());
-            writer = blocking(move || writer.add(entries).map(|()| writer)).await?;
+            let shared = Arc::clone(&self.shared);
+            writer = blocking(move || {
+                let load = |(key, entry): (Bytes, _)| {
+                    let entry = shared.load(&key, entry)?;
+                    Ok((key, entry))
+                };
+                let entries: Result<Vec<_>, StorageError> = entries.into_iter().map(load).collect();
+                writer.add(entries?)?;
+                Ok(writer)
+            })
+            .await?;
             if !more {
                 return Ok(writer);
             }

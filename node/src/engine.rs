@@ -40,17 +40,15 @@ use crate::commit::{Committer, Rotation};
 use crate::compact::{CompactRequest, Compactor};
 use crate::log::files::DataDir;
 use crate::log::last;
+use crate::log::lines::Lines;
 use crate::log::open::{self, Opened};
 use crate::log::sizes::Sizes;
 use crate::log::tail::Tail;
 use crate::policy::{Reason, SinceCompaction};
 use crate::room::{Kind, Room, line_bytes};
 use crate::space::Space;
-use crate::store::{PageRequest, Store};
-use crate::{Durability, EngineOptions, Entry, Page, StorageError};
-
-/// The time that the map is asked at: no write has an expiry yet, so any will do.
-pub(crate) const NOW: u64 = 0;
+use crate::store::{Reads, Store, Tally};
+use crate::{Durability, EngineOptions, StorageError};
 
 /// How many compaction requests may wait; one more is told that the node is busy.
 const COMPACT_REQUESTS_MAX: usize = 16;
@@ -71,6 +69,8 @@ pub struct Figures {
     pub appends: u64,
     pub compactions: u64,
     pub last_compaction: Option<(Instant, Reason)>,
+    pub tally: Tally,
+    pub reads: Reads,
 }
 
 /// Map and log; cheap to clone, all clones are one.
@@ -80,6 +80,8 @@ pub struct Engine(pub(crate) Arc<Shared>);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) dir: Arc<DataDir>,
+    /// Where values are read back from.
+    pub(crate) lines: Lines,
     pub(crate) options: EngineOptions,
     pub(crate) state: Mutex<State>,
     /// Wakes the committer.
@@ -122,11 +124,10 @@ impl Engine {
         let started = Instant::now();
         let dir = Arc::new(DataDir::open(Arc::clone(&options.disk), &options.data, &options.id)?);
         let mut ballast = Ballast::new(Arc::clone(&dir));
-        let opened = match open::open(&dir, options.snapshots_kept) {
+        let open = || open::open(&dir, options.snapshots_kept, options.memory);
+        let opened = match open() {
             // A start may need some room, too.
-            Err(error) if error.is_full() && ballast.free_left_over() => {
-                open::open(&dir, options.snapshots_kept)?
-            }
+            Err(error) if error.is_full() && ballast.free_left_over() => open()?,
             opened => opened?,
         };
         let (rotations, rotations_rx) = mpsc::channel(1);
@@ -137,8 +138,11 @@ impl Engine {
             state.room.lacks(&error);
         }
         let space = Space::new(ballast);
+        let lines = Lines::new(Arc::clone(&dir));
+        lines.opened(state.tail.file(), writer.file());
         let shared = Arc::new(Shared {
             dir,
+            lines,
             options,
             state: Mutex::new(state),
             work: Notify::new(),
@@ -157,6 +161,11 @@ impl Engine {
     #[must_use]
     pub fn options(&self) -> &EngineOptions {
         &self.0.options
+    }
+
+    /// The time by which values expire.
+    pub(crate) fn now(&self) -> u64 {
+        self.0.options.clock.now_ms()
     }
 
     /// Identity of the data directory.
@@ -179,23 +188,6 @@ impl Engine {
     pub fn last_lines(&self, lines_max: usize) -> Result<Vec<String>, StorageError> {
         self.0.lock().depend_on_all();
         last::lines(&self.0.dir, lines_max)
-    }
-
-    /// What is held for a key.
-    #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<Entry> {
-        let mut state = self.0.lock();
-        state.depend_on(key);
-        state.store.read(key, NOW).map(|entry| entry.copied().into())
-    }
-
-    /// A page of entries.
-    #[must_use]
-    pub fn page(&self, request: &PageRequest) -> Page {
-        let mut state = self.0.lock();
-        state.depend_on_all();
-        let page = state.store.page(request, NOW);
-        page.expect("only a picture can be gone, and none is taken").into()
     }
 
     /// The figures, and with them a dependence on all that they count.
@@ -226,6 +218,13 @@ impl Engine {
 impl Shared {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds the engine")
+    }
+
+    /// Drops some values from memory, if there are too many.
+    pub(crate) fn evict(&self, state: &mut State) {
+        if let Some(budget) = &self.options.memory {
+            state.store.evict(budget);
+        }
     }
 
     /// How often the log is synced by the clock.
@@ -264,7 +263,7 @@ impl State {
         Some((self.tail.take(), self.tail.seq()))
     }
 
-    fn depend_on_all(&mut self) {
+    pub(crate) fn depend_on_all(&mut self) {
         self.barrier = self.tail.seq();
     }
 
@@ -282,6 +281,8 @@ impl State {
         Figures {
             keys: self.store.tally().live,
             tombstones: self.store.tally().tombstones,
+            tally: *self.store.tally(),
+            reads: self.store.reads(),
             log_bytes: self.sizes.total(),
             state: self.room.state(),
             sequence: self.tail.seq(),

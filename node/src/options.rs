@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use ringkv_shared::NodeId;
 
+use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, RealDisk};
 use crate::policy::CompactionPolicy;
 use crate::step::StepHook;
+use crate::store::Budget;
 
 /// Operations between compactions, if there are at most as many live keys.
 pub(crate) const COMPACT_AFTER_DEFAULT: u64 = 100;
@@ -53,6 +55,11 @@ pub struct EngineOptions {
     pub durability: Durability,
     /// When to compact.
     pub compaction: CompactionPolicy,
+    /// How much of the values may be in memory; `None`: all of them are. What is beyond is read
+    /// back from the log.
+    pub memory: Option<Budget>,
+    /// The clock by which values expire.
+    pub clock: Arc<dyn Clock>,
     /// How many snapshots stay: the newest for recovery, the others for people to go back to.
     /// At least 1.
     pub snapshots_kept: usize,
@@ -73,6 +80,8 @@ impl EngineOptions {
             disk: Arc::new(RealDisk),
             durability: Durability::default(),
             compaction: CompactionPolicy { after: COMPACT_AFTER_DEFAULT, every: None },
+            memory: None,
+            clock: Arc::new(SystemClock),
             snapshots_kept: SNAPSHOTS_KEPT_DEFAULT,
             segment_bytes: SEGMENT_BYTES,
             hook: StepHook::default(),

@@ -27,6 +27,7 @@ use crate::args::NodeArgs;
 use crate::engine::Engine;
 use crate::options::{Durability, EngineOptions};
 use crate::policy::CompactionPolicy;
+use crate::store::Budget;
 use crate::{NodeError, NodeService};
 
 /// A node's settings.
@@ -42,6 +43,8 @@ pub struct NodeConfig {
     pub durability: Durability,
     /// When to compact.
     pub compaction: CompactionPolicy,
+    /// How much of the values may be in memory; `None`: all of them are.
+    pub memory: Option<Budget>,
     /// How many snapshots stay; at least 1.
     pub snapshots_kept: usize,
     /// Stop when standard input ends.
@@ -69,13 +72,18 @@ pub async fn run(
     let serving = shutdown.child_token();
     let storage_stop = CancellationToken::new();
     let _end_connections_with_storage = serving.clone().drop_guard();
+    let sweeper = engine.clone();
     let network = async {
         serve(listener, NodeService::new(engine), ServerLimits::default(), serving).await;
         storage_stop.cancel();
         Ok(())
     };
     let storage = committer.run(storage_stop.clone());
-    tokio::try_join!(network, storage, compactor.run(storage_stop.clone()))?;
+    let sweep = async {
+        sweeper.run_sweep(storage_stop.clone()).await;
+        Ok(())
+    };
+    tokio::try_join!(network, storage, compactor.run(storage_stop.clone()), sweep)?;
     info!(id = %config.id, "node stopped");
     Ok(())
 }
@@ -84,6 +92,7 @@ fn options(config: &NodeConfig) -> EngineOptions {
     EngineOptions {
         durability: config.durability,
         compaction: config.compaction,
+        memory: config.memory,
         snapshots_kept: config.snapshots_kept,
         ..EngineOptions::new(config.id.clone(), config.data.clone())
     }

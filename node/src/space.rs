@@ -62,7 +62,7 @@ impl Compactor {
                 warn!(%error, "cannot delete the ballast");
             }
             // Whether it found room shows when it is looked for next.
-            let _ = self.compact_if_there_is_room(Reason::Space).await?;
+            let _ = self.compact_if_possible(Reason::Space).await?;
         }
         Ok(false)
     }

@@ -18,11 +18,13 @@
 use bytes::Bytes;
 use ringkv_shared::Version;
 
-use crate::engine::{Engine, NOW, State};
+use crate::answer::Entry;
+use crate::engine::{Engine, State};
+use crate::log::place::Place;
 use crate::log::record::Op;
 use crate::log::value::Value;
 use crate::room::{Kind, Refused, line_bytes};
-use crate::store::Standing;
+use crate::store::{self, Standing};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +70,35 @@ impl Engine {
         value: Option<Bytes>,
         version: Option<Version>,
     ) -> Result<WriteOutcome, Refused> {
-        let op = Op::write(value.map(Value::new));
+        self.change(key, Op::write(value.map(Value::new)), version)
+    }
+
+    /// Stores a value that expires, at a time in unix milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// There is no room; nothing was applied.
+    pub fn put_until(
+        &self,
+        key: Bytes,
+        value: Bytes,
+        expires: u64,
+        version: Option<Version>,
+    ) -> Result<WriteOutcome, Refused> {
+        let op = Op::Put { value: Value::new(value), expires: Some(expires) };
+        self.change(key, op, version)
+    }
+
+    fn change(
+        &self,
+        key: Bytes,
+        op: Op,
+        version: Option<Version>,
+    ) -> Result<WriteOutcome, Refused> {
+        let now = self.now();
         let mut state = self.0.lock();
         let version = version.unwrap_or_else(|| state.store.next_version());
-        let existed = state.store.get(&key, NOW).is_some_and(|entry| entry.is_live());
+        let existed = state.store.get(&key, now).is_some_and(|entry| entry.is_live());
         let change = Change { key, op, version };
         let outcome = |version, superseded, existed| WriteOutcome { version, superseded, existed };
         Ok(match change.standing(&state) {
@@ -82,9 +109,10 @@ impl Engine {
             }
             Standing::Same => {
                 state.depend_on(&change.key);
-                // Another value under the same number is another write, not this one again.
-                let held = state.store.get(&change.key, NOW);
-                let again = held.is_some_and(|held| held.is_of(&change.op));
+                // At time 0 nothing has expired: this asks for what was written, not for an answer.
+                let held = state.store.get(&change.key, 0).map(|held| held.copied());
+                drop(state);
+                let again = held.is_some_and(|held| self.is_held_as(&change, held));
                 outcome(version, !again, existed || again)
             }
             Standing::Older(stored) => {
@@ -94,19 +122,28 @@ impl Engine {
         })
     }
 
+    /// Whether a change is what is held already. Another value under the same number is another write.
+    fn is_held_as(&self, change: &Change, held: store::Entry) -> bool {
+        self.0.load(&change.key, held).is_ok_and(|held| held.is_of(&change.op))
+    }
+
     /// Stores what another replica has, each if it is newer; says how many were.
     ///
     /// # Errors
     ///
     /// There is no room for all that are newer; nothing was applied.
-    pub fn merge(
-        &self,
-        records: impl IntoIterator<Item = (Bytes, Option<Bytes>, Version)>,
-    ) -> Result<u64, Refused> {
-        let changes = records.into_iter().map(|(key, value, version)| {
-            let op = Op::write(value.map(Value::new));
+    pub fn merge(&self, entries: impl IntoIterator<Item = (Bytes, Entry)>) -> Result<u64, Refused> {
+        let changes = entries.into_iter().map(|(key, Entry { value, version, expires })| {
+            let op = value.map_or(Op::Del, |value| Op::Put { value: Value::new(value), expires });
             Change { key, op, version }
         });
+        self.change_all(changes.collect(), Standing::Newer)
+    }
+
+    /// Makes values that have expired tombstones of the same version; says how many.
+    pub(crate) fn delete_expired(&self, expired: Vec<(Bytes, Version)>) -> Result<u64, Refused> {
+        let changes =
+            expired.into_iter().map(|(key, version)| Change { key, op: Op::Del, version });
         self.change_all(changes.collect(), Standing::Newer)
     }
 
@@ -158,8 +195,12 @@ impl Engine {
     fn append(&self, state: &mut State, change: Change) {
         let before = state.tail.waiting_bytes();
         let record = state.tail.append(change.key, change.op, change.version);
-        state.sizes.active += (state.tail.waiting_bytes() - before) as u64;
-        state.store.apply(&record, None);
+        let bytes = state.tail.waiting_bytes() - before;
+        let len = u32::try_from(bytes).expect("a line is a few MiB at most");
+        let place = Place { file: state.tail.file(), offset: state.sizes.active, len };
+        state.sizes.active += u64::from(len);
+        state.store.apply(&record, Some(place));
+        self.0.evict(state);
         state.barrier = record.seq;
         state.figures.appends += 1;
         state.operations += 1;

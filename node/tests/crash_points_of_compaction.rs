@@ -110,7 +110,8 @@ async fn writes_during_a_compaction_are_kept() {
             match n % 5 {
                 0 => drop(engine.write(key, None, None).unwrap()),
                 1 => {
-                    let version = engine.get(&key).map_or(Version::new(0, 1), |e| e.version);
+                    let version =
+                        engine.get(&key).unwrap().map_or(Version::new(0, 1), |e| e.version);
                     engine.forget([(key, version)]).unwrap();
                 }
                 _ => drop(engine.write(key, Some(Bytes::from(format!("{n}"))), None).unwrap()),

@@ -9,7 +9,8 @@ mod support;
 use bytes::Bytes;
 use proptest::prelude::*;
 use ringkv_node::disk::SimDisk;
-use ringkv_node::{Durability, EngineOptions, Reason};
+use ringkv_node::store::Budget;
+use ringkv_node::{Durability, EngineOptions, Entry, Reason};
 use ringkv_shared::Version;
 use support::{Map, Rig, options, power_cut};
 
@@ -82,7 +83,10 @@ async fn step(engine: &ringkv_node::Engine, model: &mut Map, act: &Act) {
             // One version stands for one value: the same number always brings the same.
             let version =
                 Version::new(1 + u32::from(v.unwrap_or(0)) + u32::from(v.is_some()), *counter);
-            let changed = engine.merge([(key(*k), v.map(value), version)]).unwrap() == 1;
+            let changed = engine
+                .merge([(key(*k), Entry { value: v.map(value), version, expires: None })])
+                .unwrap()
+                == 1;
             assert_eq!(changed, model_write(model, key(*k), v.map(value), version));
         }
         Act::Forget(k, same) => {
@@ -128,8 +132,9 @@ impl Model {
 }
 
 fn open(disk: &SimDisk, durability: Durability) -> Rig {
-    // A few lines each, so that there are several segments.
-    Rig::with(EngineOptions { durability, segment_bytes: 400, ..options(disk) }).unwrap()
+    // Segments of a few lines, and hardly a value in memory.
+    let memory = Some(Budget { bytes: 6, values: None });
+    Rig::with(EngineOptions { durability, segment_bytes: 400, memory, ..options(disk) }).unwrap()
 }
 
 async fn play(durability: Durability, acts: &[Act]) {

@@ -42,7 +42,7 @@ impl Node {
 
     fn put(&self, key: u64, bytes: usize) -> Result<(), Refused> {
         // Of all lengths and letters, so that it is not compressed to nothing.
-        let value: Vec<u8> = (0..bytes as u64).map(|n| (n * n * (key + 7) >> 5) as u8).collect();
+        let value: Vec<u8> = (0..bytes as u64).map(|n| ((n * n * (key + 7)) >> 5) as u8).collect();
         let value: Bytes = value.iter().map(|byte| b'a' + byte % 26).collect();
         self.engine.write(name(key), Some(value), None).map(drop)
     }
@@ -106,9 +106,9 @@ async fn a_full_disk_refuses_puts_and_recovers_when_room_is_freed() {
     let taken = node.fill(|n| n, 20_000).await;
     assert!(taken > 100, "{taken}");
     node.reaches(DiskState::DiskFull).await;
-    assert!(node.engine.get(&name(taken)).is_none(), "what was refused was not applied");
+    assert!(node.engine.get(&name(taken)).unwrap().is_none(), "what was refused was not applied");
     assert_eq!(node.put(0, 10), Err(Refused::DiskFull));
-    assert!(node.engine.get(&name(taken - 1)).is_some(), "reads go on");
+    assert!(node.engine.get(&name(taken - 1)).unwrap().is_some(), "reads go on");
     for key in 0..50 {
         node.del(key).unwrap();
     }
@@ -178,7 +178,7 @@ async fn a_read_only_file_system_is_read_from_and_waited_for() {
     drop(node.engine.settle());
     assert_eq!(node.put(3, 10), Err(Refused::ReadOnly));
     assert_eq!(node.del(1), Err(Refused::ReadOnly));
-    assert!(node.engine.get(&name(1)).is_some());
+    assert!(node.engine.get(&name(1)).unwrap().is_some());
     node.engine.settle().await;
     assert!(!waits.is_finished(), "nothing is acknowledged that is not on the disk");
     disk.set_read_only(false);
@@ -253,7 +253,7 @@ async fn a_real_file_system_fills_up_and_is_freed() {
     std::fs::write(&other, vec![0; 3 * MIB as usize]).unwrap();
     let taken = node.fill(|n| n, 20_000).await;
     node.reaches(DiskState::DiskFull).await;
-    assert!(node.engine.get(&name(taken - 1)).is_some());
+    assert!(node.engine.get(&name(taken - 1)).unwrap().is_some());
     node.del(0).unwrap();
     node.engine.settle().await;
     std::fs::remove_file(&other).unwrap();

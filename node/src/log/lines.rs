@@ -66,11 +66,13 @@ impl Lines {
         let mut bytes = vec![0; BEFORE_BYTES as usize + place.len as usize];
         let from = place.offset.saturating_sub(BEFORE_BYTES);
         let read = file.read_at(&mut bytes, from).map_err(StorageError::io("reading", &path))?;
-        record(&bytes[..read]).map_err(|reason| StorageError::Unreadable {
-            file: path,
-            offset: place.offset,
-            reason,
-        })
+        record(&bytes[..read]).map_err(|reason| self.unreadable(place, reason))
+    }
+
+    /// The error of a line that is not what was written there.
+    #[must_use]
+    pub fn unreadable(&self, place: Place, reason: BadLine) -> StorageError {
+        StorageError::Unreadable { file: self.path(place.file), offset: place.offset, reason }
     }
 
     fn file(&self, id: FileId, path: &Path) -> Result<Arc<dyn DiskFile>, StorageError> {

@@ -9,6 +9,7 @@
 //! | [`place`] | where a line stands | no |
 //! | [`tail`] | where the log ends, what waits to be written | no |
 //! | [`scan`] | a file from front to back, in chunks | no |
+//! | [`walk`] | a file read a piece at a time | yes |
 //! | [`recover`] | torn or damaged: the verdict on a segment | no |
 //! | [`mark`] | the side file that remembers what was durable | yes |
 //! | [`files`] | the directory: names, lock, identity | yes |
@@ -41,4 +42,5 @@ pub mod sizes;
 pub mod snapshot;
 pub mod tail;
 pub mod value;
+pub mod walk;
 pub mod writer;

@@ -21,18 +21,16 @@ use super::place::FileId;
 use super::record::Header;
 use super::recover::{self, Verdict};
 use super::repair;
-use super::scan::{Bad, Kind, Scan, Scanner};
+use super::scan::{Bad, Kind, Scan};
 use super::sizes::Sizes;
 use super::snapshot;
 use super::tail::Tail;
+use super::walk::Walk;
 use super::writer::Writer;
 use crate::StorageError;
 use crate::disk::{DiskFile, Open};
 use crate::step::StepHook;
-use crate::store::Store;
-
-/// How much of a file is in memory while it is replayed, in bytes.
-const CHUNK_BYTES: usize = 1024 * 1024;
+use crate::store::{Budget, Store};
 
 /// A log that is read and ready to be written to.
 #[derive(Debug)]
@@ -55,6 +53,8 @@ pub struct Opened {
 struct Replay<'a> {
     dir: &'a DataDir,
     store: Store,
+    /// What may be in memory.
+    memory: Option<Budget>,
     /// The next segment's number.
     segment: u64,
     /// Last line read, 0 at the start.
@@ -75,12 +75,16 @@ struct Replay<'a> {
 /// # Errors
 ///
 /// Damage (nothing was changed then), or the operating system.
-pub fn open(dir: &Arc<DataDir>, snapshots_kept: usize) -> Result<Opened, StorageError> {
+pub fn open(
+    dir: &Arc<DataDir>,
+    snapshots_kept: usize,
+    memory: Option<Budget>,
+) -> Result<Opened, StorageError> {
     let listing = dir.list()?;
     let (mark, marked) = Mark::open(dir.disk(), &dir.mark())?;
     // A name that is seen may not be durable: the last stop may have been a sync that failed.
     dir.sync()?;
-    let mut replay = Replay::new(dir, marked);
+    let mut replay = Replay::new(dir, marked, memory);
     replay.closed_files(&listing)?;
     let file = if listing.active { replay.active_file()? } else { replay.no_active_file()? };
     dir.delete_unfinished()?;
@@ -96,11 +100,23 @@ pub fn open(dir: &Arc<DataDir>, snapshots_kept: usize) -> Result<Opened, Storage
 }
 
 impl<'a> Replay<'a> {
-    fn new(dir: &'a DataDir, marked: u64) -> Self {
+    fn new(dir: &'a DataDir, marked: u64, memory: Option<Budget>) -> Self {
         let store = Store::default();
         let (seq, crc, replayed, since_snapshot, sizes) = (0, 0, 0, 0, Sizes::default());
         let horizon = marked;
-        Self { dir, store, segment: 1, seq, crc, marked, horizon, replayed, since_snapshot, sizes }
+        Self {
+            dir,
+            store,
+            memory,
+            segment: 1,
+            seq,
+            crc,
+            marked,
+            horizon,
+            replayed,
+            since_snapshot,
+            sizes,
+        }
     }
 
     fn closed_files(&mut self, listing: &Listing) -> Result<(), StorageError> {
@@ -178,22 +194,26 @@ impl<'a> Replay<'a> {
         Ok(file)
     }
 
-    /// Replays a file, a piece at a time.
+    /// Replays a file, a piece at a time, with no more values in memory than there may be.
     fn read(&mut self, path: &Path, kind: Kind, id: FileId) -> Result<Scan, StorageError> {
-        let file = files::open(self.dir.disk(), path, Open::Read)?;
-        let (mut scanner, mut chunk, mut at) = (Scanner::new(kind, id), vec![0; CHUNK_BYTES], 0);
-        loop {
-            let read = file.read_at(&mut chunk, at).map_err(StorageError::io("reading", path))?;
-            let store = &mut self.store;
-            scanner.feed(&chunk[..read], |record, place| {
-                store.apply(record, Some(place));
-            });
-            at += read as u64;
-            if read < chunk.len() {
-                break;
+        let mut walk = Walk::open(self.dir.disk(), path, kind, id)?;
+        let store = &mut self.store;
+        let mut more = true;
+        while more {
+            more = walk.step(|record, place| {
+                match kind {
+                    Kind::Snapshot => store.apply(&record.of_snapshot(), Some(place)),
+                    Kind::Segment => store.apply(record, Some(place)),
+                };
+            })?;
+            if let Some(budget) = &self.memory {
+                if kind == Kind::Segment {
+                    store.settle(walk.so_far().seq);
+                }
+                while store.evict(budget).is_to_go_on() {}
             }
         }
-        let scan = scanner.finish();
+        let scan = walk.finish();
         self.replayed += scan.records;
         if kind == Kind::Segment {
             self.since_snapshot += scan.records;

@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use super::encode;
 use super::files::{self, DataDir};
+use super::place::FileId;
 use super::record::{End, Header, Op, Record};
 use crate::StorageError;
 use crate::disk::DiskFile;
@@ -70,7 +71,7 @@ impl SnapshotWriter {
             let op = match content {
                 Content::Value(value) => Op::Put { value, expires },
                 Content::Tombstone => Op::Del,
-                Content::Evicted { .. } => unreachable!("the engine evicts nothing"),
+                Content::Evicted { .. } => unreachable!("the compactor reads them back"),
             };
             let record = Record { key, op, version, seq: self.count, durable: self.covered };
             self.crc = encode::encode_record(&record, self.crc, &mut lines);
@@ -106,7 +107,7 @@ impl SnapshotWriter {
 }
 
 /// Deletes what the snapshot of `segment` stands for: segments up to it, and all but the newest
-/// `kept` snapshots.
+/// `kept` snapshots. Says which files they were.
 ///
 /// # Errors
 ///
@@ -116,14 +117,19 @@ pub fn delete_covered(
     segment: u64,
     kept: usize,
     hook: &StepHook,
-) -> Result<(), StorageError> {
+) -> Result<Vec<FileId>, StorageError> {
     let listing = dir.list()?;
-    let segments = listing.closed.iter().filter(|n| **n <= segment).map(|n| dir.closed(*n));
+    let segments = listing.closed.iter().filter(|n| **n <= segment);
+    let segments = segments.map(|n| (FileId::segment(*n), dir.closed(*n)));
     let old = listing.snapshots.len().saturating_sub(kept.max(1));
-    let snapshots = listing.snapshots[..old].iter().map(|n| dir.snapshot(*n));
-    for path in segments.chain(snapshots) {
+    let snapshots = listing.snapshots[..old].iter();
+    let snapshots = snapshots.map(|n| (FileId::snapshot(*n), dir.snapshot(*n)));
+    let mut deleted = Vec::new();
+    for (id, path) in segments.chain(snapshots) {
         files::remove(dir.disk(), &path)?;
         hook.at(Step::OldFileDeleted);
+        deleted.push(id);
     }
-    dir.sync()
+    dir.sync()?;
+    Ok(deleted)
 }

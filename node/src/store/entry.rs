@@ -56,16 +56,12 @@ impl<B: AsRef<[u8]>> Entry<B> {
         self.expires.is_some_and(|at| at <= now)
     }
 
-    /// Whether this is what `op` stores. Of an evicted value only the length is compared: who has
-    /// to be sure reads it back.
+    /// Whether this, with its value in memory, is what `op` stores.
     #[must_use]
     pub fn is_of<C: AsRef<[u8]>>(&self, op: &Op<C>) -> bool {
         match (&self.content, op) {
             (Content::Value(held), Op::Put { value, expires }) => {
                 held.as_ref() == value.as_ref() && self.expires == *expires
-            }
-            (Content::Evicted { len, .. }, Op::Put { value, expires }) => {
-                *len as usize == value.len() && self.expires == *expires
             }
             (Content::Tombstone, Op::Del) => true,
             _ => false,

@@ -125,7 +125,7 @@ impl Rig {
             tombstones: true,
             at: None,
         };
-        let page = self.engine.page(&request);
+        let page = self.engine.page(&request).unwrap();
         let plain = |(key, Entry { value, version, .. })| (key, (value, version));
         page.entries.into_iter().map(plain).collect()
     }

@@ -30,6 +30,9 @@ pub struct Record {
     pub deleted: bool,
     /// The version of the write.
     pub version: Version,
+    /// When the value expires, in unix milliseconds; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
 }
 
 /// The answer to `put` and `del`.
@@ -168,6 +171,30 @@ pub struct NodeStats {
     pub appends: u64,
     /// Compactions finished since start.
     pub compactions: u64,
+    /// Keys whose value expires at some time.
+    #[serde(default)]
+    pub expiring: u64,
+    /// Bytes of all values.
+    #[serde(default)]
+    pub value_bytes: u64,
+    /// Bytes of all values as they are stored, some of them compressed.
+    #[serde(default)]
+    pub stored_bytes: u64,
+    /// Values in memory.
+    #[serde(default)]
+    pub resident_values: u64,
+    /// Bytes of these, as they are stored.
+    #[serde(default)]
+    pub resident_bytes: u64,
+    /// Reads since start that found a value in memory.
+    #[serde(default)]
+    pub hits: u64,
+    /// Reads since start that had to read a value back from the log.
+    #[serde(default)]
+    pub misses: u64,
+    /// Values that left memory since start.
+    #[serde(default)]
+    pub evictions: u64,
     /// Seconds since the last compaction; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_compaction_s: Option<u64>,
