@@ -162,14 +162,38 @@ pub(crate) enum Command {
         /// The file; `-` is standard output.
         file: PathBuf,
     },
-    /// The last lines of a node's log.
-    #[command(after_help = "wal n1 --tail 5")]
+    /// A node's log: its last lines, all of it, whether it is whole, or what became of a key.
+    #[command(
+        after_help = "wal n1 tail 5\nwal n1 cat            (all that a start would read)\nwal n1 verify         (what is damaged, and where; exit code 6 if something is)\nwal n1 blame apple    (every line that is about a key)\nwal ./data/n1 verify  (a directory, or a file of it; its node may run or not)"
+    )]
     Wal {
-        /// The node.
-        id: NodeId,
-        /// How many lines.
+        /// A node, or its data directory, or a file of that: `n1`, `./n1`, `n1/data.log`.
+        #[arg(value_name = "ID|PATH")]
+        target: String,
+        /// What to see; without a word, the last lines.
+        #[arg(value_name = "cat|verify|tail|blame", hide_possible_values = true)]
+        view: Option<WalView>,
+        /// For `tail` how many lines, for `blame` the key.
+        #[arg(value_name = "N|KEY")]
+        subject: Option<String>,
+        /// How many last lines.
         #[arg(long, value_name = "N")]
         tail: Option<usize>,
+    },
+    /// Write what is good of a damaged data directory to a new one.
+    #[command(
+        after_help = "salvage ./data/n1                   (into ./data/n1-salvaged)\nsalvage ./data/n1 --into ./data/n5"
+    )]
+    Salvage {
+        /// The damaged directory, or the stopped node of a local cluster whose it is.
+        #[arg(value_name = "ID|DIR")]
+        target: String,
+        /// The new directory; without it, the old name and `-salvaged`.
+        #[arg(long, value_name = "DIR")]
+        into: Option<PathBuf>,
+        /// Whose it is, when the damaged one does not tell.
+        #[arg(long, value_name = "ID")]
+        id: Option<NodeId>,
     },
     /// Compact a node's log now.
     #[command(after_help = "compact n1")]
@@ -283,6 +307,19 @@ pub(crate) enum FileForm {
     Words,
 }
 
+/// What to see of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum WalView {
+    /// All lines that a start would read.
+    Cat,
+    /// Whether they are as they should be.
+    Verify,
+    /// The last ones.
+    Tail,
+    /// Those about one key.
+    Blame,
+}
+
 /// How results are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
@@ -390,6 +427,12 @@ mod tests {
             "export -",
             "wal n1",
             "wal n1 --tail 3",
+            "wal n1 tail 3",
+            "wal ./n1 cat",
+            "wal n1/data.log verify",
+            "wal n1 blame cat",
+            "salvage n1",
+            "salvage ./n1 --into x --id n1",
             "compact n1",
             "rpc coordinator info",
             "rpc n1 get [\"apple\"]",

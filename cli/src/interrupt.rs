@@ -120,6 +120,7 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         | Command::Count { .. }
         | Command::Export { .. }
         | Command::Wal { .. }
+        | Command::Salvage { .. }
         | Command::Help { .. } => unchanged("nothing was changed"),
     };
     Some(told(Failure { hint, ..Failure::new(name, format!("interrupted: {what}")) }))

@@ -10,7 +10,8 @@
 //! | [`observe`] | `show` `stats` `where` `ring` `config` |
 //! | [`pages`] | `scan` `count` `export` |
 //! | [`load`] | `load` |
-//! | [`raw`] | `wal` `compact` `rpc` |
+//! | [`wal`], [`salvage`] | `wal` `salvage` |
+//! | [`raw`] | `compact` `rpc` |
 //! | [`faults`] | `kill` `stop` `start` `restart` `pause` `resume` |
 //! | [`settings`] | the shell's own, and `source` |
 //!
@@ -20,16 +21,20 @@
 //! printed until then was true.
 
 mod data;
+mod expiry;
 mod faults;
 mod load;
 mod observe;
 mod pages;
+mod place;
 mod progress;
 mod raw;
 mod rebalance;
 mod records;
+mod salvage;
 pub(crate) mod settings;
 mod topology;
+mod wal;
 
 use clap::CommandFactory as _;
 use ringkv_shared::Failure;
@@ -60,7 +65,10 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Repor
         Command::Count { prefix } => pages::count(session, prefix).await,
         Command::Export { file } => pages::export(session, &file).await,
         Command::Load { file, form } => load::load(session, &file, form).await,
-        Command::Wal { id, tail } => raw::wal(session, id, tail).await,
+        Command::Wal { target, view, subject, tail } => {
+            wal::wal(session, &target, view, subject, tail).await
+        }
+        Command::Salvage { target, into, id } => salvage::run(session, &target, into, id).await,
         Command::Compact { id } => raw::compact(session, id).await,
         Command::Rpc { target, method, params } => raw::rpc(session, target, method, params).await,
         Command::Source { file } => settings::source(session, &file).await,
