@@ -49,7 +49,7 @@ pub(crate) enum Word {
 pub(crate) enum Command {
     /// Store a value at all owners of its key.
     #[command(
-        after_help = "put apple 123\nput \"two words\" \"a value\"\nput pic - < cat.jpg    (value from standard input, byte for byte; one-shot form)\nput sign -- -          (after -- every word is itself: stores a dash)"
+        after_help = "put apple 123\nput apple 123 --ttl 10s  (gone in ten seconds; ms, s, m, h, d)\nput \"two words\" \"a value\"\nput pic - < cat.jpg    (value from standard input, byte for byte; one-shot form)\nput sign -- -          (after -- every word is itself: stores a dash)"
     )]
     Put {
         /// The key.
@@ -57,6 +57,9 @@ pub(crate) enum Command {
         /// The value; `-` reads it from standard input, `-- -` is a dash.
         #[arg(allow_negative_numbers = true)]
         value: String,
+        /// How long it lives: `10s`, `1h 30m`, `7d`; `none`: for ever. Without it, as the keyspace says.
+        #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
+        ttl: Option<Ttl>,
         /// Whether a value `-` is a dash: see [`Command::heed_escape`].
         #[arg(skip)]
         literal: bool,
@@ -145,9 +148,9 @@ pub(crate) enum Command {
         /// Only keys that start so.
         prefix: Option<String>,
     },
-    /// Put many keys from a file: csv, jsonl, or a plain word list.
+    /// Put many keys from a file: csv, jsonl, a plain word list, or a log.
     #[command(
-        after_help = "load users.csv     (key,value)\nload export.jsonl  ({\"key\":…,\"value\":…})\nload words.txt     (one key a line; its value is the line's number)\nload - < b.jsonl   (standard input, in the one-shot form)"
+        after_help = "load users.csv     (key,value)\nload export.jsonl  ({\"key\":…,\"value\":…})\nload words.txt     (one key a line; its value is the line's number)\nload old/data.log  (a log or snapshot of any node; also bare PUT k v, DEL k)\nload - < b.jsonl   (standard input, in the one-shot form)"
     )]
     Load {
         /// The file; its name's ending says which form it has. `-` is standard input.
@@ -223,6 +226,20 @@ pub(crate) enum Command {
         /// Its new value.
         #[arg(allow_negative_numbers = true)]
         value: Option<String>,
+    },
+    /// What holds for all keys of a keyspace: how long values live.
+    #[command(
+        after_help = "keyspace show\nkeyspace set default --ttl 1h    (for what is put from now on)\nkeyspace set default --ttl none"
+    )]
+    Keyspace {
+        /// What to do; without a word, show.
+        #[arg(value_name = "show|set", hide_possible_values = true)]
+        action: Option<KeyspaceAction>,
+        /// Which; so far there is one, `default`.
+        name: Option<String>,
+        /// How long values live that are put without a time of their own; `none`: for ever.
+        #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
+        ttl: Option<Ttl>,
     },
     /// End a node at once, as a crash would (local cluster).
     Kill {
@@ -305,6 +322,37 @@ pub(crate) enum FileForm {
     Jsonl,
     /// One key a line; its value is the line's number.
     Words,
+    /// The lines of a node's log, or bare `PUT key value` and `DEL key`.
+    Log,
+}
+
+/// What to do with a keyspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KeyspaceAction {
+    /// Show it, or all.
+    Show,
+    /// Change it.
+    Set,
+}
+
+/// How long a value lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ttl {
+    /// For ever.
+    None,
+    /// So long, in milliseconds; at least 1.
+    Ms(u64),
+}
+
+impl Ttl {
+    /// As it travels: 0 is for ever.
+    #[must_use]
+    pub(crate) const fn ms(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Ms(ms) => ms,
+        }
+    }
 }
 
 /// What to see of a log.
@@ -373,6 +421,18 @@ pub(crate) enum Client {
     Exit,
 }
 
+fn parse_ttl(text: &str) -> Result<Ttl, String> {
+    if text == "none" {
+        return Ok(Ttl::None);
+    }
+    let time = humantime::parse_duration(text).ok();
+    let ms = time.and_then(|time| u64::try_from(time.as_millis()).ok());
+    match ms {
+        Some(ms @ 1..) => Ok(Ttl::Ms(ms)),
+        _ => Err(format!("{text:?} is no time to live: write 500ms, 10s, 5m, 1h, 7d, or none")),
+    }
+}
+
 fn parse_copies(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("{text:?} is no number of copies"))
 }
@@ -400,6 +460,11 @@ mod tests {
             "put apple 123",
             "put n -5",
             "put a -",
+            "put a 1 --ttl 10s",
+            "put a 1 --ttl none",
+            "keyspace",
+            "keyspace show default",
+            "keyspace set default --ttl 1h",
             "get apple",
             "get apple --all",
             "get --all apple",
@@ -480,6 +545,10 @@ mod tests {
             "setreplica x",
             ".timing maybe",
             "put a --ttl",
+            "put a 1 --ttl 0s",
+            "put a 1 --ttl 10",
+            "put a 1 --ttl -5s",
+            "keyspace drop default",
             "kill",
             "show n1",
         ] {

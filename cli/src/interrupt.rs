@@ -99,6 +99,7 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         }
         Command::Put { key, .. } | Command::Del { key } => unknown(format!("get {key} --all")),
         Command::Config { key: Some(key), value: Some(_) } => unknown(format!("config {key}")),
+        Command::Keyspace { ttl: Some(_), .. } => unknown("keyspace show".to_owned()),
         Command::Compact { id } => unknown(format!("wal {id}")),
         Command::Addnode { .. }
         | Command::Removenode { .. }
@@ -120,6 +121,7 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         | Command::Count { .. }
         | Command::Export { .. }
         | Command::Wal { .. }
+        | Command::Keyspace { .. }
         | Command::Salvage { .. }
         | Command::Help { .. } => unchanged("nothing was changed"),
     };
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_is_known_of_the_outcome_is_said() {
-        let put = Command::Put { key: "a".into(), value: "1".into(), literal: false };
+        let put = Command::Put { key: "a".into(), value: "1".into(), ttl: None, literal: false };
         let report = report(&put).unwrap();
         assert_eq!(
             text(&report.narrated),

@@ -8,8 +8,8 @@ use jsonrpsee::types::ErrorObjectOwned;
 use ringkv_shared::net::{ClusterApiServer, failure_into_object};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
-    ChangeReply, ClusterGet, ClusterWrite, ConfigReply, EventsReply, InfoReply, RebalanceReport,
-    RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
+    ChangeReply, ClusterGet, ClusterWrite, ConfigReply, EventsReply, InfoReply, KeyspaceReply,
+    RebalanceReport, RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
 };
 use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
 
@@ -26,8 +26,8 @@ type Answer<T> = Result<T, ErrorObjectOwned>;
 
 #[async_trait]
 impl ClusterApiServer for Api {
-    async fn put(&self, key: Blob, value: Blob) -> Answer<ClusterWrite> {
-        self.0.put(key, value).await.map_err(failure_into_object)
+    async fn put(&self, key: Blob, value: Blob, ttl_ms: Option<u64>) -> Answer<ClusterWrite> {
+        self.0.put(key, value, ttl_ms).await.map_err(failure_into_object)
     }
 
     async fn get(&self, key: Blob) -> Answer<ClusterGet> {
@@ -92,6 +92,10 @@ impl ClusterApiServer for Api {
 
     async fn config(&self, name: Option<String>, value: Option<String>) -> Answer<ConfigReply> {
         self.0.config(name.as_deref(), value.as_deref()).map_err(failure_into_object)
+    }
+
+    async fn keyspace(&self, name: Option<String>, ttl_ms: Option<u64>) -> Answer<KeyspaceReply> {
+        self.0.keyspace(name.as_deref(), ttl_ms).map_err(failure_into_object)
     }
 
     async fn info(&self) -> Answer<InfoReply> {

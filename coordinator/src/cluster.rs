@@ -31,6 +31,8 @@ use crate::state::{Event, Member, State};
 pub(crate) struct View {
     pub(crate) topology: Topology,
     pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
+    /// How long values live that are put without a time of their own, in milliseconds; 0: for ever.
+    pub(crate) ttl_ms: u64,
     /// Requests under way with this view.
     pub(crate) users: TaskTracker,
 }
@@ -113,6 +115,7 @@ impl Cluster {
         let view = View {
             topology: state.topology.clone(),
             nodes: nodes_of(&state, &BTreeMap::new(), 0),
+            ttl_ms: state.ttl_ms,
             users: TaskTracker::new(),
         };
         Ok(Self {
@@ -183,6 +186,7 @@ impl Cluster {
         let fresh = Arc::new(View {
             topology: durable.state.topology.clone(),
             nodes: nodes_of(&durable.state, &old.nodes, self.now_ms()),
+            ttl_ms: durable.state.ttl_ms,
             users: TaskTracker::new(),
         });
         *self.view.lock().expect("no panic while the lock is held") = fresh.clone();

@@ -5,6 +5,7 @@
 //! | `state` `log` | members, placements and epoch: a pure machine, and the text log it is replayed from |
 //! | `cluster` | what all parts share: the view in force, the peers, the counters |
 //! | `route` | put, get, del |
+//! | `keyspace` | what holds for all keys of a keyspace: how long values live |
 //! | `changes` | addnode, removenode, setreplica |
 //! | `rebalance` `walk` `job` | the copying that puts a change in force, and how far it is |
 //! | `heartbeat` `events` | who is alive, and telling it |
@@ -19,10 +20,12 @@
 mod api;
 mod args;
 mod changes;
+mod clock;
 mod cluster;
 mod events;
 mod heartbeat;
 mod job;
+mod keyspace;
 mod log;
 mod observe;
 mod rebalance;

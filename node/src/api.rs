@@ -76,10 +76,20 @@ type Answer<T> = Result<T, ErrorObjectOwned>;
 
 #[async_trait]
 impl NodeApiServer for Api {
-    fn put(&self, key: Blob, value: Blob, version: Option<Version>) -> Answer<WriteReply> {
+    fn put(
+        &self,
+        key: Blob,
+        value: Blob,
+        version: Option<Version>,
+        expires: Option<u64>,
+    ) -> Answer<WriteReply> {
         check_key(&key).and_then(|()| check_value(&value)).map_err(failure_into_object)?;
         check_version(version).map_err(failure_into_object)?;
-        let outcome = self.0.write(key.into_bytes(), Some(value.into_bytes()), version);
+        let (key, value) = (key.into_bytes(), value.into_bytes());
+        let outcome = match expires {
+            Some(expires) => self.0.put_until(key, value, expires, version),
+            None => self.0.write(key, Some(value), version),
+        };
         let outcome = outcome.map_err(no_room)?;
         Ok(write_reply(Status::Ok, outcome))
     }
@@ -87,9 +97,11 @@ impl NodeApiServer for Api {
     fn get(&self, key: Blob) -> Answer<GetReply> {
         check_key(&key).map_err(failure_into_object)?;
         let entry = self.0.get(key.as_bytes()).map_err(|error| unreadable(&error))?;
-        let (value, version) = entry.map_or((None, None), |e| (e.value, Some(e.version)));
+        let version = entry.as_ref().map(|entry| entry.version);
+        let expires = entry.as_ref().and_then(|entry| entry.expires);
+        let value = entry.and_then(|entry| entry.value).map(Blob::from);
         let status = if value.is_some() { Status::Ok } else { Status::NotFound };
-        Ok(GetReply { status, value: value.map(Blob::from), version })
+        Ok(GetReply { status, value, version, expires })
     }
 
     fn del(&self, key: Blob, version: Option<Version>) -> Answer<WriteReply> {
@@ -349,6 +361,24 @@ mod tests {
                 json!({"status": "ok", "version": "3.5", "superseded": true}),
             ),
             ("get", json!({"key": "a"}), json!({"status": "ok", "value": "2", "version": "3.5"})),
+            (
+                "put",
+                json!(["t", "1", "3.4", 4_102_444_800_000_u64]),
+                json!({"status": "ok", "version": "3.4"}),
+            ),
+            (
+                "get",
+                json!(["t"]),
+                json!({"status": "ok", "value": "1", "version": "3.4", "expires": 4_102_444_800_000_u64}),
+            ),
+            ("put", json!(["t", "1", "3.5", 1]), json!({"status": "ok", "version": "3.5"})),
+            ("get", json!(["t"]), json!({"status": "not_found", "version": "3.5"})),
+            ("del", json!(["t", "3.5"]), json!({"status": "not_found", "version": "3.5"})),
+            (
+                "drop",
+                json!([[{"key": "t", "version": "3.5"}]]),
+                json!({"status": "ok", "changed": 1}),
+            ),
             ("del", json!(["a"]), json!({"status": "ok", "version": "3.6"})),
             ("del", json!(["a"]), json!({"status": "not_found", "version": "3.7"})),
             ("get", json!(["a"]), json!({"status": "not_found", "version": "3.7"})),
@@ -396,7 +426,7 @@ mod tests {
             (&size["size"], &size["tombstones"], &size["id"]),
             (&json!(0), &json!(1), &json!("n1"))
         );
-        assert_eq!(call(&service, "stats", json!([])).await["sequence"], json!(6));
+        assert_eq!(call(&service, "stats", json!([])).await["sequence"], json!(10));
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@
 //! | [`topology`] | `addnode` `removenode` `setreplica` |
 //! | [`rebalance`] | `rebalance` |
 //! | [`observe`] | `show` `stats` `where` `ring` `config` |
+//! | [`keyspace`] | `keyspace` |
 //! | [`pages`] | `scan` `count` `export` |
 //! | [`load`] | `load` |
 //! | [`wal`], [`salvage`] | `wal` `salvage` |
@@ -23,7 +24,9 @@
 mod data;
 mod expiry;
 mod faults;
+mod keyspace;
 mod load;
+mod log_lines;
 mod observe;
 mod pages;
 mod place;
@@ -48,7 +51,9 @@ use crate::usage;
 /// Runs one command and gives back what it found out.
 pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Report, Failure> {
     match command {
-        Command::Put { key, value, literal } => data::put(session, key, value, literal).await,
+        Command::Put { key, value, ttl, literal } => {
+            data::put(session, key, value, ttl, literal).await
+        }
         Command::Get { key, all: false } => data::get(session, key).await,
         Command::Get { key, all: true } => data::get_all(session, key).await,
         Command::Del { key } => data::del(session, key).await,
@@ -61,6 +66,7 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Repor
         Command::Where { key } => observe::locate(session, key).await,
         Command::Ring { tokens } => observe::ring(session, tokens).await,
         Command::Config { key, value } => observe::config(session, key, value).await,
+        Command::Keyspace { action, name, ttl } => keyspace::run(session, action, name, ttl).await,
         Command::Scan { prefix, limit } => pages::scan(session, prefix, limit).await,
         Command::Count { prefix } => pages::count(session, prefix).await,
         Command::Export { file } => pages::export(session, &file).await,

@@ -210,8 +210,8 @@ mod tests {
     fn a_whole_command_hints_its_arguments() {
         let history = rustyline::history::DefaultHistory::new();
         let hint = |line: &str| helper(false).hint(line, line.len(), &Context::new(&history));
-        assert_eq!(hint("put").as_deref(), Some(" <key> <value>"));
-        assert_eq!(hint("put ").as_deref(), Some("<key> <value>"));
+        assert_eq!(hint("put").as_deref(), Some(" <key> <value> [--ttl TIME]"));
+        assert_eq!(hint("put ").as_deref(), Some("<key> <value> [--ttl TIME]"));
         assert_eq!((hint("pu"), hint("show")), (None, None));
     }
 

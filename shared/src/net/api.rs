@@ -5,8 +5,8 @@ use jsonrpsee::proc_macros::rpc;
 use jsonrpsee::types::ErrorObjectOwned;
 
 use crate::protocol::cluster::{
-    ChangeReply, ClusterGet, ClusterWrite, ConfigReply, EventsReply, InfoReply, RebalanceReport,
-    RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
+    ChangeReply, ClusterGet, ClusterWrite, ConfigReply, EventsReply, InfoReply, KeyspaceReply,
+    RebalanceReport, RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
 };
 use crate::protocol::node::{
     BatchReply, CompactReply, DumpReply, FetchReply, GetReply, KeyVersion, LogReply, NodeStats,
@@ -18,13 +18,15 @@ use crate::{Blob, NodeId, Version};
 /// step, in the order in which requests arrive; the connection holds the reply until it is durable.
 #[rpc(server, client)]
 pub trait NodeApi {
-    /// Stores `value` under `key`. Without a version the node gives the next one it has not seen.
+    /// Stores `value` under `key`. Without a version the node gives the next one it has not seen;
+    /// with `expires`, unix milliseconds, the value is gone from then on.
     #[method(name = "put")]
     fn put(
         &self,
         key: Blob,
         value: Blob,
         version: Option<Version>,
+        expires: Option<u64>,
     ) -> Result<WriteReply, ErrorObjectOwned>;
     /// Reads a key.
     #[method(name = "get")]
@@ -68,9 +70,15 @@ pub trait NodeApi {
 /// The coordinator. Methods are named as the commands of the `kv` shell.
 #[rpc(server, client)]
 pub trait ClusterApi {
-    /// Writes to all owners, acknowledged at W.
+    /// Writes to all owners, acknowledged at W. The value lives for `ttl_ms`, 0 for ever, and
+    /// without it as long as the keyspace says.
     #[method(name = "put")]
-    async fn put(&self, key: Blob, value: Blob) -> Result<ClusterWrite, ErrorObjectOwned>;
+    async fn put(
+        &self,
+        key: Blob,
+        value: Blob,
+        ttl_ms: Option<u64>,
+    ) -> Result<ClusterWrite, ErrorObjectOwned>;
     /// Reads from the first owner that answers, in preference order.
     #[method(name = "get")]
     async fn get(&self, key: Blob) -> Result<ClusterGet, ErrorObjectOwned>;
@@ -137,6 +145,14 @@ pub trait ClusterApi {
         name: Option<String>,
         value: Option<String>,
     ) -> Result<ConfigReply, ErrorObjectOwned>;
+    /// Lists the keyspaces, or changes what one says of all writes into it: with `ttl_ms`, how long
+    /// values live that are put without a time of their own, 0 for ever.
+    #[method(name = "keyspace", param_kind = map)]
+    async fn keyspace(
+        &self,
+        name: Option<String>,
+        ttl_ms: Option<u64>,
+    ) -> Result<KeyspaceReply, ErrorObjectOwned>;
     /// Who answers here.
     #[method(name = "info")]
     async fn info(&self) -> Result<InfoReply, ErrorObjectOwned>;
@@ -152,21 +168,22 @@ pub const NODE_METHODS: [(&str, &str); 11] = [
     ("fetch", "keys"),
     ("get", "key"),
     ("log", "tail?"),
-    ("put", "key, value, version?"),
+    ("put", "key, value, version?, expires?"),
     ("size", ""),
     ("stats", ""),
 ];
 
 /// What each method of the coordinator takes, in order; `?` marks what may be left out.
-pub const CLUSTER_METHODS: [(&str, &str); 16] = [
+pub const CLUSTER_METHODS: [(&str, &str); 17] = [
     ("addnode", "id, addr, weight?"),
     ("config", "name?, value?"),
     ("del", "key"),
     ("events", "after?, wait_ms?"),
     ("get", "key"),
     ("info", ""),
+    ("keyspace", "name?, ttl_ms?"),
     ("progress", "after?"),
-    ("put", "key, value"),
+    ("put", "key, value, ttl_ms?"),
     ("rebalance", "dry_run?"),
     ("removenode", "id, force?"),
     ("ring", "tokens?"),

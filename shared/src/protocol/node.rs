@@ -58,6 +58,9 @@ pub struct GetReply {
     /// The version of the value, or of the tombstone that says the key was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
+    /// When the value expires, in unix milliseconds; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
 }
 
 /// Whether a node's disk takes writes.
