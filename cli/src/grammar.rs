@@ -159,11 +159,14 @@ pub(crate) enum Command {
         #[arg(long = "as", value_name = "FORM")]
         form: Option<FileForm>,
     },
-    /// Write every key and value to a file, one JSON object a line.
+    /// Write every key and value at one moment to a file, one JSON object a line.
     #[command(after_help = "export backup.jsonl\nexport -    (standard output)")]
     Export {
         /// The file; `-` is standard output.
         file: PathBuf,
+        /// Even when nodes are silent that may hold the only copy of some keys.
+        #[arg(long)]
+        partial: bool,
     },
     /// A node's log: its last lines, all of it, whether it is whole, or what became of a key.
     #[command(

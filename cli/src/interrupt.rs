@@ -94,7 +94,7 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
     };
     let (name, what, hint) = match command {
         Command::Load { .. } | Command::Rebalance { .. } | Command::Source { .. } => return None,
-        Command::Export { file } if file.as_os_str() != "-" => {
+        Command::Export { file, .. } if file.as_os_str() != "-" => {
             unchanged(&format!("{} is as it was", file.display()))
         }
         Command::Put { key, .. } | Command::Del { key } => unknown(format!("get {key} --all")),
@@ -147,7 +147,8 @@ mod tests {
             "error: interrupted: whether it was done is not known\n  look: get a --all"
         );
         assert_eq!(report.exit, 130);
-        let export = super::report(&Command::Export { file: "b.jsonl".into() }).unwrap();
+        let export =
+            super::report(&Command::Export { file: "b.jsonl".into(), partial: false }).unwrap();
         assert_eq!(text(&export.narrated), "error: interrupted: b.jsonl is as it was");
         assert!(super::report(&Command::Rebalance { dry_run: false }).is_none());
     }

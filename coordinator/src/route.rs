@@ -59,12 +59,11 @@ impl Cluster {
         let _user = view.users.token();
         let set = view.topology.write_set(key.as_bytes());
         some_owner(&set.owners)?;
-        let mut version = self.next_version();
+        let (mut version, _under_way) = self.writes.begin();
         let mut answers = self.write_all(&view, &set, &key, &change, version).await;
         if let Some(ahead) = answers.iter().filter_map(Answer::ahead).max() {
             // Somebody wrote to a node directly. What is acknowledged must win over that, too.
-            self.number_above(ahead)?;
-            version = self.next_version();
+            version = self.number_above(ahead)?;
             answers = self.write_all(&view, &set, &key, &change, version).await;
         }
         let existed = answers.iter().any(|answer| answer.existed());

@@ -17,19 +17,17 @@ use ringkv_shared::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_
 use ringkv_shared::net::{NODE_METHODS, NodeApiServer, Service, failure_into_object, takes};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{
-    BatchReply, CompactReply, DumpReply, FetchReply, GetReply, KeyVersion, LogReply, NodeStats,
-    Record, SizeReply, WriteReply,
+    BatchReply, CompactReply, DoneReply, DumpReply, FetchReply, FreezeReply, GetReply, KeyVersion,
+    LogReply, NodeStats, PictureAt, Record, SizeReply, WriteReply,
 };
 use ringkv_shared::{Blob, ErrorName, Failure, Version};
 
 use crate::Entry;
-use crate::compact::NotCompacted;
 use crate::engine::Engine;
-use crate::room::Refused;
-use crate::store::PageRequest;
+use crate::refusals::{no_page, no_picture, no_room, refused, unreadable};
+use crate::store::{FreezeError, FreezeId, PageRequest};
 use crate::write::WriteOutcome;
 
-const FREE_SOME_ROOM: &str = "delete keys, or free room on the disk; the node notices by itself";
 const TAIL_LINES_DEFAULT: usize = 20;
 const TAIL_LINES_MAX: usize = 1_000;
 /// The highest version counter taken from outside: half the range is left to count on in, which
@@ -132,6 +130,7 @@ impl NodeApiServer for Api {
         prefix: Option<Blob>,
         keys_only: Option<bool>,
         tombstones: Option<bool>,
+        at: Option<PictureAt>,
     ) -> Answer<DumpReply> {
         let keys_only = keys_only.unwrap_or(false);
         let page = self.0.page(&PageRequest {
@@ -141,9 +140,9 @@ impl NodeApiServer for Api {
             bytes_max: PAGE_BYTES_MAX,
             keys_only,
             tombstones: tombstones.unwrap_or(false),
-            at: None,
+            at: at.map(|at| self.picture(at)).transpose().map_err(no_picture)?,
         });
-        let page = page.map_err(|error| unreadable(&error))?;
+        let page = page.map_err(no_page)?;
         let last = page.entries.last().map(|(key, _)| Blob::from(key.clone()));
         let items = page.entries.into_iter().map(|(key, entry)| record(key, entry, !keys_only));
         Ok(DumpReply {
@@ -182,6 +181,18 @@ impl NodeApiServer for Api {
         let keys = keys.into_iter().map(|KeyVersion { key, version }| (key.into_bytes(), version));
         let changed = self.0.forget(keys).map_err(no_room)?;
         Ok(BatchReply { status: Status::Ok, changed })
+    }
+
+    fn freeze(&self) -> Answer<FreezeReply> {
+        let picture = self.0.begin_picture().map_err(no_picture)?;
+        Ok(FreezeReply { status: Status::Ok, picture: picture.to_string() })
+    }
+
+    fn thaw(&self, picture: String) -> Answer<DoneReply> {
+        if let Ok(name) = picture.parse() {
+            self.0.end_picture(name);
+        }
+        Ok(DoneReply { status: Status::Ok })
     }
 
     fn stats(&self) -> Answer<NodeStats> {
@@ -249,28 +260,11 @@ fn record(key: Bytes, entry: Entry, with_value: bool) -> Record {
     Record { key: key.into(), value, deleted, version, expires }
 }
 
-fn no_room(why: Refused) -> ErrorObjectOwned {
-    let hint = match why {
-        Refused::DiskFull => FREE_SOME_ROOM,
-        Refused::ReadOnly => "mount it writable; the node notices by itself",
-    };
-    let message = format!("{why} and the write was refused; nothing was applied");
-    failure_into_object(Failure::new(ErrorName::DiskFull, message).hint(hint))
-}
-
-fn unreadable(error: &impl std::fmt::Display) -> ErrorObjectOwned {
-    let failure = Failure::new(ErrorName::NotReady, error.to_string());
-    failure_into_object(failure.hint("other keys are not affected; ask another replica"))
-}
-
-fn refused(why: NotCompacted) -> Failure {
-    let (name, hint) = match why {
-        NotCompacted::Busy => (ErrorName::Busy, "wait for one of them"),
-        NotCompacted::Stopping => (ErrorName::NotReady, "ask again when the node is back"),
-        NotCompacted::NoRoom => (ErrorName::DiskFull, FREE_SOME_ROOM),
-        NotCompacted::Unreadable(_) => (ErrorName::NotReady, "write that key again"),
-    };
-    Failure::new(name, why.to_string()).hint(hint)
+impl Api {
+    fn picture(&self, at: PictureAt) -> Result<(FreezeId, Version), FreezeError> {
+        let name = at.picture.parse().map_err(|_| FreezeError::Gone)?;
+        Ok((self.0.picture(name)?, at.version))
+    }
 }
 
 fn check_key(key: &Blob) -> Result<(), Failure> {

@@ -9,7 +9,8 @@
 //! | [`rebalance`] | `rebalance` |
 //! | [`observe`] | `show` `stats` `where` `ring` `config` |
 //! | [`keyspace`] | `keyspace` |
-//! | [`pages`] | `scan` `count` `export` |
+//! | [`pages`] | `scan` `count` |
+//! | [`export`] | `export` |
 //! | [`load`] | `load` |
 //! | [`wal`], [`salvage`] | `wal` `salvage` |
 //! | [`raw`] | `compact` `rpc` |
@@ -23,6 +24,7 @@
 
 mod data;
 mod expiry;
+mod export;
 mod faults;
 mod keyspace;
 mod load;
@@ -69,7 +71,7 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Repor
         Command::Keyspace { action, name, ttl } => keyspace::run(session, action, name, ttl).await,
         Command::Scan { prefix, limit } => pages::scan(session, prefix, limit).await,
         Command::Count { prefix } => pages::count(session, prefix).await,
-        Command::Export { file } => pages::export(session, &file).await,
+        Command::Export { file, partial } => export::export(session, &file, partial).await,
         Command::Load { file, form } => load::load(session, &file, form).await,
         Command::Wal { target, view, subject, tail } => {
             wal::wal(session, &target, view, subject, tail).await

@@ -338,6 +338,24 @@ pub struct RingReply {
     pub tokens: Vec<TokenRow>,
 }
 
+/// The answer to `freeze`: a picture of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterFreeze {
+    /// `ok`.
+    pub status: Status,
+    /// The name of the picture.
+    pub picture: String,
+    /// It has all writes up to this version, and none after it.
+    pub version: Version,
+    /// When that was, in unix milliseconds.
+    pub at_ms: u64,
+    /// N: fewer silent nodes than that, and nothing is missing.
+    pub replication: usize,
+    /// Nodes that it is without: they did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<NodeId>,
+}
+
 /// The answer to `scan`: one page of the cluster's keys in order, each once, newest version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScanReply {
