@@ -2,7 +2,7 @@
 //!
 //! # Caveats
 //!
-//! Unpacking a compressed value costs about a millisecond a megabyte.
+//! Unpacking a compressed value costs one to two milliseconds a megabyte.
 
 use bytes::Bytes;
 use ringkv_shared::Version;

@@ -12,7 +12,7 @@
 //! line is durable. So the network may be as parallel as it likes: there is one order of writes,
 //! the order of the lines, and a person can read it with `cat data.log`.
 //!
-//! - [`Store`] — the map; pure
+//! - [`store`] — the map: packed entries, expiry, eviction, pictures of it at one version; pure
 //! - [`log`] — lines, segments, recovery; the format is described in [`log::record`]
 //! - [`Engine`], [`Committer`] — map and log together, group commit
 //! - [`Compactor`] — snapshots
