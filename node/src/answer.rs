@@ -34,15 +34,8 @@ impl From<store::Entry> for Entry {
         let value = match entry.content {
             Content::Value(value) => Some(value.into_bytes()),
             Content::Tombstone => None,
-            Content::Evicted { .. } => unreachable!("the engine evicts nothing"),
+            Content::Evicted { .. } => unreachable!("what is answered was read back before"),
         };
         Self { value, version: entry.version, expires: entry.expires }
-    }
-}
-
-impl From<store::Page> for Page {
-    fn from(page: store::Page) -> Self {
-        let entries = page.entries.into_iter().map(|(key, entry)| (key, entry.into()));
-        Self { entries: entries.collect(), more: page.more }
     }
 }

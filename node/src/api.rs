@@ -8,8 +8,6 @@
 //! An `apply` or `drop` is a batch, not a transaction: a crash may keep the first part of one that
 //! was not acknowledged.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -26,9 +24,12 @@ use ringkv_shared::{Blob, ErrorName, Failure, Version};
 
 use crate::Entry;
 use crate::compact::NotCompacted;
-use crate::engine::{Engine, WriteOutcome};
+use crate::engine::Engine;
+use crate::room::Refused;
 use crate::store::PageRequest;
+use crate::write::WriteOutcome;
 
+const FREE_SOME_ROOM: &str = "delete keys, or free room on the disk; the node notices by itself";
 const TAIL_LINES_DEFAULT: usize = 20;
 const TAIL_LINES_MAX: usize = 1_000;
 /// The highest version counter taken from outside: half the range is left to count on in, which
@@ -75,13 +76,14 @@ impl NodeApiServer for Api {
         check_key(&key).and_then(|()| check_value(&value)).map_err(failure_into_object)?;
         check_version(version).map_err(failure_into_object)?;
         let outcome = self.0.write(key.into_bytes(), Some(value.into_bytes()), version);
+        let outcome = outcome.map_err(no_room)?;
         Ok(write_reply(Status::Ok, outcome))
     }
 
     fn get(&self, key: Blob) -> Answer<GetReply> {
         check_key(&key).map_err(failure_into_object)?;
-        let (value, version) =
-            self.0.get(key.as_bytes()).map_or((None, None), |e| (e.value, Some(e.version)));
+        let entry = self.0.get(key.as_bytes()).map_err(|error| unreadable(&error))?;
+        let (value, version) = entry.map_or((None, None), |e| (e.value, Some(e.version)));
         let status = if value.is_some() { Status::Ok } else { Status::NotFound };
         Ok(GetReply { status, value: value.map(Blob::from), version })
     }
@@ -89,7 +91,7 @@ impl NodeApiServer for Api {
     fn del(&self, key: Blob, version: Option<Version>) -> Answer<WriteReply> {
         check_key(&key).map_err(failure_into_object)?;
         check_version(version).map_err(failure_into_object)?;
-        let outcome = self.0.write(key.into_bytes(), None, version);
+        let outcome = self.0.write(key.into_bytes(), None, version).map_err(no_room)?;
         let status = if outcome.existed { Status::Ok } else { Status::NotFound };
         Ok(write_reply(status, outcome))
     }
@@ -103,6 +105,7 @@ impl NodeApiServer for Api {
             id: self.0.options().id.clone(),
             uuid: self.0.uuid().to_string(),
             log_bytes: figures.log_bytes,
+            state: figures.state,
         })
     }
 
@@ -124,6 +127,7 @@ impl NodeApiServer for Api {
             tombstones: tombstones.unwrap_or(false),
             at: None,
         });
+        let page = page.map_err(|error| unreadable(&error))?;
         let last = page.entries.last().map(|(key, _)| Blob::from(key.clone()));
         let items = page.entries.into_iter().map(|(key, entry)| record(key, entry, !keys_only));
         Ok(DumpReply {
@@ -135,11 +139,10 @@ impl NodeApiServer for Api {
 
     fn apply(&self, records: Vec<Record>) -> Answer<BatchReply> {
         check_records(&records).map_err(failure_into_object)?;
-        let changes = records.into_iter().map(|record| {
-            let value = record.value.map(Blob::into_bytes);
-            self.0.merge(record.key.into_bytes(), value, record.version)
+        let records = records.into_iter().map(|Record { key, value, version, expires, .. }| {
+            (key.into_bytes(), Entry { value: value.map(Blob::into_bytes), version, expires })
         });
-        let changed = changes.filter(|changed| *changed).count() as u64;
+        let changed = self.0.merge(records).map_err(no_room)?;
         Ok(BatchReply { status: Status::Ok, changed })
     }
 
@@ -147,7 +150,8 @@ impl NodeApiServer for Api {
         check_count(keys.len()).map_err(failure_into_object)?;
         let (mut records, mut bytes) = (Vec::new(), 0);
         for key in keys {
-            let Some(entry) = self.0.get(key.as_bytes()) else { continue };
+            let entry = self.0.peek(key.as_bytes()).map_err(|error| unreadable(&error))?;
+            let Some(entry) = entry else { continue };
             bytes += key.len() + entry.value.as_ref().map_or(0, Bytes::len);
             if bytes > PAGE_BYTES_MAX && !records.is_empty() {
                 break;
@@ -159,8 +163,8 @@ impl NodeApiServer for Api {
 
     fn drop_keys(&self, keys: Vec<KeyVersion>) -> Answer<BatchReply> {
         check_count(keys.len()).map_err(failure_into_object)?;
-        let forget = |kv: KeyVersion| self.0.forget(kv.key.into_bytes(), kv.version);
-        let changed = keys.into_iter().map(forget).filter(|changed| *changed).count() as u64;
+        let keys = keys.into_iter().map(|KeyVersion { key, version }| (key.into_bytes(), version));
+        let changed = self.0.forget(keys).map_err(no_room)?;
         Ok(BatchReply { status: Status::Ok, changed })
     }
 
@@ -176,6 +180,7 @@ impl NodeApiServer for Api {
             keys: figures.keys,
             tombstones: figures.tombstones,
             log_bytes: figures.log_bytes,
+            state: figures.state,
             sequence: figures.sequence,
             durable: figures.durable,
             replayed: figures.replayed,
@@ -183,7 +188,16 @@ impl NodeApiServer for Api {
             syncs: figures.syncs,
             appends: figures.appends,
             compactions: figures.compactions,
-            last_compaction_s: figures.last_compaction.map(|at| at.elapsed().as_secs()),
+            expiring: figures.tally.expiring,
+            value_bytes: figures.tally.raw_bytes,
+            stored_bytes: figures.tally.stored_bytes,
+            resident_values: figures.tally.resident_values,
+            resident_bytes: figures.tally.resident_bytes,
+            hits: figures.reads.hits,
+            misses: figures.reads.misses,
+            evictions: figures.reads.evictions,
+            last_compaction_s: figures.last_compaction.map(|(at, _)| at.elapsed().as_secs()),
+            last_compaction_reason: figures.last_compaction.map(|(_, why)| why.to_string()),
         })
     }
 
@@ -200,12 +214,9 @@ impl NodeApiServer for Api {
     fn log(&self, tail: Option<usize>) -> Answer<LogReply> {
         let path = self.0.active_path();
         let lines_max = tail.unwrap_or(TAIL_LINES_DEFAULT).min(TAIL_LINES_MAX);
-        // The lines may tell of writes that are not safe yet.
-        let _ = self.0.figures();
-        let lines = File::open(&path).and_then(|file| last_lines(file, lines_max));
-        let lines = lines.map_err(|error| {
-            let message = format!("cannot read {}: {error}", path.display());
-            failure_into_object(Failure::new(ErrorName::NotReady, message).hint("try again"))
+        let lines = self.0.last_lines(lines_max).map_err(|error| {
+            let failure = Failure::new(ErrorName::NotReady, error.to_string());
+            failure_into_object(failure.hint("try again"))
         })?;
         Ok(LogReply { status: Status::Ok, file: path.display().to_string(), lines })
     }
@@ -217,30 +228,33 @@ fn write_reply(status: Status, outcome: WriteOutcome) -> WriteReply {
 
 fn record(key: Bytes, entry: Entry, with_value: bool) -> Record {
     let deleted = entry.value.is_none();
-    let value = entry.value.filter(|_| with_value).map(Blob::from);
-    Record { key: key.into(), value, deleted, version: entry.version }
+    let value = entry.value.clone().filter(|_| with_value).map(Blob::from);
+    let Entry { version, expires, .. } = entry;
+    Record { key: key.into(), value, deleted, version, expires }
+}
+
+fn no_room(why: Refused) -> ErrorObjectOwned {
+    let hint = match why {
+        Refused::DiskFull => FREE_SOME_ROOM,
+        Refused::ReadOnly => "mount it writable; the node notices by itself",
+    };
+    let message = format!("{why} and the write was refused; nothing was applied");
+    failure_into_object(Failure::new(ErrorName::DiskFull, message).hint(hint))
+}
+
+fn unreadable(error: &impl std::fmt::Display) -> ErrorObjectOwned {
+    let failure = Failure::new(ErrorName::NotReady, error.to_string());
+    failure_into_object(failure.hint("other keys are not affected; ask another replica"))
 }
 
 fn refused(why: NotCompacted) -> Failure {
     let (name, hint) = match why {
         NotCompacted::Busy => (ErrorName::Busy, "wait for one of them"),
         NotCompacted::Stopping => (ErrorName::NotReady, "ask again when the node is back"),
+        NotCompacted::NoRoom => (ErrorName::DiskFull, FREE_SOME_ROOM),
+        NotCompacted::Unreadable(_) => (ErrorName::NotReady, "write that key again"),
     };
     Failure::new(name, why.to_string()).hint(hint)
-}
-
-/// Whole lines at the end of the file, within one page.
-fn last_lines(mut file: File, lines_max: usize) -> std::io::Result<Vec<String>> {
-    let length = file.metadata()?.len();
-    let from = length.saturating_sub(PAGE_BYTES_MAX as u64);
-    file.seek(SeekFrom::Start(from))?;
-    let mut bytes = Vec::new();
-    file.take(PAGE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
-    let whole = bytes.iter().rposition(|&b| b == b'\n').map_or(&[][..], |end| &bytes[..end]);
-    let skip_partial = usize::from(from > 0);
-    let lines: Vec<&[u8]> = whole.split(|&b| b == b'\n').skip(skip_partial).collect();
-    let last = lines.iter().skip(lines.len().saturating_sub(lines_max));
-    Ok(last.map(|line| String::from_utf8_lossy(line).into_owned()).collect())
 }
 
 fn check_key(key: &Blob) -> Result<(), Failure> {
@@ -301,17 +315,11 @@ fn check_records(records: &[Record]) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Durability, EngineOptions, StepHook};
+    use crate::options::EngineOptions;
     use serde_json::{Value, json};
 
     fn service(dir: &std::path::Path) -> NodeService {
-        let options = EngineOptions {
-            id: "n1".parse().unwrap(),
-            data: dir.to_owned(),
-            durability: Durability::Always,
-            compact_after: 100,
-            hook: StepHook::default(),
-        };
+        let options = EngineOptions::new("n1".parse().unwrap(), dir.to_owned());
         NodeService::new(Engine::open(options).unwrap().0)
     }
 

@@ -8,16 +8,19 @@
 //! The file is read once, at start.
 
 use std::net::SocketAddr;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ringkv_shared::NodeId;
 use serde::Deserialize;
 
-use crate::engine::Durability;
+use crate::options::{COMPACT_AFTER_DEFAULT, Durability, SNAPSHOTS_KEPT_DEFAULT};
+use crate::policy::CompactionPolicy;
 use crate::server::NodeConfig;
+use crate::store::Budget;
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:5001";
-const COMPACT_AFTER_DEFAULT: u64 = 100;
 
 /// What a node is told when it starts.
 #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
@@ -38,6 +41,18 @@ pub struct NodeArgs {
     /// Compact when this many operations, and as many as there are keys, have passed [default: 100]
     #[arg(long, env = "KV_COMPACT_AFTER", value_name = "N")]
     pub compact_after: Option<u64>,
+    /// Compact at least this often, in seconds, if anything changed [default: never for age]
+    #[arg(long, env = "KV_COMPACT_EVERY", value_name = "SECONDS")]
+    pub compact_every: Option<NonZeroU64>,
+    /// Bytes of values to keep in memory; others are read back from the log [default: all of them]
+    #[arg(long, env = "KV_MEMORY_MAX", value_name = "BYTES")]
+    pub memory_max: Option<u64>,
+    /// How many values to keep in memory [default: all of them]
+    #[arg(long, env = "KV_MAX_MEM_ITEMS", value_name = "N")]
+    pub max_mem_items: Option<u64>,
+    /// How many snapshots stay; the newest is the one that counts [default: 3]
+    #[arg(long, env = "KV_SNAPSHOTS_KEPT", value_name = "K")]
+    pub snapshots_kept: Option<NonZeroUsize>,
     /// Stop when standard input ends: how a child follows its parent
     #[arg(long, env = "KV_STOP_ON_EOF", value_parser = clap::builder::FalseyValueParser::new())]
     pub stop_on_eof: bool,
@@ -88,15 +103,22 @@ impl NodeArgs {
         let file = self.file()?;
         let missing = |what, flag, env| ConfigError::Missing { what, flag, env };
         let listen = self.listen.or(file.listen);
+        let every = self.compact_every.or(file.compact_every);
+        let bytes = self.memory_max.or(file.memory_max);
+        let values = self.max_mem_items.or(file.max_mem_items);
+        let kept = self.snapshots_kept.or(file.snapshots_kept);
         Ok(NodeConfig {
             id: self.id.or(file.id).ok_or(missing("node id", "id", "KV_ID"))?,
             listen: listen.unwrap_or(LISTEN_DEFAULT.parse().expect("a socket address")),
             data: self.data.or(file.data).ok_or(missing("data directory", "data", "KV_DATA"))?,
             durability: self.durability.or(file.durability).unwrap_or_default(),
-            compact_after: self
-                .compact_after
-                .or(file.compact_after)
-                .unwrap_or(COMPACT_AFTER_DEFAULT),
+            compaction: CompactionPolicy {
+                after: self.compact_after.or(file.compact_after).unwrap_or(COMPACT_AFTER_DEFAULT),
+                every: every.map(|seconds| Duration::from_secs(seconds.get())),
+            },
+            memory: (bytes.is_some() || values.is_some())
+                .then(|| Budget { bytes: bytes.unwrap_or(u64::MAX), values }),
+            snapshots_kept: kept.map_or(SNAPSHOTS_KEPT_DEFAULT, NonZeroUsize::get),
             stop_on_eof: self.stop_on_eof || file.stop_on_eof,
         })
     }
@@ -127,9 +149,10 @@ mod tests {
     #[test]
     fn flag_then_file_then_default() {
         let config =
-            with_file("id = \"n9\"\ndata = \"/tmp/x\"\ndurability = \"os\"\ncompact-after = 7")
+            with_file("id = \"n9\"\ndata = \"/tmp/x\"\ndurability = \"os\"\ncompact-after = 7\nsnapshots-kept = 1")
                 .unwrap();
-        assert_eq!((config.id.as_str(), config.compact_after), ("n1", 7));
+        assert_eq!((config.id.as_str(), config.compaction.after), ("n1", 7));
+        assert_eq!((config.snapshots_kept, config.compaction.every), (1, None));
         assert_eq!(config.durability, Durability::Os);
         assert_eq!(config.listen.to_string(), LISTEN_DEFAULT);
     }

@@ -7,21 +7,27 @@
 //! # Caveats
 //!
 //! A write or sync that fails is never tried again and never acknowledged: the error ends the
-//! process. What the file then holds is for the next start to judge.
+//! process. What the file then holds is for the next start to judge. Only a file system that turned
+//! read-only, and so took nothing of a write, is asked again: until it takes the lines, whoever
+//! depends on them waits, and everybody else can read.
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use crate::StorageError;
-use crate::engine::{Durability, Shared};
+use crate::engine::Shared;
 use crate::log::record::Header;
 use crate::log::writer::Writer;
+use crate::options::Durability;
+use crate::space::RETRY_INTERVAL;
 
-/// A request to close the active segment, answered with the header of the next.
-pub(crate) type Rotation = oneshot::Sender<Header>;
+/// A request to close the active segment, answered with the header of the next, or why there is no
+/// room for one.
+pub(crate) type Rotation = oneshot::Sender<Result<Header, StorageError>>;
 
 /// The only one who writes to the active segment.
 #[derive(Debug)]
@@ -32,6 +38,8 @@ pub struct Committer {
     rotations: mpsc::Receiver<Rotation>,
     /// Last line written.
     written: u64,
+    /// Cancelled when the node stops.
+    stop: CancellationToken,
 }
 
 impl Committer {
@@ -40,16 +48,17 @@ impl Committer {
         writer: Writer,
         rotations: mpsc::Receiver<Rotation>,
     ) -> Self {
-        let written = shared.lock().tail.seq();
-        Self { shared, writer: Some(writer), rotations, written }
+        let (written, stop) = (shared.lock().tail.seq(), CancellationToken::new());
+        Self { shared, writer: Some(writer), rotations, written, stop }
     }
 
-    /// Commits until `stop`, then writes and syncs what is left.
+    /// Commits until `stop`, then writes and syncs what is left, and a `BYE`.
     ///
     /// # Errors
     ///
     /// The disk failed; nothing more may be acknowledged.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), StorageError> {
+        self.stop = stop.clone();
         let shared = Arc::clone(&self.shared);
         let mut clock = shared.sync_interval().map(tokio::time::interval);
         if let Some(clock) = &mut clock {
@@ -64,14 +73,23 @@ impl Committer {
             };
             tokio::select! {
                 biased;
-                Some(reply) = self.rotations.recv() => self.rotate(reply).await?,
+                Some(reply) = self.rotations.recv() => {
+                    let rotated = self.rotate().await?;
+                    // The compactor may have been told to stop; the segment is closed anyway.
+                    let _ = reply.send(rotated);
+                }
                 () = shared.work.notified() => {
                     // Connections that are ready now join this group.
                     tokio::task::yield_now().await;
                     self.commit(shared.options.durability == Durability::Always).await?;
+                    if shared.lock().sizes.active >= shared.options.segment_bytes
+                        && let Err(error) = self.rotate().await?
+                    {
+                        debug!(%error, "the segment stays open for want of room");
+                    }
                 }
                 _ = tick => self.commit(true).await?,
-                () = stop.cancelled() => return self.commit(true).await,
+                () = stop.cancelled() => return self.end().await,
             }
         }
     }
@@ -85,44 +103,106 @@ impl Committer {
         if lines.is_empty() && !(sync && durable < seq) {
             return Ok(());
         }
-        self.blocking(move |writer| write(writer, &lines, seq, sync)).await?;
+        self.write(lines, seq, sync).await?;
+        self.reserve_ahead().await
+    }
+
+    /// The last commit. The line that says so is left out if there is no room for it.
+    async fn end(&mut self) -> Result<(), StorageError> {
+        self.commit(true).await?;
+        let bye = self.shared.lock().bye();
+        if let Some((line, seq)) = bye {
+            self.write(line, seq, true).await?;
+        }
+        let give_back = |writer: &mut Writer| {
+            writer.give_back();
+            Ok(())
+        };
+        self.blocking(give_back).await
+    }
+
+    /// Closes the active segment; the header of the next, or why there is no room for one.
+    async fn rotate(&mut self) -> Result<Result<Header, StorageError>, StorageError> {
+        let (next, reserved) = match self.blocking(|writer| writer.prepare()).await {
+            Err(error) if error.is_full() || error.is_read_only() => return Ok(Err(error)),
+            prepared => prepared?,
+        };
+        let (rest, header, line, hook) = {
+            let mut state = self.shared.lock();
+            let (rest, header, line) = state.tail.rotate();
+            state.sizes.rotated(header.segment - 1, line.len() as u64);
+            state.room.passes_to(Arc::clone(&next), reserved);
+            self.shared.lines.opened(state.tail.file(), Arc::clone(&next));
+            (rest, header, line, self.shared.options.hook.clone())
+        };
+        self.write(rest, header.seq, true).await?;
+        let written = header.clone();
+        self.blocking(move |writer| writer.rotate(next, &written, &line, &hook)).await?;
+        Ok(Ok(header))
+    }
+
+    /// Writes lines, the last of which is `seq`, and tells who waits. While the file system is
+    /// read-only this waits with them.
+    async fn write(&mut self, lines: Vec<u8>, seq: u64, sync: bool) -> Result<(), StorageError> {
+        let (lines, mut waited) = (Arc::new(lines), false);
+        loop {
+            let these = Arc::clone(&lines);
+            match self.blocking(move |writer| write(writer, &these, seq, sync)).await? {
+                Written::Done => break,
+                Written::ReadOnly(error) => self.wait_until_writable(error).await?,
+            }
+            waited = true;
+        }
+        if waited {
+            self.shared.lock().room.read_only(false);
+        }
         self.publish(seq, sync);
         Ok(())
     }
 
-    async fn rotate(&mut self, reply: Rotation) -> Result<(), StorageError> {
-        let (rest, header, line, hook) = {
-            let mut state = self.shared.lock();
-            let (rest, header, line) = state.tail.rotate();
-            state.closed_bytes += state.active_bytes;
-            state.active_bytes = line.len() as u64;
-            (rest, header, line, self.shared.options.hook.clone())
+    async fn wait_until_writable(&self, error: StorageError) -> Result<(), StorageError> {
+        self.shared.lock().room.read_only(true);
+        self.shared.space_short.notify_one();
+        tokio::select! {
+            () = self.stop.cancelled() => Err(error),
+            () = tokio::time::sleep(RETRY_INTERVAL) => Ok(()),
+        }
+    }
+
+    /// Takes more room for the log while there is still some, so that no write waits for it.
+    async fn reserve_ahead(&mut self) -> Result<(), StorageError> {
+        let ahead = {
+            let state = self.shared.lock();
+            state.room.ahead(state.sizes.active)
         };
-        let seq = header.seq;
-        let next = header.clone();
-        self.blocking(move |writer| write(writer, &rest, seq, true)).await?;
-        self.publish(seq, true);
-        self.blocking(move |writer| writer.rotate(&next, &line, &hook)).await?;
-        // The compactor may have been told to stop meanwhile; the segment is closed anyway.
-        let _ = reply.send(header);
+        let Some((file, from, bytes)) = ahead else { return Ok(()) };
+        let lent = Arc::clone(&file);
+        let reserved = self.blocking(move |_| Ok(lent.reserve(from, bytes))).await?;
+        // If it fails, the write that needs the room will find out, and say so.
+        if reserved.is_ok() {
+            self.shared.lock().room.reserved(&file, from + bytes);
+        }
         Ok(())
     }
 
     /// Tells who waits.
     fn publish(&mut self, seq: u64, synced: bool) {
         self.written = self.written.max(seq);
+        let mut state = self.shared.lock();
         if synced {
-            let mut state = self.shared.lock();
             state.tail.made_durable(seq);
             state.figures.syncs += 1;
         }
+        state.store.settle(self.written);
+        drop(state);
         self.shared.acknowledged.send_replace(self.written);
     }
 
     /// Lends the writer to a thread that may wait for the disk.
-    async fn blocking<F>(&mut self, work: F) -> Result<(), StorageError>
+    async fn blocking<T, F>(&mut self, work: F) -> Result<T, StorageError>
     where
-        F: FnOnce(&mut Writer) -> Result<(), StorageError> + Send + 'static,
+        T: Send + 'static,
+        F: FnOnce(&mut Writer) -> Result<T, StorageError> + Send + 'static,
     {
         let mut writer = self.writer.take().expect("a blocking step that ended put it back");
         let lent = tokio::task::spawn_blocking(move || {
@@ -135,31 +215,49 @@ impl Committer {
     }
 }
 
-fn write(writer: &mut Writer, lines: &[u8], seq: u64, sync: bool) -> Result<(), StorageError> {
+enum Written {
+    Done,
+    /// Nothing was written; it can be tried again.
+    ReadOnly(StorageError),
+}
+
+fn write(writer: &mut Writer, lines: &[u8], seq: u64, sync: bool) -> Result<Written, StorageError> {
     if !lines.is_empty() {
-        writer.write(lines)?;
+        match writer.write(lines) {
+            Err(error) if error.is_read_only() => return Ok(Written::ReadOnly(error)),
+            written => written?,
+        }
     }
-    if sync { writer.sync(seq) } else { Ok(()) }
+    // Never tried again, whatever it says.
+    if sync {
+        writer.sync(seq)?;
+    }
+    Ok(Written::Done)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::{Engine, EngineOptions, StepHook};
+    use crate::disk::{Operation, SimDisk};
+    use crate::engine::Engine;
+    use crate::options::EngineOptions;
     use bytes::Bytes;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
-    fn open(dir: &std::path::Path, durability: Durability) -> (Engine, Committer) {
-        let (data, id) = (dir.to_owned(), "n1".parse().unwrap());
-        let hook = StepHook::default();
-        let options = EngineOptions { id, data, durability, compact_after: 100, hook };
+    fn open(durability: Durability) -> (Engine, Committer, SimDisk) {
+        let disk = SimDisk::new(1);
+        let options = EngineOptions {
+            disk: Arc::new(disk.clone()),
+            durability,
+            ..EngineOptions::new("n1".parse().unwrap(), "/data".into())
+        };
         let (engine, committer, _) = Engine::open(options).unwrap();
-        (engine, committer)
+        (engine, committer, disk)
     }
 
     fn put(engine: &Engine, key: &'static str) {
-        engine.write(Bytes::from_static(key.as_bytes()), Some(Bytes::new()), None);
+        engine.write(Bytes::from_static(key.as_bytes()), Some(Bytes::new()), None).unwrap();
     }
 
     fn is_settled(settle: std::pin::Pin<&mut impl Future<Output = ()>>) -> bool {
@@ -168,10 +266,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_write_ends_the_committer_and_acknowledges_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let (engine, mut committer) = open(dir.path(), Durability::Always);
-        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
-        committer.writer.as_mut().unwrap().replace_file(full);
+        let (engine, committer, disk) = open(Durability::Always);
+        disk.fail_nth(1, Some(Operation::Write), std::io::ErrorKind::Other);
         put(&engine, "a");
         let mut settle = pin!(engine.settle());
         let failure = committer.run(CancellationToken::new()).await.unwrap_err();
@@ -181,8 +277,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_burst_is_one_sync_and_replies_wait_for_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let (engine, mut committer) = open(dir.path(), Durability::Always);
+        let (engine, mut committer, _) = open(Durability::Always);
         ["a", "b", "c"].into_iter().for_each(|key| put(&engine, key));
         let mut settle = pin!(engine.settle());
         assert!(!is_settled(settle.as_mut()));
@@ -194,27 +289,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_waits_only_for_what_it_tells() {
-        let dir = tempfile::tempdir().unwrap();
-        let (engine, mut committer) = open(dir.path(), Durability::Always);
+        let (engine, mut committer, _) = open(Durability::Always);
         put(&engine, "old");
         committer.commit(true).await.unwrap();
         put(&engine, "new");
         drop(engine.settle());
         for (key, settled) in [(&b"old"[..], true), (b"new", false), (b"none", true)] {
-            assert_eq!((engine.get(key).is_some(), settled), (key != b"none", settled));
+            assert_eq!((engine.get(key).unwrap().is_some(), settled), (key != b"none", settled));
             assert_eq!(is_settled(pin!(engine.settle())), settled, "{key:?}");
         }
-        let version = engine.get(b"old").unwrap().version;
-        engine.forget(Bytes::from_static(b"old"), version);
+        let version = engine.get(b"old").unwrap().unwrap().version;
+        engine.forget([(Bytes::from_static(b"old"), version)]).unwrap();
         drop(engine.settle());
-        assert!(engine.get(b"old").is_none());
+        assert!(engine.get(b"old").unwrap().is_none());
         assert!(!is_settled(pin!(engine.settle())), "a crash could bring the key back");
     }
 
     #[tokio::test]
     async fn the_weaker_policies_acknowledge_what_is_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let (engine, mut committer) = open(dir.path(), Durability::Os);
+        let (engine, mut committer, _) = open(Durability::Os);
         put(&engine, "a");
         let mut settle = pin!(engine.settle());
         committer.commit(false).await.unwrap();

@@ -1,12 +1,12 @@
 //! Compaction: the log gives way to a snapshot, while writes go on.
 //!
-//! It is due when at least N operations *and* at least as many as there are live keys have passed
-//! since the last one, so its cost is a constant share of the work. Then:
+//! When it is due, says [`policy`](crate::policy). Then:
 //!
 //! 1. the committer closes segment n; new lines go to n + 1;
 //! 2. the map is copied page by page into `snap-n.tmp`, between other requests;
 //! 3. all lines appended until then are made durable, then `END`, sync, rename, sync directory;
-//! 4. segments up to n and older snapshots are deleted.
+//! 4. entries whose values may leave memory are told where their lines stand now;
+//! 5. segments up to n are deleted, and snapshots beyond those to be kept.
 //!
 //! The pages are taken from the live map, so the snapshot is *fuzzy*: it may already hold changes
 //! whose lines are in segment n + 1. Replaying them over it gives the same map. Take one key, let o
@@ -32,12 +32,17 @@ use std::time::Instant;
 use bytes::Bytes;
 use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::StorageError;
 use crate::engine::{Engine, Shared};
+use crate::log::record::Header;
 use crate::log::snapshot::{self, SnapshotWriter};
+use crate::moves;
+use crate::policy::Reason;
+use crate::space::{RETRY_INTERVAL, Space};
 use crate::store::{Page, PageRequest};
 
 /// What a compaction did.
@@ -52,15 +57,19 @@ pub struct Compacted {
 }
 
 /// Where a caller waits for a compaction to end.
-pub(crate) type CompactRequest = oneshot::Sender<Compacted>;
+pub(crate) type CompactRequest = oneshot::Sender<Result<Compacted, NotCompacted>>;
 
 /// Why a compaction was not started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotCompacted {
     #[error("too many callers wait for a compaction already")]
     Busy,
     #[error("the node is stopping")]
     Stopping,
+    #[error("there is no room for a snapshot; nothing was changed")]
+    NoRoom,
+    #[error("nothing was changed: {0}")]
+    Unreadable(String),
 }
 
 impl Engine {
@@ -68,20 +77,25 @@ impl Engine {
     pub(crate) async fn compact(&self) -> Result<Compacted, NotCompacted> {
         let (done, wait) = oneshot::channel();
         self.0.compactions.try_send(done).map_err(|_| NotCompacted::Busy)?;
-        wait.await.map_err(|_| NotCompacted::Stopping)
+        wait.await.unwrap_or(Err(NotCompacted::Stopping))
     }
 }
 
 /// The background task that compacts.
 #[derive(Debug)]
 pub struct Compactor {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     requests: mpsc::Receiver<CompactRequest>,
+    pub(crate) space: Space,
 }
 
 impl Compactor {
-    pub(crate) const fn new(shared: Arc<Shared>, requests: mpsc::Receiver<CompactRequest>) -> Self {
-        Self { shared, requests }
+    pub(crate) const fn new(
+        shared: Arc<Shared>,
+        requests: mpsc::Receiver<CompactRequest>,
+        space: Space,
+    ) -> Self {
+        Self { shared, requests, space }
     }
 
     /// Compacts when it is due or asked for, until `stop`; a compaction that runs is given up then.
@@ -98,70 +112,128 @@ impl Compactor {
 
     async fn work(&mut self) -> Result<(), StorageError> {
         let shared = Arc::clone(&self.shared);
+        let mut well = false;
+        let mut retry = tokio::time::interval(RETRY_INTERVAL);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some(done) = self.requests.recv() => {
-                    let compacted = self.compact().await?;
+                    let compacted = self.compact_if_possible(Reason::Request).await?;
                     // Whoever asked may be gone.
                     let _ = done.send(compacted);
                 }
-                () = shared.compaction_due.notified() => {
-                    if self.is_due() {
-                        self.compact().await?;
-                    }
-                }
+                () = shared.compaction_due.notified() => self.compact_if_due().await?,
+                () = old_age(&shared) => self.compact_if_due().await?,
+                () = shared.space_short.notified() => well = self.look_for_room().await?,
+                _ = retry.tick(), if !well => well = self.look_for_room().await?,
             }
         }
     }
 
     /// Operations may have notified again while a compaction ran that covered them.
-    fn is_due(&self) -> bool {
-        let state = self.shared.lock();
-        state.since_compaction >= self.shared.options.compact_after.max(state.store.tally().live)
+    async fn compact_if_due(&mut self) -> Result<(), StorageError> {
+        let reason = {
+            let mut state = self.shared.lock();
+            let since = state.since_compaction();
+            if since.operations == 0 {
+                // Nothing changed: the snapshot is as good as a new one.
+                state.compacted_at = Instant::now();
+            }
+            self.shared.options.compaction.due(&since)
+        };
+        match reason {
+            Some(reason) if self.space.may_compact() => {
+                if self.compact_if_possible(reason).await?.is_err() {
+                    self.space.compact_later();
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// One compaction, unless there is no room for it or a value cannot be read back.
+    pub(crate) async fn compact_if_possible(
+        &mut self,
+        reason: Reason,
+    ) -> Result<Result<Compacted, NotCompacted>, StorageError> {
+        match self.compact(reason).await {
+            Err(error) if error.is_full() || error.is_read_only() => {
+                warn!(%error, %reason, "gave up a compaction");
+                Ok(Err(NotCompacted::NoRoom))
+            }
+            Err(error @ StorageError::Unreadable { .. }) => {
+                warn!(%error, %reason, "gave up a compaction");
+                Ok(Err(NotCompacted::Unreadable(error.to_string())))
+            }
+            compacted => Ok(Ok(compacted?)),
+        }
     }
 
     /// One compaction, now.
     ///
     /// # Errors
     ///
-    /// The disk failed.
-    pub async fn compact(&mut self) -> Result<Compacted, StorageError> {
-        let bytes_before = self.begin();
+    /// The disk failed, or is full; then what was written of the snapshot is deleted again.
+    pub async fn compact(&mut self, reason: Reason) -> Result<Compacted, StorageError> {
+        let (covered, bytes_before) = self.begin();
         let (reply, rotated) = oneshot::channel();
         // A committer that is gone has failed or was stopped, and this task ends with it.
         let _ = self.shared.rotations.send(reply).await;
         let Ok(next) = rotated.await else { std::future::pending().await };
-        let dir = Arc::clone(&self.shared.dir);
-        let writer =
-            blocking(move || SnapshotWriter::start(dir, &next).map(|w| (w, next.segment - 1)));
-        let (writer, segment) = writer.await?;
-        let writer = self.copy_map(writer).await?;
-        self.all_durable().await;
-        let hook = self.shared.options.hook.clone();
-        let dir = Arc::clone(&self.shared.dir);
-        let (records, bytes) = blocking(move || {
-            let written = writer.finish(&hook)?;
-            snapshot::delete_covered(&dir, segment, &hook)?;
-            Ok(written)
-        })
-        .await?;
-        let bytes_after = self.end(bytes);
-        info!(records, bytes_before, bytes_after, segment, "compacted the log");
+        let next = next?;
+        let segment = next.segment - 1;
+        let written = self.write_snapshot(next).await;
+        if written.is_err() {
+            // The next start deletes it, if this does not.
+            let _ = self.shared.dir.disk().remove(&self.shared.dir.snapshot_tmp(segment));
+        }
+        let (records, bytes) = written?;
+        let bytes_after = self.end(segment, bytes, covered, reason);
+        info!(records, bytes_before, bytes_after, segment, %reason, "compacted the log");
         Ok(Compacted { records, bytes_before, bytes_after })
     }
 
-    fn begin(&self) -> u64 {
-        let mut state = self.shared.lock();
-        state.since_compaction = 0;
-        state.closed_bytes + state.active_bytes
+    /// Writes the snapshot of all before the segment that `next` is the header of, and deletes what
+    /// it stands for; says how many records and bytes it has.
+    async fn write_snapshot(&self, next: Header) -> Result<(u64, u64), StorageError> {
+        let (dir, segment) = (Arc::clone(&self.shared.dir), next.segment - 1);
+        let writer = blocking(move || SnapshotWriter::start(dir, &next)).await?;
+        let writer = self.copy_map(writer).await?;
+        self.all_durable().await;
+        let (hook, kept) = (self.shared.options.hook.clone(), self.shared.options.snapshots_kept);
+        let dir = Arc::clone(&self.shared.dir);
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            let written = writer.finish(&hook)?;
+            if shared.options.memory.is_some() {
+                moves::follow(&shared, segment)?;
+            }
+            // A picture may still need what stands in the old files; the next compaction deletes
+            // them, too.
+            if !shared.lock().store.is_frozen() {
+                let deleted = snapshot::delete_covered(&dir, segment, kept, &hook)?;
+                deleted.into_iter().for_each(|id| shared.lines.forget(id));
+            }
+            Ok(written)
+        })
+        .await
     }
 
-    fn end(&self, snapshot_bytes: u64) -> u64 {
+    /// The operations that this compaction covers, and the bytes there are.
+    fn begin(&self) -> (u64, u64) {
         let mut state = self.shared.lock();
-        state.closed_bytes = snapshot_bytes;
+        state.compacted_at = Instant::now();
+        (state.operations, state.sizes.total())
+    }
+
+    fn end(&self, segment: u64, snapshot_bytes: u64, covered: u64, reason: Reason) -> u64 {
+        let mut state = self.shared.lock();
+        state.operations -= covered;
+        state.sizes.compacted(segment, snapshot_bytes);
         state.figures.compactions += 1;
-        state.figures.last_compaction = Some(Instant::now());
-        state.closed_bytes + state.active_bytes
+        state.figures.last_compaction = Some((Instant::now(), reason));
+        state.sizes.total()
     }
 
     async fn copy_map(&self, mut writer: SnapshotWriter) -> Result<SnapshotWriter, StorageError> {
@@ -169,7 +241,17 @@ impl Compactor {
         loop {
             let Page { entries, more } = self.page(after);
             after = entries.last().map(|(key, _)| key.clone());
-            writer = blocking(move || writer.add(entries).map(|()| writer)).await?;
+            let shared = Arc::clone(&self.shared);
+            writer = blocking(move || {
+                let load = |(key, entry): (Bytes, _)| {
+                    let entry = shared.load(&key, entry)?;
+                    Ok((key, entry))
+                };
+                let entries: Result<Vec<_>, StorageError> = entries.into_iter().map(load).collect();
+                writer.add(entries?)?;
+                Ok(writer)
+            })
+            .await?;
             if !more {
                 return Ok(writer);
             }
@@ -197,6 +279,15 @@ impl Compactor {
         let mut acknowledged = self.shared.acknowledged.subscribe();
         let reached = acknowledged.wait_for(|safe| *safe >= seq).await;
         reached.expect("the sender lives as long as this compactor");
+    }
+}
+
+/// Ends when the last compaction is as old as it may get.
+async fn old_age(shared: &Shared) {
+    let last = shared.lock().compacted_at;
+    match shared.options.compaction.every {
+        Some(every) => tokio::time::sleep_until((last + every).into()).await,
+        None => std::future::pending().await,
     }
 }
 

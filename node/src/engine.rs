@@ -27,122 +27,31 @@
 //! connection's `settle` would take the barrier, and the reply would leave too early.
 //! After a failed write or sync `settle` never returns, because nothing can be promised any more.
 
-use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use ringkv_shared::{NodeId, Version};
+use ringkv_shared::protocol::node::DiskState;
 use tokio::sync::{Notify, mpsc, watch};
 
+use crate::ballast::Ballast;
 use crate::commit::{Committer, Rotation};
 use crate::compact::{CompactRequest, Compactor};
 use crate::log::files::DataDir;
+use crate::log::last;
+use crate::log::lines::Lines;
 use crate::log::open::{self, Opened};
-use crate::log::record::Op;
+use crate::log::sizes::Sizes;
 use crate::log::tail::Tail;
-use crate::log::value::Value;
-use crate::store::{PageRequest, Standing, Store};
-use crate::{Entry, Page, StorageError};
-
-/// The time that the map is asked at: no write has an expiry yet, so any will do.
-const NOW: u64 = 0;
+use crate::policy::{Reason, SinceCompaction};
+use crate::room::{Kind, Room, line_bytes};
+use crate::space::Space;
+use crate::store::{Reads, Store, Tally};
+use crate::{Durability, EngineOptions, StorageError};
 
 /// How many compaction requests may wait; one more is told that the node is busy.
 const COMPACT_REQUESTS_MAX: usize = 16;
-
-/// When a write counts as safe. See the table in the module's documentation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Durability {
-    /// Synced before it is acknowledged: a power cut loses nothing.
-    #[default]
-    Always,
-    /// Synced each second: a power cut loses the last second.
-    Interval,
-    /// Synced when the operating system likes: a power cut loses what it had not.
-    Os,
-}
-
-impl fmt::Display for Durability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Always => "always",
-            Self::Interval => "interval",
-            Self::Os => "os",
-        })
-    }
-}
-
-/// A point on the way of a rotation or compaction at which a crash is worth a test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// `data.tmp` has the next segment's header.
-    NextSegmentPrepared,
-    /// `data.log` has its closed name; there is no active segment.
-    SegmentClosed,
-    /// The next segment is `data.log`.
-    NextSegmentOpen,
-    /// The snapshot has all its records and no `END`.
-    SnapshotWithoutEnd,
-    /// The snapshot is synced under its temporary name.
-    SnapshotSynced,
-    /// The snapshot has its name; the files it stands for are there too.
-    SnapshotNamed,
-    /// One of these files is deleted.
-    OldFileDeleted,
-}
-
-/// Called at each [`Step`]; does nothing unless it is told to.
-#[derive(Clone, Default)]
-pub struct StepHook(Option<Arc<dyn Fn(Step) + Send + Sync>>);
-
-impl StepHook {
-    /// Calls `f` at each step.
-    pub fn new(f: impl Fn(Step) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(f)))
-    }
-
-    pub(crate) fn at(&self, step: Step) {
-        if let Some(hook) = &self.0 {
-            hook(step);
-        }
-    }
-}
-
-impl fmt::Debug for StepHook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StepHook")
-    }
-}
-
-/// How to open an engine.
-#[derive(Clone, Debug)]
-pub struct EngineOptions {
-    /// The node's id; its data directory remembers it.
-    pub id: NodeId,
-    /// The data directory.
-    pub data: PathBuf,
-    /// When a write counts as safe.
-    pub durability: Durability,
-    /// Compact after this many operations, if there are at most as many live keys.
-    pub compact_after: u64,
-    /// Called at each step of a compaction.
-    pub hook: StepHook,
-}
-
-/// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WriteOutcome {
-    /// The version that is stored now.
-    pub version: Version,
-    /// True if that is a newer one, and this write changed nothing.
-    pub superseded: bool,
-    /// Whether there was a value before. A write that comes again counts as the first one did.
-    pub existed: bool,
-}
 
 /// The engine's figures; what each means stands at `NodeStats` of the protocol.
 #[derive(Clone, Copy, Debug, Default)]
@@ -151,6 +60,7 @@ pub struct Figures {
     pub keys: u64,
     pub tombstones: u64,
     pub log_bytes: u64,
+    pub state: DiskState,
     pub sequence: u64,
     pub durable: u64,
     pub replayed: u64,
@@ -158,7 +68,9 @@ pub struct Figures {
     pub syncs: u64,
     pub appends: u64,
     pub compactions: u64,
-    pub last_compaction: Option<Instant>,
+    pub last_compaction: Option<(Instant, Reason)>,
+    pub tally: Tally,
+    pub reads: Reads,
 }
 
 /// Map and log; cheap to clone, all clones are one.
@@ -168,12 +80,16 @@ pub struct Engine(pub(crate) Arc<Shared>);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) dir: Arc<DataDir>,
+    /// Where values are read back from.
+    pub(crate) lines: Lines,
     pub(crate) options: EngineOptions,
     pub(crate) state: Mutex<State>,
     /// Wakes the committer.
     pub(crate) work: Notify,
     /// Wakes the compactor.
     pub(crate) compaction_due: Notify,
+    /// Wakes the compactor, too: there is no room on the disk.
+    pub(crate) space_short: Notify,
     /// Up to which line replies may leave.
     pub(crate) acknowledged: watch::Sender<u64>,
     pub(crate) rotations: mpsc::Sender<Rotation>,
@@ -185,13 +101,15 @@ pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) tail: Tail,
     /// The line that replies of the running burst depend on.
-    barrier: u64,
+    pub(crate) barrier: u64,
     /// Operations since the last compaction began.
-    pub(crate) since_compaction: u64,
-    /// Bytes in snapshot and closed segments.
-    pub(crate) closed_bytes: u64,
-    /// Bytes in the active segment, with those that wait.
-    pub(crate) active_bytes: u64,
+    pub(crate) operations: u64,
+    /// When it began, or this engine was opened.
+    pub(crate) compacted_at: Instant,
+    /// Bytes in the files of the log.
+    pub(crate) sizes: Sizes,
+    /// Room for the next lines of the active segment.
+    pub(crate) room: Room,
     /// The counters; the rest is filled in when asked for.
     pub(crate) figures: Figures,
 }
@@ -204,24 +122,38 @@ impl Engine {
     /// In use, another node's, damaged, or the operating system.
     pub fn open(options: EngineOptions) -> Result<(Self, Committer, Compactor), StorageError> {
         let started = Instant::now();
-        let dir = Arc::new(DataDir::open(&options.data, &options.id)?);
-        let opened = open::open(&dir)?;
+        let dir = Arc::new(DataDir::open(Arc::clone(&options.disk), &options.data, &options.id)?);
+        let mut ballast = Ballast::new(Arc::clone(&dir));
+        let open = || open::open(&dir, options.snapshots_kept, options.memory);
+        let opened = match open() {
+            // A start may need some room, too.
+            Err(error) if error.is_full() && ballast.free_left_over() => open()?,
+            opened => opened?,
+        };
         let (rotations, rotations_rx) = mpsc::channel(1);
         let (compactions, compactions_rx) = mpsc::channel(COMPACT_REQUESTS_MAX);
         let acknowledged = watch::Sender::new(opened.tail.seq());
-        let (state, writer) = State::new(opened, started);
+        let (mut state, writer) = State::new(opened, started);
+        if let Err(error) = ballast.make() {
+            state.room.lacks(&error);
+        }
+        let space = Space::new(ballast);
+        let lines = Lines::new(Arc::clone(&dir));
+        lines.opened(state.tail.file(), writer.file());
         let shared = Arc::new(Shared {
             dir,
+            lines,
             options,
             state: Mutex::new(state),
             work: Notify::new(),
             compaction_due: Notify::new(),
+            space_short: Notify::new(),
             acknowledged,
             rotations,
             compactions,
         });
         let committer = Committer::new(Arc::clone(&shared), writer, rotations_rx);
-        let compactor = Compactor::new(Arc::clone(&shared), compactions_rx);
+        let compactor = Compactor::new(Arc::clone(&shared), compactions_rx, space);
         Ok((Self(shared), committer, compactor))
     }
 
@@ -229,6 +161,11 @@ impl Engine {
     #[must_use]
     pub fn options(&self) -> &EngineOptions {
         &self.0.options
+    }
+
+    /// The time by which values expire.
+    pub(crate) fn now(&self) -> u64 {
+        self.0.options.clock.now_ms()
     }
 
     /// Identity of the data directory.
@@ -243,79 +180,25 @@ impl Engine {
         self.0.dir.active()
     }
 
-    /// Stores a value (`Some`) or a tombstone, under the given or the next version.
-    pub fn write(
-        &self,
-        key: Bytes,
-        value: Option<Bytes>,
-        version: Option<Version>,
-    ) -> WriteOutcome {
-        let op = Op::write(value.map(Value::new));
-        let mut state = self.0.lock();
-        let version = version.unwrap_or_else(|| state.store.next_version());
-        let existed = state.store.get(&key, NOW).is_some_and(|entry| entry.is_live());
-        let outcome = |version, superseded, existed| WriteOutcome { version, superseded, existed };
-        match state.store.standing(&key, version, &op) {
-            Standing::Newer => {
-                self.append(&mut state, key, op, version);
-                outcome(version, false, existed)
-            }
-            Standing::Same => {
-                state.depend_on(&key);
-                outcome(version, false, true)
-            }
-            Standing::Older(stored) => {
-                state.depend_on(&key);
-                outcome(stored, true, existed)
-            }
-        }
-    }
-
-    /// Stores what another replica has, if it is newer; true if it was.
-    pub fn merge(&self, key: Bytes, value: Option<Bytes>, version: Version) -> bool {
-        let op = Op::write(value.map(Value::new));
-        let mut state = self.0.lock();
-        state.depend_on(&key);
-        let newer = state.store.standing(&key, version, &op) == Standing::Newer;
-        if newer {
-            self.append(&mut state, key, op, version);
-        }
-        newer
-    }
-
-    /// Forgets a key if it has exactly this version; true if so.
-    pub fn forget(&self, key: Bytes, version: Version) -> bool {
-        let mut state = self.0.lock();
-        state.depend_on(&key);
-        let same = state.store.standing(&key, version, &Op::<Bytes>::Drop) == Standing::Same;
-        if same {
-            self.append(&mut state, key, Op::Drop, version);
-        }
-        same
-    }
-
-    /// What is held for a key.
-    #[must_use]
-    pub fn get(&self, key: &[u8]) -> Option<Entry> {
-        let mut state = self.0.lock();
-        state.depend_on(key);
-        state.store.read(key, NOW).map(|entry| entry.copied().into())
-    }
-
-    /// A page of entries.
-    #[must_use]
-    pub fn page(&self, request: &PageRequest) -> Page {
-        let mut state = self.0.lock();
-        state.depend_on_all();
-        let page = state.store.page(request, NOW);
-        page.expect("only a picture can be gone, and none is taken").into()
+    /// Up to so many last lines of the active segment, and with them a dependence on all of it.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn last_lines(&self, lines_max: usize) -> Result<Vec<String>, StorageError> {
+        self.0.lock().depend_on_all();
+        last::lines(&self.0.dir, lines_max)
     }
 
     /// The figures, and with them a dependence on all that they count.
     #[must_use]
     pub fn figures(&self) -> Figures {
         let mut state = self.0.lock();
-        state.depend_on_all();
+        // Lines may wait for as long as the file system is read-only; who asks how the node is
+        // shall hear that, not wait with them.
+        if state.room.state() != DiskState::ReadOnly {
+            state.depend_on_all();
+        }
         state.figures()
     }
 
@@ -330,25 +213,18 @@ impl Engine {
             drop(shared);
         }
     }
-
-    fn append(&self, state: &mut State, key: Bytes, op: Op, version: Version) {
-        let before = state.tail.waiting_bytes();
-        let record = state.tail.append(key, op, version);
-        state.active_bytes += (state.tail.waiting_bytes() - before) as u64;
-        state.store.apply(&record, None);
-        state.barrier = record.seq;
-        state.figures.appends += 1;
-        state.since_compaction += 1;
-        self.0.work.notify_one();
-        if state.since_compaction >= self.0.options.compact_after.max(state.store.tally().live) {
-            self.0.compaction_due.notify_one();
-        }
-    }
 }
 
 impl Shared {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds the engine")
+    }
+
+    /// Drops some values from memory, if there are too many.
+    pub(crate) fn evict(&self, state: &mut State) {
+        if let Some(budget) = &self.options.memory {
+            state.store.evict(budget);
+        }
     }
 
     /// How often the log is synced by the clock.
@@ -365,27 +241,50 @@ impl State {
             store,
             tail,
             barrier: 0,
-            since_compaction: since_snapshot,
-            closed_bytes: opened.closed_bytes,
-            active_bytes: opened.active_bytes,
+            operations: since_snapshot,
+            compacted_at: Instant::now(),
+            room: Room::new(writer.file(), opened.sizes.active),
+            sizes: opened.sizes,
             figures: Figures { replayed, replay_us, ..Figures::default() },
         };
         (state, writer)
     }
 
-    fn depend_on(&mut self, key: &[u8]) {
+    pub(crate) fn depend_on(&mut self, key: &[u8]) {
         self.barrier = self.barrier.max(self.store.depends_on(key));
     }
 
-    fn depend_on_all(&mut self) {
+    /// The line of a stop in good order and its number, if there is room for it.
+    pub(crate) fn bye(&mut self) -> Option<(Vec<u8>, u64)> {
+        let end = self.sizes.active;
+        self.room.admit(end, line_bytes(0, None), Kind::Delete, || ()).ok()?;
+        self.tail.bye();
+        self.sizes.active += self.tail.waiting_bytes() as u64;
+        Some((self.tail.take(), self.tail.seq()))
+    }
+
+    pub(crate) fn depend_on_all(&mut self) {
         self.barrier = self.tail.seq();
+    }
+
+    pub(crate) fn since_compaction(&self) -> SinceCompaction {
+        SinceCompaction {
+            operations: self.operations,
+            live: self.store.tally().live,
+            log_bytes: self.sizes.since_snapshot(),
+            snapshot_bytes: self.sizes.snapshot,
+            elapsed: self.compacted_at.elapsed(),
+        }
     }
 
     pub(crate) fn figures(&self) -> Figures {
         Figures {
             keys: self.store.tally().live,
             tombstones: self.store.tally().tombstones,
-            log_bytes: self.closed_bytes + self.active_bytes,
+            tally: *self.store.tally(),
+            reads: self.store.reads(),
+            log_bytes: self.sizes.total(),
+            state: self.room.state(),
             sequence: self.tail.seq(),
             durable: self.tail.durable(),
             ..self.figures

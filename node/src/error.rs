@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use ringkv_shared::NodeId;
 
 use crate::args::ConfigError;
+use crate::disk;
+use crate::log::record::BadLine;
 
 /// The data directory cannot be used, or what was written to it cannot be trusted.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +53,20 @@ pub enum StorageError {
         /// How many lines after it have a good checksum.
         later_fine: u64,
     },
+    /// A value that is only on the disk cannot be read back; other keys are not affected.
+    #[error(
+        "{}: offset {offset}: {reason}; the value that was written there cannot be read back. \
+         Write the key again, or replace this node: start it with an empty directory and rebalance",
+        file.display()
+    )]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Where the line starts, in bytes.
+        offset: u64,
+        /// What is wrong with it.
+        reason: BadLine,
+    },
     /// The operating system refused or failed.
     #[error("{doing} {}: {source}; check the disk, its free space and the permissions", path.display())]
     Io {
@@ -68,6 +84,18 @@ impl StorageError {
     pub fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { doing, path, source }
+    }
+
+    /// Whether there was no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if disk::is_full(source))
+    }
+
+    /// Whether nothing may be written at all.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if disk::is_read_only(source))
     }
 
     /// Damage that is not in one line: a file that is missing, foreign or too short.
@@ -115,7 +143,11 @@ impl NodeError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Storage(StorageError::InUse { .. }) => 73,
-            Self::Storage(StorageError::Damaged { .. } | StorageError::Io { .. }) => 74,
+            Self::Storage(
+                StorageError::Damaged { .. }
+                | StorageError::Unreadable { .. }
+                | StorageError::Io { .. },
+            ) => 74,
             Self::Config(_) => 2,
             _ => 1,
         }

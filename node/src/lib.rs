@@ -13,6 +13,7 @@
 //! the order of the lines, and a person can read it with `cat data.log`.
 //!
 //! - [`store`] — the map: packed entries, expiry, eviction, pictures of it at one version; pure
+//! - [`disk`] — what a disk promises; the real one, and one that fails on request
 //! - [`log`] — lines, segments, recovery; the format is described in [`log::record`]
 //! - [`Engine`], [`Committer`] — map and log together, group commit
 //! - [`Compactor`] — snapshots
@@ -21,27 +22,47 @@
 //!
 //! # Caveats
 //!
-//! All keys and values live in memory; the log only makes them survive. One node is one thread
-//! of work plus one that waits for the disk.
+//! All keys live in memory, and the values unless told otherwise. One node is one thread
+//! of work plus those that wait for the disk. A node takes at least 9 MiB of disk: room that it
+//! reserves, for its log and for when the disk is full.
 
+pub mod disk;
 pub mod log;
 pub mod store;
 
 mod answer;
 mod api;
 mod args;
+mod ballast;
+mod clock;
 mod commit;
 mod compact;
 mod engine;
 mod error;
+mod moves;
+mod options;
+mod policy;
+mod read;
+mod room;
 mod server;
+mod space;
+mod step;
+mod sweep;
+mod write;
 
 pub use answer::{Entry, Page};
 pub use api::NodeService;
 pub use args::{ConfigError, NodeArgs};
+pub use clock::{Clock, SystemClock};
 pub use commit::Committer;
 pub use compact::{Compacted, Compactor};
-pub use engine::{Durability, Engine, EngineOptions, Figures, Step, StepHook, WriteOutcome};
+pub use engine::{Engine, Figures};
 pub use error::{NodeError, StorageError};
+pub use options::{Durability, EngineOptions};
+pub use policy::{CompactionPolicy, Reason, SinceCompaction};
+pub use read::PageError;
+pub use room::Refused;
 pub use server::{NodeConfig, main_with, run};
+pub use step::{Step, StepHook};
 pub use store::{PageRequest, Standing, Store};
+pub use write::WriteOutcome;

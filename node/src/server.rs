@@ -27,7 +27,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::args::NodeArgs;
-use crate::engine::{Durability, Engine, EngineOptions, StepHook};
+use crate::engine::Engine;
+use crate::options::{Durability, EngineOptions};
+use crate::policy::CompactionPolicy;
+use crate::store::Budget;
 use crate::{NodeError, NodeService};
 
 /// A node's settings.
@@ -41,8 +44,12 @@ pub struct NodeConfig {
     pub data: PathBuf,
     /// When a write is acknowledged.
     pub durability: Durability,
-    /// Compact after this many operations.
-    pub compact_after: u64,
+    /// When to compact.
+    pub compaction: CompactionPolicy,
+    /// How much of the values may be in memory; `None`: all of them are.
+    pub memory: Option<Budget>,
+    /// How many snapshots stay; at least 1.
+    pub snapshots_kept: usize,
     /// Stop when standard input ends.
     pub stop_on_eof: bool,
 }
@@ -73,24 +80,29 @@ pub async fn run(
     let serving = shutdown.child_token();
     let storage_stop = CancellationToken::new();
     let _end_connections_with_storage = serving.clone().drop_guard();
+    let sweeper = engine.clone();
     let network = async {
         serve(listener, NodeService::new(engine), ServerLimits::default(), serving).await;
         storage_stop.cancel();
         Ok(())
     };
     let storage = committer.run(storage_stop.clone());
-    tokio::try_join!(network, storage, compactor.run(storage_stop.clone()))?;
+    let sweep = async {
+        sweeper.run_sweep(storage_stop.clone()).await;
+        Ok(())
+    };
+    tokio::try_join!(network, storage, compactor.run(storage_stop.clone()), sweep)?;
     info!(id = %config.id, "node stopped");
     Ok(())
 }
 
 fn options(config: &NodeConfig) -> EngineOptions {
     EngineOptions {
-        id: config.id.clone(),
-        data: config.data.clone(),
         durability: config.durability,
-        compact_after: config.compact_after,
-        hook: StepHook::default(),
+        compaction: config.compaction,
+        memory: config.memory,
+        snapshots_kept: config.snapshots_kept,
+        ..EngineOptions::new(config.id.clone(), config.data.clone())
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use ringkv_node::{Durability, NodeConfig, NodeError, run};
+use ringkv_node::{CompactionPolicy, Durability, NodeConfig, NodeError, run};
 use ringkv_shared::net::{NodeApiClient as _, connect};
 use ringkv_shared::protocol::Status;
 use support::dir;
@@ -24,7 +24,9 @@ fn config(data: &Path, listen: &str) -> NodeConfig {
         listen: listen.parse().unwrap(),
         data: data.to_owned(),
         durability: Durability::Always,
-        compact_after: 100,
+        compaction: CompactionPolicy { after: 100, every: None },
+        snapshots_kept: 3,
+        memory: None,
         stop_on_eof: false,
     }
 }

@@ -180,7 +180,7 @@ mod tests {
                     let rest: Vec<u8> = held[&node].iter().copied()
                         .filter(|key| after.as_ref().is_none_or(|a| *key > a.as_bytes()[0])).collect();
                     let items: Vec<Record> = rest.iter().take(page).map(|key| Record {
-                        key: vec![*key].into(), value: None, deleted: false, version: Version::new(1, 1),
+                        key: vec![*key].into(), value: None, deleted: false, version: Version::new(1, 1), expires: None,
                     }).collect();
                     let next = (rest.len() > page).then(|| vec![rest[page - 1]].into());
                     merge.feed(&node, items, next);

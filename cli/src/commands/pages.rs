@@ -197,7 +197,7 @@ mod tests {
 
     fn record(key: Blob, value: &str) -> Record {
         let version = Version::new(1, 1);
-        Record { key, value: Some(value.into()), deleted: false, version }
+        Record { key, value: Some(value.into()), deleted: false, version, expires: None }
     }
 
     #[test]

@@ -8,33 +8,33 @@
 //! | `data.mark` | what of it is durable |
 //! | `data-000041.log` | closed segment 41 |
 //! | `snap-000041.log` | the map after segments 1 to 41 |
+//! | `ballast` | room for a compaction when the disk is full |
 //! | `data.log.torn.1` | a tail that was cut off, kept for the curious |
 //! | `*.tmp` | not finished when the node stopped; deleted on start |
 //!
-//! Names change by rename only, and a rename counts once the directory is synced. Directory
-//! 0700, files 0600.
+//! Names change by rename only, and a rename counts once the directory is synced.
 //!
 //! # Caveats
 //!
 //! The lock is advisory and local: it does not keep two machines off one network directory.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ringkv_shared::NodeId;
 use uuid::Uuid;
 
 use crate::StorageError;
+use crate::disk::{Disk, DiskFile, Lock, Open};
 
 /// A data directory that this process owns.
 #[derive(Debug)]
 pub struct DataDir {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     uuid: Uuid,
     /// Held for as long as the directory is in use.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// What is in a data directory.
@@ -54,12 +54,17 @@ impl DataDir {
     /// # Errors
     ///
     /// In use, another node's, or not accessible.
-    pub fn open(path: &Path, id: &NodeId) -> Result<Self, StorageError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-        made.map_err(StorageError::io("making directory", path))?;
-        let lock = lock(path)?;
-        let uuid = identity(path, id)?;
-        Ok(Self { path: path.to_owned(), uuid, _lock: lock })
+    pub fn open(disk: Arc<dyn Disk>, path: &Path, id: &NodeId) -> Result<Self, StorageError> {
+        disk.create_dir(path).map_err(StorageError::io("making directory", path))?;
+        let lock = lock(&*disk, path)?;
+        let uuid = identity(&*disk, path, id)?;
+        Ok(Self { disk, path: path.to_owned(), uuid, _lock: lock })
+    }
+
+    /// Where the files are.
+    #[must_use]
+    pub fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 
     /// The directory.
@@ -111,10 +116,15 @@ impl DataDir {
     }
 
     /// The first free name for a torn tail.
-    #[must_use]
-    pub fn torn(&self) -> PathBuf {
-        let name = |n: u32| self.path.join(format!("data.log.torn.{n}"));
-        (1..).map(name).find(|path| !path.exists()).expect("there is always a next number")
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be read.
+    pub fn torn(&self) -> Result<PathBuf, StorageError> {
+        let names = names(self.disk(), &self.path)?;
+        let mut free = (1..).map(|n: u32| format!("data.log.torn.{n}"));
+        let free = free.find(|name| !names.contains(name));
+        Ok(self.path.join(free.expect("there is always a next number")))
     }
 
     /// What is in the directory.
@@ -124,7 +134,7 @@ impl DataDir {
     /// It cannot be read.
     pub fn list(&self) -> Result<Listing, StorageError> {
         let mut listing = Listing::default();
-        for name in names(&self.path)? {
+        for name in names(self.disk(), &self.path)? {
             listing.active |= name == "data.log";
             listing.closed.extend(number(&name, "data-"));
             listing.snapshots.extend(number(&name, "snap-"));
@@ -140,8 +150,8 @@ impl DataDir {
     ///
     /// A file cannot be deleted.
     pub fn delete_unfinished(&self) -> Result<(), StorageError> {
-        for name in names(&self.path)?.iter().filter(|name| name.ends_with(".tmp")) {
-            remove(&self.path.join(name))?;
+        for name in names(self.disk(), &self.path)?.iter().filter(|name| name.ends_with(".tmp")) {
+            remove(self.disk(), &self.path.join(name))?;
         }
         Ok(())
     }
@@ -152,28 +162,28 @@ impl DataDir {
     ///
     /// The sync failed.
     pub fn sync(&self) -> Result<(), StorageError> {
-        sync_dir(&self.path)
+        sync_dir(self.disk(), &self.path)
     }
 }
 
-fn lock(dir: &Path) -> Result<File, StorageError> {
+fn lock(disk: &dyn Disk, dir: &Path) -> Result<Lock, StorageError> {
     let path = dir.join("lock");
-    let file = private().write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(StorageError::io("opening", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StorageError::InUse { dir: dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(StorageError::io("locking", &path)(source)),
-    }
+    let lock = disk.lock(&path).map_err(StorageError::io("locking", &path))?;
+    lock.ok_or_else(|| StorageError::InUse { dir: dir.to_owned() })
 }
 
-fn identity(dir: &Path, id: &NodeId) -> Result<Uuid, StorageError> {
+fn identity(disk: &dyn Disk, dir: &Path, id: &NodeId) -> Result<Uuid, StorageError> {
     let path = dir.join("node.id");
-    if !path.exists() {
-        return new_identity(dir, &path, id);
+    let names = names(disk, dir)?;
+    if !names.iter().any(|name| name == "node.id") {
+        if names.iter().any(|name| name.ends_with(".log")) {
+            return Err(StorageError::damaged(&path, "the file is missing beside log files"));
+        }
+        return new_identity(disk, dir, id);
     }
-    let text = fs::read_to_string(&path).map_err(StorageError::io("reading", &path))?;
-    let parsed = text.strip_suffix('\n').and_then(|line| line.split_once(' '));
+    let bytes = read(disk, &path)?;
+    let line = std::str::from_utf8(&bytes).ok().and_then(|text| text.strip_suffix('\n'));
+    let parsed = line.and_then(|line| line.split_once(' '));
     let parsed = parsed.and_then(|(uuid, id)| Some((uuid.parse().ok()?, id.parse().ok()?)));
     let (uuid, found): (Uuid, NodeId) =
         parsed.ok_or_else(|| StorageError::damaged(&path, "not a uuid and a node id"))?;
@@ -183,22 +193,16 @@ fn identity(dir: &Path, id: &NodeId) -> Result<Uuid, StorageError> {
     Err(StorageError::OtherNode { dir: dir.to_owned(), found, wanted: id.clone() })
 }
 
-fn new_identity(dir: &Path, path: &Path, id: &NodeId) -> Result<Uuid, StorageError> {
-    if names(dir)?.iter().any(|name| name.ends_with(".log")) {
-        return Err(StorageError::damaged(path, "the file is missing beside log files"));
-    }
+fn new_identity(disk: &dyn Disk, dir: &Path, id: &NodeId) -> Result<Uuid, StorageError> {
     let (uuid, tmp) = (Uuid::new_v4(), dir.join("node.tmp"));
-    write_new(&tmp, format!("{uuid} {id}\n").as_bytes())?;
-    rename(&tmp, path)?;
-    sync_dir(dir)?;
+    write_new(disk, &tmp, format!("{uuid} {id}\n").as_bytes())?;
+    rename(disk, &tmp, &dir.join("node.id"))?;
+    sync_dir(disk, dir)?;
     Ok(uuid)
 }
 
-fn names(dir: &Path) -> Result<Vec<String>, StorageError> {
-    let read = || fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name())).collect();
-    let names: std::io::Result<Vec<_>> = read();
-    let names = names.map_err(StorageError::io("reading directory", dir))?;
-    Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+fn names(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, StorageError> {
+    disk.names(dir).map_err(StorageError::io("reading directory", dir))
 }
 
 fn number(name: &str, prefix: &str) -> Option<u64> {
@@ -206,12 +210,27 @@ fn number(name: &str, prefix: &str) -> Option<u64> {
     digits.parse().ok().filter(|n: &u64| format!("{n:06}") == digits)
 }
 
-/// Options for files that only their owner may read.
-#[must_use]
-pub fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.mode(0o600);
-    options
+/// Opens a file.
+///
+/// # Errors
+///
+/// It is not there, or cannot be opened.
+pub fn open(disk: &dyn Disk, path: &Path, how: Open) -> Result<Arc<dyn DiskFile>, StorageError> {
+    disk.open(path, how).map_err(StorageError::io("opening", path))
+}
+
+/// The bytes of a file.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, StorageError> {
+    let file = open(disk, path, Open::Read)?;
+    let len = file.len().map_err(StorageError::io("reading", path))?;
+    let mut bytes = vec![0; usize::try_from(len).expect("a file in memory is addressable")];
+    let read = file.read_at(&mut bytes, 0).map_err(StorageError::io("reading", path))?;
+    bytes.truncate(read);
+    Ok(bytes)
 }
 
 /// Writes and syncs a file of unfinished work; its name is not durable yet.
@@ -219,11 +238,14 @@ pub fn private() -> OpenOptions {
 /// # Errors
 ///
 /// It cannot be written or synced.
-pub fn write_new(path: &Path, bytes: &[u8]) -> Result<File, StorageError> {
-    let file = private().write(true).create(true).truncate(true).open(path);
-    let mut file = file.map_err(StorageError::io("making", path))?;
-    file.write_all(bytes).map_err(StorageError::io("writing", path))?;
-    file.sync_all().map_err(StorageError::io("syncing", path))?;
+pub fn write_new(
+    disk: &dyn Disk,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<Arc<dyn DiskFile>, StorageError> {
+    let file = disk.open(path, Open::New).map_err(StorageError::io("making", path))?;
+    file.write_at(bytes, 0).map_err(StorageError::io("writing", path))?;
+    file.sync().map_err(StorageError::io("syncing", path))?;
     Ok(file)
 }
 
@@ -232,8 +254,8 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<File, StorageError> {
 /// # Errors
 ///
 /// It cannot be renamed.
-pub fn rename(from: &Path, to: &Path) -> Result<(), StorageError> {
-    fs::rename(from, to).map_err(StorageError::io("renaming", from))
+pub fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), StorageError> {
+    disk.rename(from, to).map_err(StorageError::io("renaming", from))
 }
 
 /// Deletes a file; durable after a sync of the directory.
@@ -241,55 +263,62 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), StorageError> {
 /// # Errors
 ///
 /// It cannot be deleted.
-pub fn remove(path: &Path) -> Result<(), StorageError> {
-    fs::remove_file(path).map_err(StorageError::io("deleting", path))
+pub fn remove(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+    disk.remove(path).map_err(StorageError::io("deleting", path))
 }
 
-fn sync_dir(dir: &Path) -> Result<(), StorageError> {
-    let synced = File::open(dir).and_then(|file| file.sync_all());
-    synced.map_err(StorageError::io("syncing directory", dir))
+fn sync_dir(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
+    disk.sync_dir(dir).map_err(StorageError::io("syncing directory", dir))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::SimDisk;
+
+    const DIR: &str = "/data";
+
+    fn open_as(disk: &SimDisk, id: &str) -> Result<DataDir, StorageError> {
+        DataDir::open(Arc::new(disk.clone()), Path::new(DIR), &id.parse().unwrap())
+    }
+
+    fn has(disk: &SimDisk, name: &str) -> bool {
+        disk.contents(&Path::new(DIR).join(name)).is_some()
+    }
 
     #[test]
     fn one_process_one_directory_one_node() {
-        let dir = tempfile::tempdir().unwrap();
-        let (n1, n2) = ("n1".parse().unwrap(), "n2".parse().unwrap());
-        let first = DataDir::open(dir.path(), &n1).unwrap();
-        let second = DataDir::open(dir.path(), &n1);
-        assert!(matches!(second, Err(StorageError::InUse { .. })));
+        let disk = SimDisk::new(1);
+        let first = open_as(&disk, "n1").unwrap();
+        assert!(matches!(open_as(&disk, "n1"), Err(StorageError::InUse { .. })));
         let uuid = first.uuid();
         drop(first);
-        let other = DataDir::open(dir.path(), &n2).unwrap_err().to_string();
+        let other = open_as(&disk, "n2").unwrap_err().to_string();
         assert!(other.contains("belongs to node n1, not n2"), "{other}");
-        assert_eq!(DataDir::open(dir.path(), &n1).unwrap().uuid(), uuid);
+        assert_eq!(open_as(&disk, "n1").unwrap().uuid(), uuid);
     }
 
     #[test]
     fn an_identity_that_is_missing_beside_data_is_not_made_up() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("data.log"), "x").unwrap();
-        let opened = DataDir::open(dir.path(), &"n1".parse().unwrap());
-        assert!(matches!(opened, Err(StorageError::Damaged { .. })));
+        let disk = SimDisk::new(1);
+        disk.set_contents(&Path::new(DIR).join("data.log"), b"x".to_vec());
+        assert!(matches!(open_as(&disk, "n1"), Err(StorageError::Damaged { .. })));
     }
 
     #[test]
     fn the_listing_knows_its_files() {
-        let dir = tempfile::tempdir().unwrap();
-        let data = DataDir::open(dir.path(), &"n1".parse().unwrap()).unwrap();
+        let disk = SimDisk::new(1);
+        let data = open_as(&disk, "n1").unwrap();
         for name in ["data.log", "data-000010.log", "data-000009.log", "snap-000008.log"] {
-            fs::write(dir.path().join(name), "").unwrap();
+            disk.set_contents(&Path::new(DIR).join(name), Vec::new());
         }
         for name in ["snap-000010.tmp", "data-1.log", "data.log.torn.1"] {
-            fs::write(dir.path().join(name), "").unwrap();
+            disk.set_contents(&Path::new(DIR).join(name), Vec::new());
         }
         data.delete_unfinished().unwrap();
-        assert!(!dir.path().join("snap-000010.tmp").exists());
+        assert!(!has(&disk, "snap-000010.tmp") && has(&disk, "data-1.log"));
         let expected = Listing { snapshots: vec![8], closed: vec![9, 10], active: true };
         assert_eq!(data.list().unwrap(), expected);
-        assert!(data.torn().ends_with("data.log.torn.2"));
+        assert!(data.torn().unwrap().ends_with("data.log.torn.2"));
     }
 }

@@ -19,20 +19,20 @@
 //!
 //! A copy of a data directory taken while the node runs must copy the mark before the log.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::files;
 use super::record::checksum;
 use crate::StorageError;
+use crate::disk::{Disk, DiskFile, Open};
 
 const LINE_BYTES: usize = 38;
 
 /// The open mark file.
 #[derive(Debug)]
 pub struct Mark {
-    file: File,
+    file: Arc<dyn DiskFile>,
     path: PathBuf,
     /// Which of the two lines is written next.
     slot: u64,
@@ -44,10 +44,10 @@ impl Mark {
     /// # Errors
     ///
     /// The file cannot be opened or read.
-    pub fn open(path: &Path) -> Result<(Self, u64), StorageError> {
-        let file = files::private().read(true).write(true).create(true).truncate(false).open(path);
-        let file = file.map_err(StorageError::io("opening", path))?;
-        let bytes = std::fs::read(path).map_err(StorageError::io("reading", path))?;
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<(Self, u64), StorageError> {
+        let file = files::open(disk, path, Open::Keep)?;
+        let mut bytes = [0; 2 * LINE_BYTES];
+        file.read_at(&mut bytes, 0).map_err(StorageError::io("reading", path))?;
         let marks = [0, 1].map(|slot| bytes.chunks(LINE_BYTES).nth(slot).and_then(decode));
         let slot = u64::from(marks[0] >= marks[1] && marks[0].is_some());
         let durable = marks.into_iter().flatten().max().unwrap_or(0);
@@ -60,7 +60,7 @@ impl Mark {
     ///
     /// The file cannot be written.
     pub fn set(&mut self, seq: u64) -> Result<(), StorageError> {
-        let written = self.file.write_all_at(&encode(seq), self.slot * LINE_BYTES as u64);
+        let written = self.file.write_at(&encode(seq), self.slot * LINE_BYTES as u64);
         written.map_err(StorageError::io("writing", &self.path))?;
         self.slot = 1 - self.slot;
         Ok(())
@@ -82,6 +82,7 @@ fn decode(line: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::SimDisk;
 
     #[test]
     fn golden_line() {
@@ -93,10 +94,9 @@ mod tests {
 
     #[test]
     fn the_last_mark_is_remembered() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("data.mark");
+        let (disk, path) = (SimDisk::new(1), Path::new("/data.mark"));
         for seq in 0..5 {
-            let (mut mark, before) = Mark::open(&path).unwrap();
+            let (mut mark, before) = Mark::open(&disk, path).unwrap();
             assert_eq!(before, seq * 10);
             mark.set(seq * 10 + 5).unwrap();
             mark.set(seq * 10 + 10).unwrap();
@@ -105,15 +105,14 @@ mod tests {
 
     #[test]
     fn a_write_cut_short_leaves_the_line_before() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("data.mark");
-        let (mut mark, _) = Mark::open(&path).unwrap();
+        let (disk, path) = (SimDisk::new(1), Path::new("/data.mark"));
+        let (mut mark, _) = Mark::open(&disk, path).unwrap();
         mark.set(1).unwrap();
         mark.set(2).unwrap();
         mark.set(3).unwrap();
-        let mut bytes = std::fs::read(&path).unwrap();
+        let mut bytes = disk.contents(path).unwrap();
         bytes[3..10].fill(0);
-        std::fs::write(&path, bytes).unwrap();
-        assert_eq!(Mark::open(&path).unwrap().1, 2);
+        disk.set_contents(path, bytes);
+        assert_eq!(Mark::open(&disk, path).unwrap().1, 2);
     }
 }

@@ -9,29 +9,38 @@
 //! | [`place`] | where a line stands | no |
 //! | [`tail`] | where the log ends, what waits to be written | no |
 //! | [`scan`] | a file from front to back, in chunks | no |
+//! | [`walk`] | a file read a piece at a time | yes |
 //! | [`recover`] | torn or damaged: the verdict on a segment | no |
 //! | [`mark`] | the side file that remembers what was durable | yes |
 //! | [`files`] | the directory: names, lock, identity | yes |
 //! | [`writer`] | the active segment: write, sync, rotate | yes |
+//! | [`repair`] | what is done to `data.log` before a node serves from it | yes |
 //! | [`open`] | from a directory to a map | yes |
 //! | [`snapshot`] | writing a snapshot | yes |
+//! | [`sizes`] | how large the files are that recovery would read | no |
+//! | [`lines`] | one line read back from its place | yes |
+//! | [`last`] | the last lines, for people | yes |
 //!
 //! # Caveats
 //!
-//! A segment is read whole into memory when a node starts. Compaction keeps it near the size of
-//! the live data, which is in memory anyway.
+//! A node reads all of it before it serves: a start takes as long as the log is large.
 
 pub mod decode;
 pub mod encode;
 pub mod escape;
 pub mod files;
+pub mod last;
+pub mod lines;
 pub mod mark;
 pub mod open;
 pub mod place;
 pub mod record;
 pub mod recover;
+pub mod repair;
 pub mod scan;
+pub mod sizes;
 pub mod snapshot;
 pub mod tail;
 pub mod value;
+pub mod walk;
 pub mod writer;

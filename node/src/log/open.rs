@@ -7,12 +7,9 @@
 //!
 //! # Caveats
 //!
-//! After a crash of the machine with a failed disk, lines may be readable now that never reached
-//! the disk. The active segment is synced again before the node serves, which catches all but a
-//! disk that lied about an earlier failure.
+//! Replay takes memory for one chunk and one line beside the map.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tracing::warn;
@@ -23,13 +20,17 @@ use super::mark::Mark;
 use super::place::FileId;
 use super::record::Header;
 use super::recover::{self, Verdict};
-use super::scan::{self, Bad, Kind, Scan};
+use super::repair;
+use super::scan::{Bad, Kind, Scan};
+use super::sizes::Sizes;
 use super::snapshot;
 use super::tail::Tail;
+use super::walk::Walk;
 use super::writer::Writer;
 use crate::StorageError;
-use crate::engine::StepHook;
-use crate::store::Store;
+use crate::disk::{DiskFile, Open};
+use crate::step::StepHook;
+use crate::store::{Budget, Store};
 
 /// A log that is read and ready to be written to.
 #[derive(Debug)]
@@ -44,27 +45,29 @@ pub struct Opened {
     pub replayed: u64,
     /// Of these, records in segments: what the next compaction would save.
     pub since_snapshot: u64,
-    /// Bytes in all log files but the active one.
-    pub closed_bytes: u64,
-    /// Bytes in the active one.
-    pub active_bytes: u64,
+    /// Bytes in the files.
+    pub sizes: Sizes,
 }
 
 /// Where the part of the log that is read so far ends.
 struct Replay<'a> {
     dir: &'a DataDir,
     store: Store,
+    /// What may be in memory.
+    memory: Option<Budget>,
     /// The next segment's number.
     segment: u64,
     /// Last line read, 0 at the start.
     seq: u64,
     /// Its checksum.
     crc: u32,
+    /// What the mark says.
+    marked: u64,
     /// Highest durable horizon told so far.
     horizon: u64,
     replayed: u64,
     since_snapshot: u64,
-    bytes: u64,
+    sizes: Sizes,
 }
 
 /// Reads the log in `dir`, repairs a torn tail, and opens it for appending.
@@ -72,31 +75,48 @@ struct Replay<'a> {
 /// # Errors
 ///
 /// Damage (nothing was changed then), or the operating system.
-pub fn open(dir: &Arc<DataDir>) -> Result<Opened, StorageError> {
+pub fn open(
+    dir: &Arc<DataDir>,
+    snapshots_kept: usize,
+    memory: Option<Budget>,
+) -> Result<Opened, StorageError> {
     let listing = dir.list()?;
-    let (mark, marked) = Mark::open(&dir.mark())?;
-    let mut replay = Replay::new(dir, marked);
+    let (mark, marked) = Mark::open(dir.disk(), &dir.mark())?;
+    // A name that is seen may not be durable: the last stop may have been a sync that failed.
+    dir.sync()?;
+    let mut replay = Replay::new(dir, marked, memory);
     replay.closed_files(&listing)?;
-    let closed_bytes = replay.bytes;
     let file = if listing.active { replay.active_file()? } else { replay.no_active_file()? };
     dir.delete_unfinished()?;
     if let Some(newest) = listing.snapshots.last() {
-        snapshot::delete_covered(dir, *newest, &StepHook::default())?;
+        snapshot::delete_covered(dir, *newest, snapshots_kept, &StepHook::default())?;
     }
     let tail = Tail::new(dir.uuid(), replay.segment, replay.seq, replay.crc);
-    let mut writer = Writer::new(Arc::clone(dir), file, mark);
+    let mut writer = Writer::new(Arc::clone(dir), file, replay.sizes.active, mark);
     writer.sync(replay.seq)?;
-    let Replay { mut store, seq, replayed, since_snapshot, bytes, .. } = replay;
+    let Replay { mut store, seq, replayed, since_snapshot, sizes, .. } = replay;
     store.settle(seq);
-    let active_bytes = bytes - closed_bytes;
-    Ok(Opened { store, tail, writer, replayed, since_snapshot, closed_bytes, active_bytes })
+    Ok(Opened { store, tail, writer, replayed, since_snapshot, sizes })
 }
 
 impl<'a> Replay<'a> {
-    fn new(dir: &'a DataDir, horizon: u64) -> Self {
+    fn new(dir: &'a DataDir, marked: u64, memory: Option<Budget>) -> Self {
         let store = Store::default();
-        let (seq, crc, replayed, since_snapshot, bytes) = (0, 0, 0, 0, 0);
-        Self { dir, store, segment: 1, seq, crc, horizon, replayed, since_snapshot, bytes }
+        let (seq, crc, replayed, since_snapshot, sizes) = (0, 0, 0, 0, Sizes::default());
+        let horizon = marked;
+        Self {
+            dir,
+            store,
+            memory,
+            segment: 1,
+            seq,
+            crc,
+            marked,
+            horizon,
+            replayed,
+            since_snapshot,
+            sizes,
+        }
     }
 
     fn closed_files(&mut self, listing: &Listing) -> Result<(), StorageError> {
@@ -112,28 +132,29 @@ impl<'a> Replay<'a> {
 
     fn snapshot(&mut self, segment: u64) -> Result<(), StorageError> {
         let path = self.dir.snapshot(segment);
-        let scan = self.read(&path, Kind::Snapshot)?;
+        let scan = self.read(&path, Kind::Snapshot, FileId::snapshot(segment))?;
         let header = whole(&path, &scan)?;
         if header.segment != segment || header.uuid != self.dir.uuid() {
             return Err(StorageError::damaged(&path, "the header is another file's"));
         }
         (self.segment, self.seq, self.crc) = (segment + 1, header.seq, header.prev);
-        self.bytes += scan.good_bytes;
+        self.sizes.snapshot = scan.good_bytes;
         Ok(())
     }
 
     fn closed_segment(&mut self, segment: u64) -> Result<(), StorageError> {
         let path = self.dir.closed(segment);
-        let scan = self.read(&path, Kind::Segment)?;
+        let scan = self.read(&path, Kind::Segment, FileId::segment(segment))?;
         self.follows(&path, whole(&path, &scan)?)?;
         self.advance(&scan);
+        self.sizes.closed(segment, scan.good_bytes);
         self.segment += 1;
         Ok(())
     }
 
-    fn active_file(&mut self) -> Result<File, StorageError> {
+    fn active_file(&mut self) -> Result<Arc<dyn DiskFile>, StorageError> {
         let path = self.dir.active();
-        let scan = self.read(&path, Kind::Segment)?;
+        let scan = self.read(&path, Kind::Segment, FileId::segment(self.segment))?;
         let verdict = recover::verdict(&scan, self.horizon);
         if let Verdict::Damaged(bad) = verdict {
             return Err(damaged(&path, &bad, &scan));
@@ -141,15 +162,22 @@ impl<'a> Replay<'a> {
         let header = scan.header.as_ref().expect("without a header the verdict is damage");
         self.follows(&path, header)?;
         self.advance(&scan);
+        self.sizes.active = scan.good_bytes;
         if let Verdict::Torn { offset } = verdict {
-            cut(self.dir, &path, &scan, offset)?;
+            let (bytes, kept) = repair::keep_torn(self.dir, offset)?;
+            let reason = scan.bad.as_ref().map(|bad| bad.reason.to_string()).unwrap_or_default();
+            let (log, kept) = (path.display(), kept.display());
+            warn!(%log, offset, bytes, %kept, reason, "cut a torn tail: nobody was told it was safe");
         }
-        let file = files::private().append(true).open(&path);
-        file.map_err(StorageError::io("opening", &path))
+        // The mark is set after a sync that went well, so it tells that the BYE is on the disk.
+        if scan.bye && scan.bad.is_none() && self.marked >= scan.seq {
+            return files::open(self.dir.disk(), &path, Open::Write);
+        }
+        repair::rewrite(self.dir, scan.good_bytes)
     }
 
     /// A new directory, or a crash after the last segment was closed and before the next was.
-    fn no_active_file(&mut self) -> Result<File, StorageError> {
+    fn no_active_file(&mut self) -> Result<Arc<dyn DiskFile>, StorageError> {
         let path = self.dir.active();
         if self.seq < self.horizon {
             return Err(StorageError::damaged(&path, "the file with the newest data is missing"));
@@ -159,19 +187,33 @@ impl<'a> Replay<'a> {
         let mut line = Vec::new();
         self.crc = encode::encode_header(&header, &mut line);
         let tmp = self.dir.active_tmp();
-        let file = files::write_new(&tmp, &line)?;
-        files::rename(&tmp, &path)?;
+        let file = files::write_new(self.dir.disk(), &tmp, &line)?;
+        files::rename(self.dir.disk(), &tmp, &path)?;
         self.dir.sync()?;
-        self.bytes += line.len() as u64;
+        self.sizes.active = line.len() as u64;
         Ok(file)
     }
 
-    fn read(&mut self, path: &Path, kind: Kind) -> Result<Scan, StorageError> {
-        let bytes = fs::read(path).map_err(StorageError::io("reading", path))?;
+    /// Replays a file, a piece at a time, with no more values in memory than there may be.
+    fn read(&mut self, path: &Path, kind: Kind, id: FileId) -> Result<Scan, StorageError> {
+        let mut walk = Walk::open(self.dir.disk(), path, kind, id)?;
         let store = &mut self.store;
-        let scan = scan::scan_all(&bytes, kind, FileId(0), |record, _| {
-            store.apply(record, None);
-        });
+        let mut more = true;
+        while more {
+            more = walk.step(|record, place| {
+                match kind {
+                    Kind::Snapshot => store.apply(&record.of_snapshot(), Some(place)),
+                    Kind::Segment => store.apply(record, Some(place)),
+                };
+            })?;
+            if let Some(budget) = &self.memory {
+                if kind == Kind::Segment {
+                    store.settle(walk.so_far().seq);
+                }
+                while store.evict(budget).is_to_go_on() {}
+            }
+        }
+        let scan = walk.finish();
         self.replayed += scan.records;
         if kind == Kind::Segment {
             self.since_snapshot += scan.records;
@@ -196,7 +238,6 @@ impl<'a> Replay<'a> {
     fn advance(&mut self, scan: &Scan) {
         (self.seq, self.crc) = (scan.seq, scan.crc);
         self.horizon = self.horizon.max(scan.durable);
-        self.bytes += scan.good_bytes;
     }
 }
 
@@ -215,21 +256,4 @@ fn damaged(path: &Path, bad: &Bad, scan: &Scan) -> StorageError {
         reason: bad.reason.to_string(),
         later_fine: scan.later_fine,
     }
-}
-
-/// Cuts a torn tail off, after keeping a copy of it.
-fn cut(dir: &DataDir, path: &Path, scan: &Scan, offset: u64) -> Result<(), StorageError> {
-    let bytes = fs::read(path).map_err(StorageError::io("reading", path))?;
-    let at = usize::try_from(offset).expect("the file was read into memory");
-    let copy: PathBuf = dir.torn();
-    files::write_new(&copy, &bytes[at..])?;
-    dir.sync()?;
-    let file = files::private().write(true).open(path);
-    let file = file.map_err(StorageError::io("opening", path))?;
-    file.set_len(offset).map_err(StorageError::io("truncating", path))?;
-    file.sync_all().map_err(StorageError::io("syncing", path))?;
-    let reason = scan.bad.as_ref().map(|bad| bad.reason.to_string()).unwrap_or_default();
-    let (log, kept) = (path.display(), copy.display());
-    warn!(%log, offset, bytes = bytes.len() - at, %kept, reason, "cut a torn tail: nobody was told it was safe");
-    Ok(())
 }

@@ -205,6 +205,19 @@ pub fn checksum(bytes: &[u8], prev: u32) -> u32 {
 }
 
 impl<B: AsRef<[u8]>> Record<B> {
+    /// The same record, borrowed, without a place in the log: a snapshot counts its own lines, and
+    /// what stands in one is safe.
+    #[must_use]
+    pub fn of_snapshot(&self) -> Record<&[u8]> {
+        let op = match &self.op {
+            Op::Put { value, expires } => Op::Put { value: value.as_ref(), expires: *expires },
+            Op::Del => Op::Del,
+            Op::Drop => Op::Drop,
+        };
+        let Self { version, durable, .. } = *self;
+        Record { key: self.key.as_ref(), op, version, seq: 0, durable }
+    }
+
     /// The same record with its own copy of all bytes.
     #[must_use]
     pub fn copied(&self) -> Record {

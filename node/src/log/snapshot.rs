@@ -7,10 +7,10 @@
 //!
 //! # Caveats
 //!
-//! The old files stay until the new snapshot is durable: compaction needs room for both.
+//! The old files stay until the new snapshot is durable: compaction needs room for both. A snapshot
+//! that is kept beside a newer one is a whole map, but the segments after it are gone: who goes back
+//! to it gets the moment it was made, or nothing.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,16 +18,18 @@ use bytes::Bytes;
 
 use super::encode;
 use super::files::{self, DataDir};
+use super::place::FileId;
 use super::record::{End, Header, Op, Record};
 use crate::StorageError;
-use crate::engine::{Step, StepHook};
+use crate::disk::DiskFile;
+use crate::step::{Step, StepHook};
 use crate::store::{Content, Entry};
 
 /// A snapshot being written.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     dir: Arc<DataDir>,
-    file: File,
+    file: Arc<dyn DiskFile>,
     tmp: PathBuf,
     /// The last segment covered.
     segment: u64,
@@ -52,7 +54,7 @@ impl SnapshotWriter {
         let tmp = dir.snapshot_tmp(header.segment);
         let mut line = Vec::new();
         let crc = encode::encode_header(&header, &mut line);
-        let file = files::write_new(&tmp, &line)?;
+        let file = files::write_new(dir.disk(), &tmp, &line)?;
         let (segment, covered, bytes) = (header.segment, header.seq, line.len() as u64);
         Ok(Self { dir, file, tmp, segment, covered, crc, count: 0, bytes })
     }
@@ -69,7 +71,7 @@ impl SnapshotWriter {
             let op = match content {
                 Content::Value(value) => Op::Put { value, expires },
                 Content::Tombstone => Op::Del,
-                Content::Evicted { .. } => unreachable!("the engine evicts nothing"),
+                Content::Evicted { .. } => unreachable!("the compactor reads them back"),
             };
             let record = Record { key, op, version, seq: self.count, durable: self.covered };
             self.crc = encode::encode_record(&record, self.crc, &mut lines);
@@ -88,32 +90,46 @@ impl SnapshotWriter {
         encode::encode_end(&end, self.crc, &mut line);
         hook.at(Step::SnapshotWithoutEnd);
         self.write(&line)?;
-        self.file.sync_all().map_err(StorageError::io("syncing", &self.tmp))?;
+        self.file.sync().map_err(StorageError::io("syncing", &self.tmp))?;
         hook.at(Step::SnapshotSynced);
-        files::rename(&self.tmp, &self.dir.snapshot(self.segment))?;
+        files::rename(self.dir.disk(), &self.tmp, &self.dir.snapshot(self.segment))?;
         self.dir.sync()?;
         hook.at(Step::SnapshotNamed);
         Ok((self.count, self.bytes))
     }
 
     fn write(&mut self, lines: &[u8]) -> Result<(), StorageError> {
+        let written = self.file.write_at(lines, self.bytes);
+        written.map_err(StorageError::io("writing", &self.tmp))?;
         self.bytes += lines.len() as u64;
-        self.file.write_all(lines).map_err(StorageError::io("writing", &self.tmp))
+        Ok(())
     }
 }
 
-/// Deletes what the snapshot of `segment` stands for: older snapshots, and segments up to it.
+/// Deletes what the snapshot of `segment` stands for: segments up to it, and all but the newest
+/// `kept` snapshots. Says which files they were.
 ///
 /// # Errors
 ///
 /// A file cannot be deleted.
-pub fn delete_covered(dir: &DataDir, segment: u64, hook: &StepHook) -> Result<(), StorageError> {
+pub fn delete_covered(
+    dir: &DataDir,
+    segment: u64,
+    kept: usize,
+    hook: &StepHook,
+) -> Result<Vec<FileId>, StorageError> {
     let listing = dir.list()?;
-    let segments = listing.closed.iter().filter(|n| **n <= segment).map(|n| dir.closed(*n));
-    let snapshots = listing.snapshots.iter().filter(|n| **n < segment).map(|n| dir.snapshot(*n));
-    for path in segments.chain(snapshots) {
-        files::remove(&path)?;
+    let segments = listing.closed.iter().filter(|n| **n <= segment);
+    let segments = segments.map(|n| (FileId::segment(*n), dir.closed(*n)));
+    let old = listing.snapshots.len().saturating_sub(kept.max(1));
+    let snapshots = listing.snapshots[..old].iter();
+    let snapshots = snapshots.map(|n| (FileId::snapshot(*n), dir.snapshot(*n)));
+    let mut deleted = Vec::new();
+    for (id, path) in segments.chain(snapshots) {
+        files::remove(dir.disk(), &path)?;
         hook.at(Step::OldFileDeleted);
+        deleted.push(id);
     }
-    dir.sync()
+    dir.sync()?;
+    Ok(deleted)
 }

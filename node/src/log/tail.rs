@@ -13,6 +13,7 @@ use ringkv_shared::Version;
 use uuid::Uuid;
 
 use super::encode;
+use super::place::FileId;
 use super::record::{Header, Op, Record};
 
 /// The end of the log.
@@ -74,6 +75,12 @@ impl Tail {
     /// Says that all lines up to `seq` are durable.
     pub fn made_durable(&mut self, seq: u64) {
         self.durable = self.durable.max(seq);
+    }
+
+    /// The active segment.
+    #[must_use]
+    pub fn file(&self) -> FileId {
+        FileId::segment(self.segment)
     }
 
     /// Identity of the data directory.

@@ -26,7 +26,7 @@ use crate::log::value::Value;
 pub const EVICT_VISITS_MAX: usize = 1024;
 
 /// How much may be in memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// The most bytes of values, as they are stored.
     pub bytes: u64,
@@ -52,6 +52,14 @@ pub struct Eviction {
     /// Whether there is still more in memory than the budget allows. Calling again at once helps
     /// unless everything was just read or waits for its line to be safe.
     pub over: bool,
+}
+
+impl Eviction {
+    /// Whether calling again at once will drop more.
+    #[must_use]
+    pub const fn is_to_go_on(self) -> bool {
+        self.over && self.values > 0
+    }
 }
 
 /// The hand and the bits.

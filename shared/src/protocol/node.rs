@@ -30,6 +30,9 @@ pub struct Record {
     pub deleted: bool,
     /// The version of the write.
     pub version: Version,
+    /// When the value expires, in unix milliseconds; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
 }
 
 /// The answer to `put` and `del`.
@@ -57,6 +60,19 @@ pub struct GetReply {
     pub version: Option<Version>,
 }
 
+/// Whether a node's disk takes writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskState {
+    /// It does.
+    #[default]
+    Ok,
+    /// It has no room: puts are refused, reads and deletes go on.
+    DiskFull,
+    /// The file system is read-only: reads go on.
+    ReadOnly,
+}
+
 /// The answer to `size`: the heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SizeReply {
@@ -72,6 +88,9 @@ pub struct SizeReply {
     pub uuid: String,
     /// Bytes in its log files.
     pub log_bytes: u64,
+    /// Whether its disk takes writes.
+    #[serde(default)]
+    pub state: DiskState,
 }
 
 /// The answer to `dump`.
@@ -135,6 +154,9 @@ pub struct NodeStats {
     pub tombstones: u64,
     /// Bytes in snapshot and log segments.
     pub log_bytes: u64,
+    /// Whether the disk takes writes.
+    #[serde(default)]
+    pub state: DiskState,
     /// Sequence number of the last record appended.
     pub sequence: u64,
     /// Sequence number up to which all is durable.
@@ -149,9 +171,36 @@ pub struct NodeStats {
     pub appends: u64,
     /// Compactions finished since start.
     pub compactions: u64,
+    /// Keys whose value expires at some time.
+    #[serde(default)]
+    pub expiring: u64,
+    /// Bytes of all values.
+    #[serde(default)]
+    pub value_bytes: u64,
+    /// Bytes of all values as they are stored, some of them compressed.
+    #[serde(default)]
+    pub stored_bytes: u64,
+    /// Values in memory.
+    #[serde(default)]
+    pub resident_values: u64,
+    /// Bytes of these, as they are stored.
+    #[serde(default)]
+    pub resident_bytes: u64,
+    /// Reads since start that found a value in memory.
+    #[serde(default)]
+    pub hits: u64,
+    /// Reads since start that had to read a value back from the log.
+    #[serde(default)]
+    pub misses: u64,
+    /// Values that left memory since start.
+    #[serde(default)]
+    pub evictions: u64,
     /// Seconds since the last compaction; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_compaction_s: Option<u64>,
+    /// Why it ran: `operations`, `log`, `age`, `request` or `space`; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_compaction_reason: Option<String>,
 }
 
 /// The answer to `compact`.
