@@ -144,20 +144,24 @@ impl Committer {
     /// Writes lines, the last of which is `seq`, and tells who waits. While the file system is
     /// read-only this waits with them.
     async fn write(&mut self, lines: Vec<u8>, seq: u64, sync: bool) -> Result<(), StorageError> {
-        let lines = Arc::new(lines);
+        let (lines, mut waited) = (Arc::new(lines), false);
         loop {
             let these = Arc::clone(&lines);
             match self.blocking(move |writer| write(writer, &these, seq, sync)).await? {
                 Written::Done => break,
                 Written::ReadOnly(error) => self.wait_until_writable(error).await?,
             }
+            waited = true;
+        }
+        if waited {
+            self.shared.lock().room.read_only(false);
         }
         self.publish(seq, sync);
         Ok(())
     }
 
     async fn wait_until_writable(&self, error: StorageError) -> Result<(), StorageError> {
-        self.shared.lock().room.read_only();
+        self.shared.lock().room.read_only(true);
         self.shared.space_short.notify_one();
         tokio::select! {
             () = self.stop.cancelled() => Err(error),

@@ -32,6 +32,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -112,13 +113,9 @@ impl Compactor {
     async fn work(&mut self) -> Result<(), StorageError> {
         let shared = Arc::clone(&self.shared);
         let mut well = false;
+        let mut retry = tokio::time::interval(RETRY_INTERVAL);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let look_again = async {
-                match well {
-                    true => shared.space_short.notified().await,
-                    false => tokio::time::sleep(RETRY_INTERVAL).await,
-                }
-            };
             tokio::select! {
                 Some(done) = self.requests.recv() => {
                     let compacted = self.compact_if_possible(Reason::Request).await?;
@@ -127,7 +124,8 @@ impl Compactor {
                 }
                 () = shared.compaction_due.notified() => self.compact_if_due().await?,
                 () = old_age(&shared) => self.compact_if_due().await?,
-                () = look_again => well = self.look_for_room().await?,
+                () = shared.space_short.notified() => well = self.look_for_room().await?,
+                _ = retry.tick(), if !well => well = self.look_for_room().await?,
             }
         }
     }

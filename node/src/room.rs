@@ -139,7 +139,16 @@ impl Room {
 
     /// Tries to leave the state, for a segment that has `end` bytes. True if all is well.
     pub(crate) fn recover(&mut self, end: u64) -> bool {
-        match self.extend(end + 2 * DELETES_BYTES) {
+        // What is reserved already says nothing about a file system that takes no writes.
+        let probed = match self.state {
+            DiskState::ReadOnly => self.file.reserve(end, 1),
+            _ => Ok(()),
+        };
+        if probed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Unsupported) {
+            // Only a write can tell; who waits with one will.
+            return false;
+        }
+        match probed.and_then(|()| self.extend(end + 2 * DELETES_BYTES)) {
             Ok(()) => self.state = DiskState::Ok,
             Err(error) => self.lacks(&error),
         }
@@ -160,9 +169,9 @@ impl Room {
         Ok(())
     }
 
-    /// Writes failed because the file system takes none.
-    pub(crate) const fn read_only(&mut self) {
-        self.state = DiskState::ReadOnly;
+    /// Writes fail because the file system takes none, or no more.
+    pub(crate) const fn read_only(&mut self, read_only: bool) {
+        self.state = if read_only { DiskState::ReadOnly } else { DiskState::Ok };
     }
 }
 

@@ -142,6 +142,30 @@ async fn a_failed_sync_ends_the_node() {
     assert_eq!(disk.count(Some(Operation::Sync)), 4, "it is never tried again");
 }
 
+/// The last line of a stop in good order says that the log need not be copied. It must not be
+/// believed if it may not be on the disk, which shows where it lies in two sectors.
+#[tokio::test]
+async fn a_farewell_whose_sync_failed_is_not_believed() {
+    for length in 330..380 {
+        let disk = SimDisk::new(length);
+        let rig = Rig::open(&disk).unwrap();
+        let value = "x".repeat(length as usize);
+        rig.put("key", &value);
+        rig.engine.settle().await;
+        disk.fail_nth(1, Some(Operation::Sync), ErrorKind::Other);
+        rig.try_close().await.unwrap_err();
+        let rig = Rig::open(&disk).unwrap();
+        rig.put("after", &value);
+        rig.put("and after", &value);
+        rig.engine.settle().await;
+        let map = rig.map();
+        for seed in 0..CUTS {
+            let what = format!("length {length}, cut {seed}");
+            assert_eq!(support::map_of(&power_cut(&disk, seed), &what), map, "{what}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_power_goes_at_any_operation() {
     let disk = SimDisk::new(0);
