@@ -26,11 +26,7 @@ const PAYLOAD_BYTES: f64 = 116.0;
 
 fn main() {
     let dir = tempfile::tempdir().unwrap();
-    println!(
-        "{:>8}{:>9}{:>9}{:>8}{:>13}{:>8}",
-        "policy", "keys", "puts", "burst", "compactions", ""
-    );
-    println!("{:>8}{:>9}{:>9}{:>8}{:>13}{:>8}{:>8}", "", "", "", "", "", "bytes", "pages");
+    println!("  policy     keys     puts   burst  compactions   bytes   pages");
     for (durability, keys, puts, burst) in [
         (Durability::Os, 1_000, 100_000, 1_000),
         (Durability::Os, 100_000, 1_000_000, 1_000),
