@@ -37,6 +37,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const NOT_FOUND: u8 = 3;
 /// The outcome is unknown, or only a part was done.
 pub(crate) const PARTIAL: u8 = 5;
+/// A check found something else than there should be.
+pub(crate) const DIFFERS: u8 = 6;
 /// Interrupted from the keyboard.
 pub(crate) const INTERRUPTED: u8 = 130;
 

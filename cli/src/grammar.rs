@@ -49,7 +49,7 @@ pub(crate) enum Word {
 pub(crate) enum Command {
     /// Store a value at all owners of its key.
     #[command(
-        after_help = "put apple 123\nput \"two words\" \"a value\"\nput pic - < cat.jpg    (value from standard input, byte for byte; one-shot form)\nput sign -- -          (after -- every word is itself: stores a dash)"
+        after_help = "put apple 123\nput apple 123 --ttl 10s  (gone in ten seconds; ms, s, m, h, d)\nput \"two words\" \"a value\"\nput pic - < cat.jpg    (value from standard input, byte for byte; one-shot form)\nput sign -- -          (after -- every word is itself: stores a dash)"
     )]
     Put {
         /// The key.
@@ -57,6 +57,9 @@ pub(crate) enum Command {
         /// The value; `-` reads it from standard input, `-- -` is a dash.
         #[arg(allow_negative_numbers = true)]
         value: String,
+        /// How long it lives: `10s`, `1h 30m`, `7d`; `none`: for ever. Without it, as the keyspace says.
+        #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
+        ttl: Option<Ttl>,
         /// Whether a value `-` is a dash: see [`Command::heed_escape`].
         #[arg(skip)]
         literal: bool,
@@ -145,9 +148,9 @@ pub(crate) enum Command {
         /// Only keys that start so.
         prefix: Option<String>,
     },
-    /// Put many keys from a file: csv, jsonl, or a plain word list.
+    /// Put many keys from a file: csv, jsonl, a plain word list, or a log.
     #[command(
-        after_help = "load users.csv     (key,value)\nload export.jsonl  ({\"key\":…,\"value\":…})\nload words.txt     (one key a line; its value is the line's number)\nload - < b.jsonl   (standard input, in the one-shot form)"
+        after_help = "load users.csv     (key,value)\nload export.jsonl  ({\"key\":…,\"value\":…})\nload words.txt     (one key a line; its value is the line's number)\nload old/data.log  (a log or snapshot of any node; also bare PUT k v, DEL k)\nload - < b.jsonl   (standard input, in the one-shot form)"
     )]
     Load {
         /// The file; its name's ending says which form it has. `-` is standard input.
@@ -156,20 +159,47 @@ pub(crate) enum Command {
         #[arg(long = "as", value_name = "FORM")]
         form: Option<FileForm>,
     },
-    /// Write every key and value to a file, one JSON object a line.
+    /// Write every key and value at one moment to a file, one JSON object a line.
     #[command(after_help = "export backup.jsonl\nexport -    (standard output)")]
     Export {
         /// The file; `-` is standard output.
         file: PathBuf,
+        /// Even when nodes are silent that may hold the only copy of some keys.
+        #[arg(long)]
+        partial: bool,
     },
-    /// The last lines of a node's log.
-    #[command(after_help = "wal n1 --tail 5")]
+    /// A node's log: its last lines, all of it, whether it is whole, or what became of a key.
+    #[command(
+        after_help = "wal n1 tail 5\nwal n1 cat            (all that a start would read)\nwal n1 verify         (what is damaged, and where; exit code 6 if something is)\nwal n1 blame apple    (every line that is about a key)\nwal ./data/n1 verify  (a directory, or a file of it; its node may run or not)"
+    )]
     Wal {
-        /// The node.
-        id: NodeId,
-        /// How many lines.
+        /// A node, or its data directory, or a file of that: `n1`, `./n1`, `n1/data.log`.
+        #[arg(value_name = "ID|PATH")]
+        target: String,
+        /// What to see; without a word, the last lines.
+        #[arg(value_name = "cat|verify|tail|blame", hide_possible_values = true)]
+        view: Option<WalView>,
+        /// For `tail` how many lines, for `blame` the key.
+        #[arg(value_name = "N|KEY")]
+        subject: Option<String>,
+        /// How many last lines.
         #[arg(long, value_name = "N")]
         tail: Option<usize>,
+    },
+    /// Write what is good of a damaged data directory to a new one.
+    #[command(
+        after_help = "salvage ./data/n1                   (into ./data/n1-salvaged)\nsalvage ./data/n1 --into ./data/n5"
+    )]
+    Salvage {
+        /// The damaged directory, or the stopped node of a local cluster whose it is.
+        #[arg(value_name = "ID|DIR")]
+        target: String,
+        /// The new directory; without it, the old name and `-salvaged`.
+        #[arg(long, value_name = "DIR")]
+        into: Option<PathBuf>,
+        /// Whose it is, when the damaged one does not tell.
+        #[arg(long, value_name = "ID")]
+        id: Option<NodeId>,
     },
     /// Compact a node's log now.
     #[command(after_help = "compact n1")]
@@ -199,6 +229,20 @@ pub(crate) enum Command {
         /// Its new value.
         #[arg(allow_negative_numbers = true)]
         value: Option<String>,
+    },
+    /// What holds for all keys of a keyspace: how long values live.
+    #[command(
+        after_help = "keyspace show\nkeyspace set default --ttl 1h    (for what is put from now on)\nkeyspace set default --ttl none"
+    )]
+    Keyspace {
+        /// What to do; without a word, show.
+        #[arg(value_name = "show|set", hide_possible_values = true)]
+        action: Option<KeyspaceAction>,
+        /// Which; so far there is one, `default`.
+        name: Option<String>,
+        /// How long values live that are put without a time of their own; `none`: for ever.
+        #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
+        ttl: Option<Ttl>,
     },
     /// End a node at once, as a crash would (local cluster).
     Kill {
@@ -281,6 +325,50 @@ pub(crate) enum FileForm {
     Jsonl,
     /// One key a line; its value is the line's number.
     Words,
+    /// The lines of a node's log, or bare `PUT key value` and `DEL key`.
+    Log,
+}
+
+/// What to do with a keyspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum KeyspaceAction {
+    /// Show it, or all.
+    Show,
+    /// Change it.
+    Set,
+}
+
+/// How long a value lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ttl {
+    /// For ever.
+    None,
+    /// So long, in milliseconds; at least 1.
+    Ms(u64),
+}
+
+impl Ttl {
+    /// As it travels: 0 is for ever.
+    #[must_use]
+    pub(crate) const fn ms(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Ms(ms) => ms,
+        }
+    }
+}
+
+/// What to see of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum WalView {
+    /// All lines that a start would read.
+    Cat,
+    /// Whether they are as they should be.
+    Verify,
+    /// The last ones.
+    Tail,
+    /// Those about one key.
+    Blame,
 }
 
 /// How results are written.
@@ -336,6 +424,18 @@ pub(crate) enum Client {
     Exit,
 }
 
+fn parse_ttl(text: &str) -> Result<Ttl, String> {
+    if text == "none" {
+        return Ok(Ttl::None);
+    }
+    let time = humantime::parse_duration(text).ok();
+    let ms = time.and_then(|time| u64::try_from(time.as_millis()).ok());
+    match ms {
+        Some(ms @ 1..) => Ok(Ttl::Ms(ms)),
+        _ => Err(format!("{text:?} is no time to live: write 500ms, 10s, 5m, 1h, 7d, or none")),
+    }
+}
+
 fn parse_copies(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("{text:?} is no number of copies"))
 }
@@ -363,6 +463,11 @@ mod tests {
             "put apple 123",
             "put n -5",
             "put a -",
+            "put a 1 --ttl 10s",
+            "put a 1 --ttl none",
+            "keyspace",
+            "keyspace show default",
+            "keyspace set default --ttl 1h",
             "get apple",
             "get apple --all",
             "get --all apple",
@@ -390,6 +495,12 @@ mod tests {
             "export -",
             "wal n1",
             "wal n1 --tail 3",
+            "wal n1 tail 3",
+            "wal ./n1 cat",
+            "wal n1/data.log verify",
+            "wal n1 blame cat",
+            "salvage n1",
+            "salvage ./n1 --into x --id n1",
             "compact n1",
             "rpc coordinator info",
             "rpc n1 get [\"apple\"]",
@@ -437,6 +548,10 @@ mod tests {
             "setreplica x",
             ".timing maybe",
             "put a --ttl",
+            "put a 1 --ttl 0s",
+            "put a 1 --ttl 10",
+            "put a 1 --ttl -5s",
+            "keyspace drop default",
             "kill",
             "show n1",
         ] {

@@ -94,11 +94,12 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
     };
     let (name, what, hint) = match command {
         Command::Load { .. } | Command::Rebalance { .. } | Command::Source { .. } => return None,
-        Command::Export { file } if file.as_os_str() != "-" => {
+        Command::Export { file, .. } if file.as_os_str() != "-" => {
             unchanged(&format!("{} is as it was", file.display()))
         }
         Command::Put { key, .. } | Command::Del { key } => unknown(format!("get {key} --all")),
         Command::Config { key: Some(key), value: Some(_) } => unknown(format!("config {key}")),
+        Command::Keyspace { ttl: Some(_), .. } => unknown("keyspace show".to_owned()),
         Command::Compact { id } => unknown(format!("wal {id}")),
         Command::Addnode { .. }
         | Command::Removenode { .. }
@@ -120,6 +121,8 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         | Command::Count { .. }
         | Command::Export { .. }
         | Command::Wal { .. }
+        | Command::Keyspace { .. }
+        | Command::Salvage { .. }
         | Command::Help { .. } => unchanged("nothing was changed"),
     };
     Some(told(Failure { hint, ..Failure::new(name, format!("interrupted: {what}")) }))
@@ -137,14 +140,15 @@ mod tests {
 
     #[test]
     fn what_is_known_of_the_outcome_is_said() {
-        let put = Command::Put { key: "a".into(), value: "1".into(), literal: false };
+        let put = Command::Put { key: "a".into(), value: "1".into(), ttl: None, literal: false };
         let report = report(&put).unwrap();
         assert_eq!(
             text(&report.narrated),
             "error: interrupted: whether it was done is not known\n  look: get a --all"
         );
         assert_eq!(report.exit, 130);
-        let export = super::report(&Command::Export { file: "b.jsonl".into() }).unwrap();
+        let export =
+            super::report(&Command::Export { file: "b.jsonl".into(), partial: false }).unwrap();
         assert_eq!(text(&export.narrated), "error: interrupted: b.jsonl is as it was");
         assert!(super::report(&Command::Rebalance { dry_run: false }).is_none());
     }

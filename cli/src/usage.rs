@@ -261,7 +261,10 @@ mod tests {
             ("pput a 1", "unknown command \"pput\" | did you mean: put"),
             ("rebalence", "unknown command \"rebalence\" | did you mean: rebalance"),
             ("xyzzy", "unknown command \"xyzzy\" | help lists the commands"),
-            ("put a", "put needs a value | usage: put <key> <value>        put apple 123"),
+            (
+                "put a",
+                "put needs a value | usage: put <key> <value> [--ttl TIME]        put apple 123",
+            ),
             ("get a b", "get takes no \"b\" | usage: get <key> [--all]        get apple"),
             (
                 ".timing maybe",
@@ -280,10 +283,10 @@ mod tests {
     fn help_knows_every_command() {
         let help = |topic| help(&Line::command(), topic, None);
         let all = help(None).unwrap();
-        assert!(all.lines().any(|l| l.starts_with("put <key> <value>  ")), "{all}");
+        assert!(all.lines().any(|l| l.starts_with("put <key> <value> [--ttl TIME]  ")), "{all}");
         assert!(all.contains("scan [prefix] [--limit N]"), "{all}");
         let put = help(Some("put")).unwrap();
-        assert!(put.starts_with("put <key> <value>\n  Store a value"), "{put}");
+        assert!(put.starts_with("put <key> <value> [--ttl TIME]\n  Store a value"), "{put}");
         assert_eq!(help(Some("gett")).unwrap_err().hint.as_deref(), Some("did you mean: get"));
     }
 }

@@ -8,12 +8,14 @@ use jsonrpsee::types::ErrorObjectOwned;
 use ringkv_shared::net::{ClusterApiServer, failure_into_object};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
-    ChangeReply, ClusterGet, ClusterWrite, ConfigReply, EventsReply, InfoReply, RebalanceReport,
-    RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
+    ChangeReply, ClusterFreeze, ClusterGet, ClusterWrite, ConfigReply, EventsReply, InfoReply,
+    KeyspaceReply, RebalanceReport, RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
 };
+use ringkv_shared::protocol::node::DoneReply;
 use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
 
 use crate::cluster::Cluster;
+use crate::walk::Range;
 
 /// The longest wait of `events`.
 const EVENTS_WAIT_MAX: Duration = Duration::from_secs(30);
@@ -26,8 +28,8 @@ type Answer<T> = Result<T, ErrorObjectOwned>;
 
 #[async_trait]
 impl ClusterApiServer for Api {
-    async fn put(&self, key: Blob, value: Blob) -> Answer<ClusterWrite> {
-        self.0.put(key, value).await.map_err(failure_into_object)
+    async fn put(&self, key: Blob, value: Blob, ttl_ms: Option<u64>) -> Answer<ClusterWrite> {
+        self.0.put(key, value, ttl_ms).await.map_err(failure_into_object)
     }
 
     async fn get(&self, key: Blob) -> Answer<ClusterGet> {
@@ -80,9 +82,26 @@ impl ClusterApiServer for Api {
         after: Option<Blob>,
         limit: Option<usize>,
         keys_only: Option<bool>,
+        picture: Option<String>,
     ) -> Answer<ScanReply> {
-        let limit = limit.unwrap_or(SCAN_KEYS_DEFAULT);
-        Ok(self.0.scan(prefix, after, limit, keys_only.unwrap_or(false)).await)
+        let picture = picture.map(|name| self.0.picture(&name)).transpose();
+        let picture = picture.map_err(failure_into_object)?;
+        let range = Range {
+            prefix,
+            after,
+            keys_only: keys_only.unwrap_or(false),
+            tombstones: true,
+            page_keys: limit.unwrap_or(SCAN_KEYS_DEFAULT),
+        };
+        self.0.scan(range, picture.as_deref()).await.map_err(failure_into_object)
+    }
+
+    async fn freeze(&self) -> Answer<ClusterFreeze> {
+        self.0.freeze().await.map_err(failure_into_object)
+    }
+
+    async fn thaw(&self, picture: String) -> Answer<DoneReply> {
+        Ok(self.0.thaw(&picture).await)
     }
 
     async fn events(&self, after: Option<u64>, wait_ms: Option<u64>) -> Answer<EventsReply> {
@@ -92,6 +111,10 @@ impl ClusterApiServer for Api {
 
     async fn config(&self, name: Option<String>, value: Option<String>) -> Answer<ConfigReply> {
         self.0.config(name.as_deref(), value.as_deref()).map_err(failure_into_object)
+    }
+
+    async fn keyspace(&self, name: Option<String>, ttl_ms: Option<u64>) -> Answer<KeyspaceReply> {
+        self.0.keyspace(name.as_deref(), ttl_ms).map_err(failure_into_object)
     }
 
     async fn info(&self) -> Answer<InfoReply> {

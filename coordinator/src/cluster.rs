@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -24,13 +24,17 @@ use tokio_util::task::TaskTracker;
 use crate::events::Events;
 use crate::job::Job;
 use crate::log::{Log, LogError};
+use crate::picture::Pictures;
 use crate::settings::Settings;
 use crate::state::{Event, Member, State};
+use crate::writes::Writes;
 
 /// A picture of the cluster that requests work from.
 pub(crate) struct View {
     pub(crate) topology: Topology,
     pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
+    /// How long values live that are put without a time of their own, in milliseconds; 0: for ever.
+    pub(crate) ttl_ms: u64,
     /// Requests under way with this view.
     pub(crate) users: TaskTracker,
 }
@@ -84,8 +88,8 @@ pub(crate) struct Cluster {
     /// Views that were replaced and may still be used.
     replaced: Mutex<Vec<TaskTracker>>,
     settings: Mutex<Settings>,
-    /// Writes numbered so far in this epoch.
-    counter: AtomicU64,
+    pub(crate) writes: Writes,
+    pub(crate) pictures: Pictures,
     boot_epoch: u32,
     started: Instant,
     pub(crate) events: Events,
@@ -109,19 +113,21 @@ impl Cluster {
         let boot = Event::Boot { epoch: state.boot_epoch + 1 };
         log.append(&boot)?;
         state.apply(&boot);
-        let started = Instant::now();
+        let (started, boot_epoch) = (Instant::now(), state.boot_epoch);
         let view = View {
             topology: state.topology.clone(),
             nodes: nodes_of(&state, &BTreeMap::new(), 0),
+            ttl_ms: state.ttl_ms,
             users: TaskTracker::new(),
         };
         Ok(Self {
-            boot_epoch: state.boot_epoch,
+            boot_epoch,
             durable: Mutex::new(Durable { state, log }),
             view: Mutex::new(Arc::new(view)),
             replaced: Mutex::default(),
             settings: Mutex::new(settings),
-            counter: AtomicU64::new(0),
+            writes: Writes::new(boot_epoch),
+            pictures: Pictures::default(),
             started,
             events: Events::new(),
             counters: Counters::default(),
@@ -153,13 +159,8 @@ impl Cluster {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The version of the next write.
-    pub(crate) fn next_version(&self) -> Version {
-        Version::new(self.boot_epoch, self.counter.fetch_add(1, Ordering::Relaxed) + 1)
-    }
-
-    /// Makes the next write's version higher than one that a node was found to have.
-    pub(crate) fn number_above(&self, found: Version) -> Result<(), Failure> {
+    /// A number for a write that is under way, higher than one that a node was found to have.
+    pub(crate) fn number_above(&self, found: Version) -> Result<Version, Failure> {
         if found.epoch > self.boot_epoch {
             let message = format!(
                 "a node holds version {found}, given by a later coordinator than this one (epoch {}); nothing counts as written",
@@ -168,10 +169,8 @@ impl Cluster {
             return Err(Failure::new(ErrorName::StaleEpoch, message)
                 .hint("one cluster has one coordinator: stop the one that is too many"));
         }
-        if found.epoch == self.boot_epoch {
-            self.counter.fetch_max(found.counter, Ordering::Relaxed);
-        }
-        Ok(())
+        let counter = if found.epoch == self.boot_epoch { found.counter } else { 0 };
+        Ok(self.writes.again_above(counter))
     }
 
     /// Makes a change: durable first, then in force as a new view.
@@ -183,6 +182,7 @@ impl Cluster {
         let fresh = Arc::new(View {
             topology: durable.state.topology.clone(),
             nodes: nodes_of(&durable.state, &old.nodes, self.now_ms()),
+            ttl_ms: durable.state.ttl_ms,
             users: TaskTracker::new(),
         });
         *self.view.lock().expect("no panic while the lock is held") = fresh.clone();

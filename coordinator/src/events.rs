@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{Event, EventsReply};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+
+use crate::clock::unix_ms;
 
 /// How many events are kept; older ones are forgotten.
 const EVENTS_KEPT: usize = 1000;
@@ -32,8 +34,7 @@ impl Events {
     /// Tells everybody. One line.
     pub(crate) fn tell(&self, text: String) {
         tracing::info!("{text}");
-        let at_ms =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_millis() as u64);
+        let at_ms = unix_ms();
         let mut kept = self.kept.lock().expect("no panic while the lock is held");
         let number = *self.last.borrow() + 1;
         kept.push_back(Event { number, at_ms, text });

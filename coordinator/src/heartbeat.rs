@@ -22,7 +22,10 @@ pub(crate) async fn watch(cluster: Arc<Cluster>, shutdown: CancellationToken) {
         let pause = cluster.settings().heartbeat();
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(pause) => beat(&cluster).await,
+            () = tokio::time::sleep(pause) => {
+                beat(&cluster).await;
+                cluster.end_unread_pictures().await;
+            }
         }
     }
 }

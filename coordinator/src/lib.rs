@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `state` `log` | members, placements and epoch: a pure machine, and the text log it is replayed from |
 //! | `cluster` | what all parts share: the view in force, the peers, the counters |
-//! | `route` | put, get, del |
+//! | `route` `writes` | put, get, del; their numbers |
+//! | `keyspace` | what holds for all keys of a keyspace: how long values live |
 //! | `changes` | addnode, removenode, setreplica |
 //! | `rebalance` `walk` `job` | the copying that puts a change in force, and how far it is |
 //! | `heartbeat` `events` | who is alive, and telling it |
+//! | `picture` | the cluster at one moment, for a backup |
 //! | `observe` `settings` | show, stats, where, ring, scan, config |
 //! | `api` `args` `server` | the methods, the settings, and the process around them |
 //!
@@ -19,18 +21,22 @@
 mod api;
 mod args;
 mod changes;
+mod clock;
 mod cluster;
 mod events;
 mod heartbeat;
 mod job;
+mod keyspace;
 mod log;
 mod observe;
+mod picture;
 mod rebalance;
 mod route;
 mod server;
 mod settings;
 mod state;
 mod walk;
+mod writes;
 
 pub use args::CoordinatorArgs;
 pub use server::main_with;

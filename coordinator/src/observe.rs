@@ -1,6 +1,7 @@
 //! show, stats, where, ring, scan: looking without touching. All of it works with nodes down.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
@@ -16,6 +17,7 @@ use ringkv_shared::ring::{draw, key_position};
 use ringkv_shared::{Blob, Failure, NodeId};
 
 use crate::cluster::{Cluster, Node, Opinion, View};
+use crate::picture::Picture;
 use crate::route::check_key;
 use crate::walk::{Range, Walk};
 
@@ -187,15 +189,13 @@ impl Cluster {
 
     pub(crate) async fn scan(
         &self,
-        prefix: Option<Blob>,
-        after: Option<Blob>,
-        limit: usize,
-        keys_only: bool,
-    ) -> ScanReply {
-        let limit = limit.clamp(1, PAGE_KEYS_MAX);
-        let view = self.view();
-        let range = Range { prefix, after, keys_only, tombstones: true, page_keys: limit };
-        let mut walk = Walk::new(self, &view, range);
+        range: Range,
+        picture: Option<&Picture>,
+    ) -> Result<ScanReply, Failure> {
+        let limit = range.page_keys.clamp(1, PAGE_KEYS_MAX);
+        let range = Range { page_keys: limit, ..range };
+        let view = picture.map_or_else(|| self.view(), |picture| Arc::clone(&picture.view));
+        let mut walk = Walk::of(self, &view, range, picture);
         let (mut items, mut bytes, mut next) = (Vec::<Record>::new(), 0, None);
         let mut last = None;
         while let Some(group) = walk.next().await {
@@ -211,8 +211,11 @@ impl Cluster {
                 items.push(record);
             }
         }
+        if let Some(failure) = walk.refused {
+            return Err(failure);
+        }
         let silent: BTreeSet<NodeId> = walk.silent;
-        ScanReply { status: Status::Ok, items, next, silent: silent.into_iter().collect() }
+        Ok(ScanReply { status: Status::Ok, items, next, silent: silent.into_iter().collect() })
     }
 }
 

@@ -22,19 +22,30 @@ use ringkv_shared::topology::WriteSet;
 use ringkv_shared::{Blob, ErrorName, Failure, NodeId, Version};
 
 use crate::cluster::{Cluster, View};
+use crate::keyspace::expiry;
 
 /// What a write writes.
 #[derive(Clone)]
 enum Change {
-    Put(Blob),
+    Put {
+        value: Blob,
+        /// Unix milliseconds.
+        expires: Option<u64>,
+    },
     Del,
 }
 
 impl Cluster {
-    pub(crate) async fn put(&self, key: Blob, value: Blob) -> Result<ClusterWrite, Failure> {
+    pub(crate) async fn put(
+        &self,
+        key: Blob,
+        value: Blob,
+        ttl_ms: Option<u64>,
+    ) -> Result<ClusterWrite, Failure> {
         self.counters.puts.fetch_add(1, Ordering::Relaxed);
         check_size("value", &key, value.len(), VALUE_BYTES_MAX)?;
-        self.write(key, Change::Put(value)).await
+        let expires = expiry(ttl_ms, self.view().ttl_ms)?;
+        self.write(key, Change::Put { value, expires }).await
     }
 
     pub(crate) async fn del(&self, key: Blob) -> Result<ClusterWrite, Failure> {
@@ -48,12 +59,11 @@ impl Cluster {
         let _user = view.users.token();
         let set = view.topology.write_set(key.as_bytes());
         some_owner(&set.owners)?;
-        let mut version = self.next_version();
+        let (mut version, _under_way) = self.writes.begin();
         let mut answers = self.write_all(&view, &set, &key, &change, version).await;
         if let Some(ahead) = answers.iter().filter_map(Answer::ahead).max() {
             // Somebody wrote to a node directly. What is acknowledged must win over that, too.
-            self.number_above(ahead)?;
-            version = self.next_version();
+            version = self.number_above(ahead)?;
             answers = self.write_all(&view, &set, &key, &change, version).await;
         }
         let existed = answers.iter().any(|answer| answer.existed());
@@ -63,7 +73,11 @@ impl Cluster {
         }
         self.judge(&view, &set, &key, &replicas)?;
         let status = if existed { Status::Ok } else { Status::NotFound };
-        Ok(ClusterWrite { status, key, version, replicas })
+        let expires = match change {
+            Change::Put { expires, .. } => expires,
+            Change::Del => None,
+        };
+        Ok(ClusterWrite { status, key, version, expires, replicas })
     }
 
     async fn write_all(
@@ -95,7 +109,9 @@ impl Cluster {
         let answer = node
             .peer
             .call(self.timeout(), async move |client| match change {
-                Change::Put(value) => NodeApiClient::put(client, key, value, Some(version)).await,
+                Change::Put { value, expires } => {
+                    NodeApiClient::put(client, key, value, Some(version), expires).await
+                }
                 Change::Del => NodeApiClient::del(client, key, Some(version)).await,
             })
             .await;
@@ -162,7 +178,8 @@ impl Cluster {
         }
         let Some(last) = absent else { return Err(nobody_answered(&key, &tried)) };
         let from = tried.remove(last).node;
-        let reply = GetReply { status: Status::NotFound, value: None, version: None };
+        let (status, value, version, expires) = (Status::NotFound, None, None, None);
+        let reply = GetReply { status, value, version, expires };
         Ok(found(key, &from, reply, tried))
     }
 
@@ -191,8 +208,8 @@ impl Cluster {
 }
 
 fn found(key: Blob, owner: &NodeId, reply: GetReply, tried: Vec<ReplicaReport>) -> ClusterGet {
-    let GetReply { status, value, version } = reply;
-    ClusterGet { status, key, value, version, from: owner.clone(), tried }
+    let GetReply { status, value, version, expires } = reply;
+    ClusterGet { status, key, value, version, expires, from: owner.clone(), tried }
 }
 
 fn no_copy(owner: &NodeId, reply: &GetReply) -> ReplicaReport {

@@ -144,7 +144,10 @@ impl Service for Coordinator {
 
     /// What changes the ring or a setting stands in program order with the writes around it.
     fn is_barrier(&self, method: &str) -> bool {
-        matches!(method, "addnode" | "removenode" | "setreplica" | "rebalance" | "config")
+        matches!(
+            method,
+            "addnode" | "removenode" | "setreplica" | "rebalance" | "config" | "keyspace"
+        )
     }
 }
 

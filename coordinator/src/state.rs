@@ -10,6 +10,7 @@
 //! | `REMOVE <id>` | staged off the ring |
 //! | `REPLICAS <n>` | staged: keep n copies |
 //! | `FINAL` | the pending placement is in force |
+//! | `KEYSPACE <name> <ttl>` | how many milliseconds values live that are put into it without a time of their own; 0: for ever |
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,6 +19,8 @@ use std::str::FromStr;
 use ringkv_shared::NodeId;
 use ringkv_shared::ring::VNODES_DEFAULT;
 use ringkv_shared::topology::{Placement, Topology};
+
+use crate::keyspace::DEFAULT;
 
 /// A node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,7 @@ pub(crate) enum Event {
     Remove { id: NodeId },
     Replicas { n: usize },
     Final,
+    Keyspace { name: String, ttl_ms: u64 },
 }
 
 /// The machine.
@@ -53,12 +57,15 @@ pub(crate) struct State {
     pub(crate) members: BTreeMap<NodeId, Member>,
     /// The placements.
     pub(crate) topology: Topology,
+    /// How long values live in the keyspace `default`, in milliseconds; 0: for ever.
+    pub(crate) ttl_ms: u64,
 }
 
 impl State {
     pub(crate) fn new() -> Self {
         let vnodes = VNODES_DEFAULT;
-        Self { boot_epoch: 0, vnodes, members: BTreeMap::new(), topology: Topology::empty(vnodes) }
+        let (members, topology) = (BTreeMap::new(), Topology::empty(vnodes));
+        Self { boot_epoch: 0, vnodes, members, topology, ttl_ms: 0 }
     }
 
     pub(crate) fn apply(&mut self, event: &Event) {
@@ -84,6 +91,7 @@ impl State {
             }
             Event::Replicas { n } => self.topology.stage(Placement { ring, replication: *n }),
             Event::Final => self.topology.finalise(),
+            Event::Keyspace { ttl_ms, .. } => self.ttl_ms = *ttl_ms,
         }
         let topology = &self.topology;
         self.members.retain(|id, _| topology.has(id));
@@ -102,6 +110,7 @@ impl fmt::Display for Event {
             Self::Remove { id } => write!(f, "REMOVE {id}"),
             Self::Replicas { n } => write!(f, "REPLICAS {n}"),
             Self::Final => write!(f, "FINAL"),
+            Self::Keyspace { name, ttl_ms } => write!(f, "KEYSPACE {name} {ttl_ms}"),
         }
     }
 }
@@ -129,6 +138,10 @@ impl FromStr for Event {
             ["REMOVE", id] => Self::Remove { id: id.parse().map_err(|_| bad())? },
             ["REPLICAS", n] => Self::Replicas { n: n.parse().map_err(|_| bad())? },
             ["FINAL"] => Self::Final,
+            ["KEYSPACE", DEFAULT, ttl_ms] => Self::Keyspace {
+                name: DEFAULT.to_owned(),
+                ttl_ms: ttl_ms.parse().map_err(|_| bad())?,
+            },
             _ => return Err(bad()),
         };
         if event.to_string() == text { Ok(event) } else { Err(bad()) }
@@ -150,7 +163,18 @@ mod tests {
 
     #[test]
     fn lines_are_canonical() {
-        for bad in ["", "ADD n1", "ADD N1 a:1 1 u", "BOOT 01", "REMOVE n1 ", "BOOT -1", "final"] {
+        for bad in [
+            "KEYSPACE other 1",
+            "KEYSPACE default",
+            "KEYSPACE default 01",
+            "",
+            "ADD n1",
+            "ADD N1 a:1 1 u",
+            "BOOT 01",
+            "REMOVE n1 ",
+            "BOOT -1",
+            "final",
+        ] {
             assert!(bad.parse::<Event>().is_err(), "{bad:?}");
         }
     }
@@ -164,6 +188,14 @@ mod tests {
         state.apply(&Event::Final);
         assert!(!state.members.contains_key(&n2));
         assert_eq!(state.topology.epoch, 5);
+    }
+
+    #[test]
+    fn the_last_word_on_a_keyspace_holds() {
+        assert_eq!(replay(&["BOOT 1"]).ttl_ms, 0);
+        let state =
+            replay(&["KEYSPACE default 5000", "BOOT 2", "KEYSPACE default 60000", "BOOT 3"]);
+        assert_eq!(state.ttl_ms, 60_000);
     }
 
     #[test]

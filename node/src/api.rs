@@ -17,19 +17,17 @@ use ringkv_shared::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_
 use ringkv_shared::net::{NODE_METHODS, NodeApiServer, Service, failure_into_object, takes};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{
-    BatchReply, CompactReply, DumpReply, FetchReply, GetReply, KeyVersion, LogReply, NodeStats,
-    Record, SizeReply, WriteReply,
+    BatchReply, CompactReply, DoneReply, DumpReply, FetchReply, FreezeReply, GetReply, KeyVersion,
+    LogReply, NodeStats, PictureAt, Record, SizeReply, WriteReply,
 };
 use ringkv_shared::{Blob, ErrorName, Failure, Version};
 
 use crate::Entry;
-use crate::compact::NotCompacted;
 use crate::engine::Engine;
-use crate::room::Refused;
-use crate::store::PageRequest;
+use crate::refusals::{no_page, no_picture, no_room, refused, unreadable};
+use crate::store::{FreezeError, FreezeId, PageRequest};
 use crate::write::WriteOutcome;
 
-const FREE_SOME_ROOM: &str = "delete keys, or free room on the disk; the node notices by itself";
 const TAIL_LINES_DEFAULT: usize = 20;
 const TAIL_LINES_MAX: usize = 1_000;
 /// The highest version counter taken from outside: half the range is left to count on in, which
@@ -76,10 +74,20 @@ type Answer<T> = Result<T, ErrorObjectOwned>;
 
 #[async_trait]
 impl NodeApiServer for Api {
-    fn put(&self, key: Blob, value: Blob, version: Option<Version>) -> Answer<WriteReply> {
+    fn put(
+        &self,
+        key: Blob,
+        value: Blob,
+        version: Option<Version>,
+        expires: Option<u64>,
+    ) -> Answer<WriteReply> {
         check_key(&key).and_then(|()| check_value(&value)).map_err(failure_into_object)?;
         check_version(version).map_err(failure_into_object)?;
-        let outcome = self.0.write(key.into_bytes(), Some(value.into_bytes()), version);
+        let (key, value) = (key.into_bytes(), value.into_bytes());
+        let outcome = match expires {
+            Some(expires) => self.0.put_until(key, value, expires, version),
+            None => self.0.write(key, Some(value), version),
+        };
         let outcome = outcome.map_err(no_room)?;
         Ok(write_reply(Status::Ok, outcome))
     }
@@ -87,9 +95,11 @@ impl NodeApiServer for Api {
     fn get(&self, key: Blob) -> Answer<GetReply> {
         check_key(&key).map_err(failure_into_object)?;
         let entry = self.0.get(key.as_bytes()).map_err(|error| unreadable(&error))?;
-        let (value, version) = entry.map_or((None, None), |e| (e.value, Some(e.version)));
+        let version = entry.as_ref().map(|entry| entry.version);
+        let expires = entry.as_ref().and_then(|entry| entry.expires);
+        let value = entry.and_then(|entry| entry.value).map(Blob::from);
         let status = if value.is_some() { Status::Ok } else { Status::NotFound };
-        Ok(GetReply { status, value: value.map(Blob::from), version })
+        Ok(GetReply { status, value, version, expires })
     }
 
     fn del(&self, key: Blob, version: Option<Version>) -> Answer<WriteReply> {
@@ -120,6 +130,7 @@ impl NodeApiServer for Api {
         prefix: Option<Blob>,
         keys_only: Option<bool>,
         tombstones: Option<bool>,
+        at: Option<PictureAt>,
     ) -> Answer<DumpReply> {
         let keys_only = keys_only.unwrap_or(false);
         let page = self.0.page(&PageRequest {
@@ -129,9 +140,9 @@ impl NodeApiServer for Api {
             bytes_max: PAGE_BYTES_MAX,
             keys_only,
             tombstones: tombstones.unwrap_or(false),
-            at: None,
+            at: at.map(|at| self.picture(at)).transpose().map_err(no_picture)?,
         });
-        let page = page.map_err(|error| unreadable(&error))?;
+        let page = page.map_err(no_page)?;
         let last = page.entries.last().map(|(key, _)| Blob::from(key.clone()));
         let items = page.entries.into_iter().map(|(key, entry)| record(key, entry, !keys_only));
         Ok(DumpReply {
@@ -170,6 +181,18 @@ impl NodeApiServer for Api {
         let keys = keys.into_iter().map(|KeyVersion { key, version }| (key.into_bytes(), version));
         let changed = self.0.forget(keys).map_err(no_room)?;
         Ok(BatchReply { status: Status::Ok, changed })
+    }
+
+    fn freeze(&self) -> Answer<FreezeReply> {
+        let picture = self.0.begin_picture().map_err(no_picture)?;
+        Ok(FreezeReply { status: Status::Ok, picture: picture.to_string() })
+    }
+
+    fn thaw(&self, picture: String) -> Answer<DoneReply> {
+        if let Ok(name) = picture.parse() {
+            self.0.end_picture(name);
+        }
+        Ok(DoneReply { status: Status::Ok })
     }
 
     fn stats(&self) -> Answer<NodeStats> {
@@ -237,28 +260,11 @@ fn record(key: Bytes, entry: Entry, with_value: bool) -> Record {
     Record { key: key.into(), value, deleted, version, expires }
 }
 
-fn no_room(why: Refused) -> ErrorObjectOwned {
-    let hint = match why {
-        Refused::DiskFull => FREE_SOME_ROOM,
-        Refused::ReadOnly => "mount it writable; the node notices by itself",
-    };
-    let message = format!("{why} and the write was refused; nothing was applied");
-    failure_into_object(Failure::new(ErrorName::DiskFull, message).hint(hint))
-}
-
-fn unreadable(error: &impl std::fmt::Display) -> ErrorObjectOwned {
-    let failure = Failure::new(ErrorName::NotReady, error.to_string());
-    failure_into_object(failure.hint("other keys are not affected; ask another replica"))
-}
-
-fn refused(why: NotCompacted) -> Failure {
-    let (name, hint) = match why {
-        NotCompacted::Busy => (ErrorName::Busy, "wait for one of them"),
-        NotCompacted::Stopping => (ErrorName::NotReady, "ask again when the node is back"),
-        NotCompacted::NoRoom => (ErrorName::DiskFull, FREE_SOME_ROOM),
-        NotCompacted::Unreadable(_) => (ErrorName::NotReady, "write that key again"),
-    };
-    Failure::new(name, why.to_string()).hint(hint)
+impl Api {
+    fn picture(&self, at: PictureAt) -> Result<(FreezeId, Version), FreezeError> {
+        let name = at.picture.parse().map_err(|_| FreezeError::Gone)?;
+        Ok((self.0.picture(name)?, at.version))
+    }
 }
 
 fn check_key(key: &Blob) -> Result<(), Failure> {
@@ -349,6 +355,24 @@ mod tests {
                 json!({"status": "ok", "version": "3.5", "superseded": true}),
             ),
             ("get", json!({"key": "a"}), json!({"status": "ok", "value": "2", "version": "3.5"})),
+            (
+                "put",
+                json!(["t", "1", "3.4", 4_102_444_800_000_u64]),
+                json!({"status": "ok", "version": "3.4"}),
+            ),
+            (
+                "get",
+                json!(["t"]),
+                json!({"status": "ok", "value": "1", "version": "3.4", "expires": 4_102_444_800_000_u64}),
+            ),
+            ("put", json!(["t", "1", "3.5", 1]), json!({"status": "ok", "version": "3.5"})),
+            ("get", json!(["t"]), json!({"status": "not_found", "version": "3.5"})),
+            ("del", json!(["t", "3.5"]), json!({"status": "not_found", "version": "3.5"})),
+            (
+                "drop",
+                json!([[{"key": "t", "version": "3.5"}]]),
+                json!({"status": "ok", "changed": 1}),
+            ),
             ("del", json!(["a"]), json!({"status": "ok", "version": "3.6"})),
             ("del", json!(["a"]), json!({"status": "not_found", "version": "3.7"})),
             ("get", json!(["a"]), json!({"status": "not_found", "version": "3.7"})),
@@ -396,7 +420,7 @@ mod tests {
             (&size["size"], &size["tombstones"], &size["id"]),
             (&json!(0), &json!(1), &json!("n1"))
         );
-        assert_eq!(call(&service, "stats", json!([])).await["sequence"], json!(6));
+        assert_eq!(call(&service, "stats", json!([])).await["sequence"], json!(10));
     }
 
     #[tokio::test]

@@ -44,6 +44,7 @@ use crate::log::lines::Lines;
 use crate::log::open::{self, Opened};
 use crate::log::sizes::Sizes;
 use crate::log::tail::Tail;
+use crate::pictures::Pictures;
 use crate::policy::{Reason, SinceCompaction};
 use crate::room::{Kind, Room, line_bytes};
 use crate::space::Space;
@@ -110,6 +111,8 @@ pub(crate) struct State {
     pub(crate) sizes: Sizes,
     /// Room for the next lines of the active segment.
     pub(crate) room: Room,
+    /// The pictures that are being read.
+    pub(crate) pictures: Pictures,
     /// The counters; the rest is filled in when asked for.
     pub(crate) figures: Figures,
 }
@@ -245,6 +248,7 @@ impl State {
             compacted_at: Instant::now(),
             room: Room::new(writer.file(), opened.sizes.active),
             sizes: opened.sizes,
+            pictures: Pictures::default(),
             figures: Figures { replayed, replay_us, ..Figures::default() },
         };
         (state, writer)

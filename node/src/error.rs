@@ -101,9 +101,12 @@ impl StorageError {
             Self::OtherNode { found, .. } => {
                 format!("start with --id {found}, or give --data another directory")
             }
-            Self::Damaged { .. } => "restore the file from a copy, or replace this node: \
-                 removenode it, start it with an empty directory, addnode and rebalance"
-                .to_owned(),
+            Self::Damaged { .. } => {
+                "restore the file from a copy; or see what is wrong and rescue \
+                 what is good: kv wal DIR verify, kv salvage DIR; or replace this node: removenode \
+                 it, start it with an empty directory, addnode and rebalance"
+                    .to_owned()
+            }
             Self::Unreadable { .. } => "write the key again, or replace this node: removenode it, \
                  start it with an empty directory, addnode and rebalance"
                 .to_owned(),

@@ -37,6 +37,7 @@ impl Engine {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(if expiring { PIECE_INTERVAL } else { IDLE_INTERVAL }) => {
                     self.sweep();
+                    self.end_unread_pictures();
                 }
             }
         }

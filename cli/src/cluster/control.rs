@@ -4,6 +4,7 @@
 //!
 //! A supervisor that does not answer leaves open whether it has done what was asked; `show` tells.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jsonrpsee::core::ClientError;
@@ -58,6 +59,16 @@ impl Control {
     /// Every process of the cluster.
     pub(super) async fn status(&self) -> Result<ClusterFile, Failure> {
         self.call(async |c| ControlApiClient::status(c).await).await
+    }
+
+    /// The data directory of a node, if it is one of the cluster's processes.
+    ///
+    /// # Errors
+    ///
+    /// The supervisor is gone.
+    pub(crate) async fn data_of(&self, id: &NodeId) -> Result<Option<PathBuf>, Failure> {
+        let nodes = self.status().await?.nodes;
+        Ok(nodes.into_iter().find(|node| node.id == id.as_str()).map(|node| node.data))
     }
 
     /// Asks a detached cluster to end.

@@ -23,8 +23,10 @@ use ringkv_shared::protocol::cluster::{
 use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
 use serde_json::json;
 
+use super::expiry;
 use crate::exit;
 use crate::feed::all_of_stdin;
+use crate::grammar::Ttl;
 use crate::report::{Report, Told};
 use crate::session::Session;
 
@@ -33,6 +35,7 @@ pub(super) async fn put(
     s: &mut Session,
     key: String,
     value: String,
+    ttl: Option<Ttl>,
     literal: bool,
 ) -> Result<Report, Failure> {
     let key = Blob::from(key);
@@ -41,8 +44,9 @@ pub(super) async fn put(
         _ => Blob::from(value),
     };
     let (k, v) = (key.clone(), value.clone());
-    let reply = s.call(async |c| ClusterApiClient::put(c, k, v).await).await?;
-    Ok(put_report(&reply, &value, s.settings.brief))
+    let ttl_ms = ttl.map(Ttl::ms);
+    let reply = s.call(async |c| ClusterApiClient::put(c, k, v, ttl_ms).await).await?;
+    Ok(put_report(&reply, &value, s.settings.brief, expiry::now_ms()))
 }
 
 /// Reads a value.
@@ -56,7 +60,7 @@ pub(super) async fn get(s: &mut Session, key: String) -> Result<Report, Failure>
 pub(super) async fn get_all(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
     let reply = s.call(async |c| ClusterApiClient::locate(c, key, Some(true)).await).await?;
-    Ok(copies_report(&reply))
+    Ok(copies_report(&reply, expiry::now_ms()))
 }
 
 /// Deletes a key.
@@ -80,7 +84,7 @@ async fn value_from_stdin(allowed: bool) -> Result<Blob, Failure> {
 }
 
 /// The report of a put.
-fn put_report(reply: &ClusterWrite, value: &Blob, brief: Option<bool>) -> Report {
+fn put_report(reply: &ClusterWrite, value: &Blob, brief: Option<bool>, now_ms: u64) -> Report {
     let mut report = Report::new(reply).plain("ok");
     report = report.say(format!("Replicas for key {}: {}", reply.key, names(&reply.replicas)));
     if brief != Some(true) {
@@ -88,6 +92,9 @@ fn put_report(reply: &ClusterWrite, value: &Blob, brief: Option<bool>) -> Report
             let did = format!("[{}] PUT {} = {value}", replica.node, reply.key);
             report.narrated.push(replica_line(&did, replica, brief));
         }
+    }
+    if let Some(expires) = reply.expires {
+        report = report.say(format!("It {}.", expiry::in_words(expires, now_ms)));
     }
     warn_missed(report, reply)
 }
@@ -201,7 +208,7 @@ fn fallback_lines(reply: &ClusterGet) -> Vec<Told> {
 }
 
 /// The report of `get --all`: one line a replica.
-fn copies_report(reply: &WhereReply) -> Report {
+fn copies_report(reply: &WhereReply, now_ms: u64) -> Report {
     let found = reply.copies.iter().any(|c| c.record.as_ref().is_some_and(|r| !r.deleted));
     let mut report = Report::new(reply);
     for copy in &reply.copies {
@@ -211,7 +218,10 @@ fn copies_report(reply: &WhereReply) -> Report {
             }
             (Some(record), _) => {
                 let value = record.value.clone().unwrap_or_default();
-                format!("{}  {}  {value}", copy.node, record.version)
+                let until =
+                    record.expires.map(|at| format!("  ({})", expiry::in_words(at, now_ms)));
+                let until = until.unwrap_or_default();
+                format!("{}  {}  {value}{until}", copy.node, record.version)
             }
             (None, Some(why)) => format!("{}  -  ({why})", copy.node),
             (None, None) => format!("{}  -  (no copy)", copy.node),
@@ -255,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_put_is_told_as_the_ancestor_told_it() {
-        let report = put_report(&write(ok()), &"123".into(), None);
+        let report = put_report(&write(ok()), &"123".into(), None, 0);
         assert_eq!(
             text(&report.narrated),
             "Replicas for key apple: n1 n2\n\
@@ -267,8 +277,16 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_expires_says_when() {
+        let reply = ClusterWrite { expires: Some(12_500), ..write(ok()) };
+        let report = put_report(&reply, &"1".into(), Some(true), 2_500);
+        assert_eq!(text(&report.narrated), "Replicas for key apple: n1 n2\nIt expires in 10.0 s.");
+        assert_eq!(report.members["expires"], 12_500);
+    }
+
+    #[test]
     fn a_replica_that_missed_a_put_is_named() {
-        let report = put_report(&write(down()), &"123".into(), None);
+        let report = put_report(&write(down()), &"123".into(), None, 0);
         assert!(
             text(&report.narrated)
                 .ends_with("[n2] PUT apple = 123 -> n2 is DOWN, not written (connection refused)")
@@ -279,9 +297,9 @@ mod tests {
 
     #[test]
     fn brief_says_less_and_its_opposite_more() {
-        let brief = put_report(&write(ok()), &"1".into(), Some(true));
+        let brief = put_report(&write(ok()), &"1".into(), Some(true), 0);
         assert_eq!(text(&brief.narrated), "Replicas for key apple: n1 n2");
-        let full = put_report(&write(ok()), &"1".into(), Some(false));
+        let full = put_report(&write(ok()), &"1".into(), Some(false), 0);
         assert!(text(&full.narrated).contains(r#"-> {"status":"ok","version":"1.3"}"#));
     }
 
@@ -334,15 +352,15 @@ mod tests {
         let reply: WhereReply = from_value(json!({
             "status": "ok", "key": "apple", "hash": "51", "token": "52", "owners": ["n1", "n2"],
             "copies": [
-                {"node": "n1", "record": {"key": "apple", "value": "123", "version": "1.3"}},
+                {"node": "n1", "record": {"key": "apple", "value": "123", "version": "1.3", "expires": 10_000}},
                 {"node": "n2", "record": {"key": "apple", "deleted": true, "version": "1.4"}},
                 {"node": "n3", "why": "connection refused"},
             ]
         }))
         .unwrap();
         assert_eq!(
-            text(&copies_report(&reply).narrated),
-            "n1  1.3  123\nn2  1.4  (deleted)\nn3  -  (connection refused)"
+            text(&copies_report(&reply, 800).narrated),
+            "n1  1.3  123  (expires in 9.2 s)\nn2  1.4  (deleted)\nn3  -  (connection refused)"
         );
     }
 }

@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use indicatif::ProgressBar;
-use ringkv_shared::net::ClusterApiClient;
+use ringkv_shared::net::{Client, ClusterApiClient};
 use ringkv_shared::{Blob, ErrorName, Failure};
 use serde_json::json;
 
+use super::expiry::{left, now_ms};
 use super::progress;
-use super::records::{Pair, pairs};
+use super::records::{Change, Parsed, Row, rows};
 use crate::feed::all_of_stdin;
 use crate::grammar::FileForm;
 use crate::report::{Report, counted};
@@ -40,24 +41,30 @@ pub(super) async fn load(
     form: Option<FileForm>,
 ) -> Result<Report, Failure> {
     let interrupt = s.interrupt.clone();
-    let text = tokio::select! {
-        text = read(s, file) => text?,
+    let bytes = tokio::select! {
+        bytes = read(s, file) => bytes?,
         () = interrupt.cancelled() => {
             let message = "interrupted: nothing was sent";
             return Ok(interrupt::told(Failure::new(ErrorName::NotApplied, message)));
         }
     };
-    let pairs = pairs(form.unwrap_or_else(|| FileForm::of(file)), &text);
-    let total = pairs.len();
+    let rows = rows(form.unwrap_or_else(|| FileForm::of(file)), &bytes).ok_or_else(|| {
+        refuse(format!("{}: not UTF-8 text", file.display()))
+            .hint("bytes that are no text go into a jsonl file as {\"base64\":\"…\"}")
+    })?;
+    let total = rows.len();
     let bar = progress::bar(s.settings.progress, total as u64);
     let started = Instant::now();
-    let tally = put_all(s, pairs, &bar).await;
+    let tally = put_all(s, rows, &bar).await;
     bar.finish_and_clear();
     Ok(tally.report(total as u64, started.elapsed()))
 }
 
-async fn read(s: &Session, file: &Path) -> Result<String, Failure> {
-    let refuse = |message: String| Failure::new(ErrorName::BadArgument, message);
+fn refuse(message: String) -> Failure {
+    Failure::new(ErrorName::BadArgument, message)
+}
+
+async fn read(s: &Session, file: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = if file != Path::new("-") {
         std::fs::read(file)
     } else if s.settings.value_from_stdin {
@@ -66,24 +73,24 @@ async fn read(s: &Session, file: &Path) -> Result<String, Failure> {
         let refused = refuse("a load from standard input needs the one-shot form".to_owned());
         return Err(refused.hint("kv load - < FILE"));
     };
-    let bytes = bytes.map_err(|error| refuse(format!("{}: {error}", file.display())))?;
-    String::from_utf8(bytes).map_err(|_| {
-        refuse(format!("{}: not UTF-8 text", file.display()))
-            .hint("bytes that are no text go into a jsonl file as {\"base64\":\"…\"}")
-    })
+    bytes.map_err(|error| refuse(format!("{}: {error}", file.display())))
 }
 
-async fn put_all(s: &Session, pairs: Vec<Pair>, bar: &ProgressBar) -> Tally {
+async fn put_all(s: &Session, rows: Vec<Parsed>, bar: &ProgressBar) -> Tally {
     let mut tally = Tally::default();
     let mut busy: HashSet<Blob> = HashSet::new();
     let mut under_way = FuturesUnordered::new();
-    for pair in pairs {
+    for row in rows {
         if s.interrupt.is_cancelled() {
             tally.interrupted = true;
             break;
         }
-        let (key, value) = match pair {
-            Ok(pair) => pair,
+        let Row { key, change } = match row {
+            Ok(row) if row.has_expired(now_ms()) => {
+                tally.expired += 1;
+                continue;
+            }
+            Ok(row) => row,
             Err(bad) => {
                 tally.refuse(bad.to_string(), exit::REFUSED);
                 continue;
@@ -96,7 +103,7 @@ async fn put_all(s: &Session, pairs: Vec<Pair>, bar: &ProgressBar) -> Tally {
             bar.inc(1);
         }
         busy.insert(key.clone());
-        under_way.push(put(s, key, value));
+        under_way.push(apply(s, key, change));
     }
     while let Some((done, result)) = under_way.next().await {
         tally.count(&done, result);
@@ -105,16 +112,38 @@ async fn put_all(s: &Session, pairs: Vec<Pair>, bar: &ProgressBar) -> Tally {
     tally
 }
 
-async fn put(s: &Session, key: Blob, value: Blob) -> (Blob, Result<(), Failure>) {
+async fn apply(s: &Session, key: Blob, change: Change) -> (Blob, Result<Done, Failure>) {
     let k = key.clone();
-    let result = s.call(async |c| ClusterApiClient::put(c, k, value).await).await;
-    (key, result.map(|_| ()))
+    let result = match change {
+        Change::Put { value, expires } => {
+            // What expires just now expires in a millisecond: there is no shorter time to live.
+            let ttl_ms = expires.map(|at| left(at, now_ms()).unwrap_or(1));
+            let put = async |c: &Client| ClusterApiClient::put(c, k, value, ttl_ms).await;
+            s.call(put).await.map(|_| Done::Put)
+        }
+        Change::Del => {
+            s.call(async |c| ClusterApiClient::del(c, k).await).await.map(|_| Done::Deleted)
+        }
+    };
+    (key, result)
+}
+
+/// What was done with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Done {
+    /// It was put.
+    Put,
+    /// It was deleted, or was not there.
+    Deleted,
 }
 
 /// What became of the puts so far.
 #[derive(Default)]
 struct Tally {
     loaded: u64,
+    deleted: u64,
+    /// Values that the file says have expired: not sent.
+    expired: u64,
     failed: u64,
     /// The first failures, in words.
     named: Vec<String>,
@@ -125,9 +154,10 @@ struct Tally {
 }
 
 impl Tally {
-    fn count(&mut self, key: &Blob, result: Result<(), Failure>) {
+    fn count(&mut self, key: &Blob, result: Result<Done, Failure>) {
         match result {
-            Ok(()) => self.loaded += 1,
+            Ok(Done::Put) => self.loaded += 1,
+            Ok(Done::Deleted) => self.deleted += 1,
             Err(failure) => {
                 self.refuse(format!("{key}: {}", failure.message), failure.name.exit_code());
             }
@@ -146,15 +176,22 @@ impl Tally {
     /// The report; `total` pairs were to be put.
     fn report(self, total: u64, took: Duration) -> Report {
         let seconds = took.as_secs_f64();
-        let rate = (self.loaded as f64 / seconds.max(1e-6)).round();
+        let rate = ((self.loaded + self.deleted) as f64 / seconds.max(1e-6)).round();
+        let unsent = total - self.loaded - self.deleted - self.expired - self.failed;
         let members = json!({
-            "loaded": self.loaded, "failed": self.failed, "errors": self.named,
-            "unsent": total - self.loaded - self.failed, "ms": seconds * 1000.0,
+            "loaded": self.loaded, "deleted": self.deleted, "expired": self.expired,
+            "failed": self.failed, "errors": self.named, "unsent": unsent,
+            "ms": seconds * 1000.0,
         });
         let mut report = Report::new(&members)
             .say(format!("Loaded {} in {seconds:.2} s ({rate}/s).", counted(self.loaded, "key")));
+        if self.deleted > 0 {
+            report = report.say(format!("Deleted {}.", counted(self.deleted, "key")));
+        }
+        if self.expired > 0 {
+            report = report.say(format!("{} had expired.", counted(self.expired, "value")));
+        }
         if self.interrupted {
-            let unsent = total - self.loaded - self.failed;
             report = report.warn(format!("error: interrupted: {unsent} keys were not sent"));
             report = report.warn("  the whole again: load is safe to repeat");
             report.exit = exit::INTERRUPTED;
@@ -174,7 +211,7 @@ impl Tally {
             return report;
         }
         // Some were loaded: the whole is then done in part, whatever kept the others back.
-        let exit = if self.loaded > 0 { exit::PARTIAL } else { self.exit };
+        let exit = if self.loaded + self.deleted > 0 { exit::PARTIAL } else { self.exit };
         Report { exit, ..report }
     }
 }
@@ -188,11 +225,18 @@ mod tests {
     fn nothing_is_left_out_of_the_count() {
         let mut tally = Tally::default();
         for n in 0..999 {
-            tally.count(&n.to_string().as_str().into(), Ok(()));
+            tally.count(&n.to_string().as_str().into(), Ok(Done::Put));
         }
         let report = tally.report(999, Duration::from_millis(50));
         assert_eq!(text(&report.narrated), "Loaded 999 keys in 0.05 s (19980/s).");
         assert_eq!(report.exit, 0);
+        let tally = Tally { loaded: 1, deleted: 1, expired: 2, ..Tally::default() };
+        let report = tally.report(4, Duration::from_millis(50));
+        assert_eq!(
+            text(&report.narrated),
+            "Loaded 1 key in 0.05 s (40/s).\nDeleted 1 key.\n2 values had expired."
+        );
+        assert_eq!(report.members["unsent"], 0);
     }
 
     #[test]
@@ -212,7 +256,7 @@ mod tests {
     #[test]
     fn an_interrupted_load_knows_what_it_did() {
         let mut tally = Tally { interrupted: true, ..Tally::default() };
-        tally.count(&"a".into(), Ok(()));
+        tally.count(&"a".into(), Ok(Done::Put));
         let report = tally.report(10, Duration::from_millis(50));
         assert_eq!(
             text(&report.narrated),

@@ -8,9 +8,12 @@
 //! | [`topology`] | `addnode` `removenode` `setreplica` |
 //! | [`rebalance`] | `rebalance` |
 //! | [`observe`] | `show` `stats` `where` `ring` `config` |
-//! | [`pages`] | `scan` `count` `export` |
+//! | [`keyspace`] | `keyspace` |
+//! | [`pages`] | `scan` `count` |
+//! | [`export`] | `export` |
 //! | [`load`] | `load` |
-//! | [`raw`] | `wal` `compact` `rpc` |
+//! | [`wal`], [`salvage`] | `wal` `salvage` |
+//! | [`raw`] | `compact` `rpc` |
 //! | [`faults`] | `kill` `stop` `start` `restart` `pause` `resume` |
 //! | [`settings`] | the shell's own, and `source` |
 //!
@@ -20,16 +23,23 @@
 //! printed until then was true.
 
 mod data;
+mod expiry;
+mod export;
 mod faults;
+mod keyspace;
 mod load;
+mod log_lines;
 mod observe;
 mod pages;
+mod place;
 mod progress;
 mod raw;
 mod rebalance;
 mod records;
+mod salvage;
 pub(crate) mod settings;
 mod topology;
+mod wal;
 
 use clap::CommandFactory as _;
 use ringkv_shared::Failure;
@@ -43,7 +53,9 @@ use crate::usage;
 /// Runs one command and gives back what it found out.
 pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Report, Failure> {
     match command {
-        Command::Put { key, value, literal } => data::put(session, key, value, literal).await,
+        Command::Put { key, value, ttl, literal } => {
+            data::put(session, key, value, ttl, literal).await
+        }
         Command::Get { key, all: false } => data::get(session, key).await,
         Command::Get { key, all: true } => data::get_all(session, key).await,
         Command::Del { key } => data::del(session, key).await,
@@ -56,11 +68,15 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Repor
         Command::Where { key } => observe::locate(session, key).await,
         Command::Ring { tokens } => observe::ring(session, tokens).await,
         Command::Config { key, value } => observe::config(session, key, value).await,
+        Command::Keyspace { action, name, ttl } => keyspace::run(session, action, name, ttl).await,
         Command::Scan { prefix, limit } => pages::scan(session, prefix, limit).await,
         Command::Count { prefix } => pages::count(session, prefix).await,
-        Command::Export { file } => pages::export(session, &file).await,
+        Command::Export { file, partial } => export::export(session, &file, partial).await,
         Command::Load { file, form } => load::load(session, &file, form).await,
-        Command::Wal { id, tail } => raw::wal(session, id, tail).await,
+        Command::Wal { target, view, subject, tail } => {
+            wal::wal(session, &target, view, subject, tail).await
+        }
+        Command::Salvage { target, into, id } => salvage::run(session, &target, into, id).await,
         Command::Compact { id } => raw::compact(session, id).await,
         Command::Rpc { target, method, params } => raw::rpc(session, target, method, params).await,
         Command::Source { file } => settings::source(session, &file).await,

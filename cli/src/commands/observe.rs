@@ -11,6 +11,7 @@ use ringkv_shared::protocol::cluster::{
 };
 use ringkv_shared::{Blob, Failure, NodeId};
 
+use super::expiry;
 use crate::report::Report;
 use crate::session::Session;
 use crate::table::{Table, fill};
@@ -32,7 +33,7 @@ pub(super) async fn stats(s: &mut Session) -> Result<Report, Failure> {
 pub(super) async fn locate(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
     let reply = s.call(async |c| ClusterApiClient::locate(c, key, None).await).await?;
-    Ok(where_report(&reply, s.out.width()))
+    Ok(where_report(&reply, expiry::now_ms(), s.out.width()))
 }
 
 /// The ring, drawn.
@@ -164,11 +165,15 @@ fn stats_report(reply: &StatsReply, width: Option<usize>) -> Report {
 }
 
 /// The report of `where`.
-fn where_report(reply: &WhereReply, width: Option<usize>) -> Report {
+fn where_report(reply: &WhereReply, now_ms: u64, width: Option<usize>) -> Report {
     let copy = |c: &ringkv_shared::protocol::cluster::ReplicaCopy| {
         let record = c.record.as_ref()?;
-        let deleted = if record.deleted { " (deleted)" } else { "" };
-        Some(format!("{} {}{deleted}", c.node, record.version))
+        let more = match record.expires {
+            _ if record.deleted => " (deleted)".to_owned(),
+            Some(at) => format!(" ({})", expiry::in_words(at, now_ms)),
+            None => String::new(),
+        };
+        Some(format!("{} {}{more}", c.node, record.version))
     };
     let stored: Vec<String> = reply.copies.iter().filter_map(copy).collect();
     let stored = if stored.is_empty() { "nobody".to_owned() } else { stored.join(", ") };
@@ -293,13 +298,13 @@ mod tests {
             "status": "ok", "key": "apple", "hash": "517a", "token": "518c", "owners": ["n1", "n2"],
             "copies": [
                 {"node": "n1", "record": {"key": "apple", "version": "1.3"}},
-                {"node": "n2", "record": {"key": "apple", "version": "1.3"}},
+                {"node": "n2", "record": {"key": "apple", "version": "1.3", "expires": 9200}},
             ]
         }))
         .unwrap();
         assert_eq!(
-            text(&where_report(&reply, None).narrated),
-            "hash 517a -> token 518c of n1 -> replicas n1 n2      stored on: n1 1.3, n2 1.3"
+            text(&where_report(&reply, 0, None).narrated),
+            "hash 517a -> token 518c of n1 -> replicas n1 n2      stored on: n1 1.3, n2 1.3 (expires in 9.2 s)"
         );
     }
 }

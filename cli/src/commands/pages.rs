@@ -1,8 +1,6 @@
-//! `scan`, `count`, `export`: every key in order, page by page.
+//! `scan`, `count`: every key in order, page by page.
 //!
-//! A page carries the cursor of the next one, so neither side holds more than a page. `export`
-//! writes to a temporary file beside the target and renames it when all is there and synced: a
-//! half-written export never has the target's name.
+//! A page carries the cursor of the next one, so neither side holds more than a page.
 //!
 //! # Caveats
 //!
@@ -11,48 +9,58 @@
 //! only it holds are missing: that is said, and the exit code is 5.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
 
 use ringkv_shared::net::{Client, ClusterApiClient};
 use ringkv_shared::protocol::cluster::ScanReply;
 use ringkv_shared::protocol::node::Record;
-use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
-use serde_json::json;
+use ringkv_shared::{Blob, Failure, NodeId};
+use serde_json::{Value, json};
 
-use super::progress;
 use crate::exit;
 use crate::grammar::Format;
 use crate::report::{Report, counted};
 use crate::session::Session;
 
 /// Keys a page.
-const PAGE_KEYS: usize = 1000;
+pub(super) const PAGE_KEYS: usize = 1000;
 
 /// The cursor of a walk over all keys.
-struct Walk {
+#[derive(Default)]
+pub(super) struct Walk {
     prefix: Option<Blob>,
     after: Option<Blob>,
     keys_only: bool,
+    /// The picture that is walked; `None`: what is there now.
+    picture: Option<String>,
     done: bool,
-    silent: BTreeSet<NodeId>,
+    /// Nodes that did not answer.
+    pub(super) silent: BTreeSet<NodeId>,
 }
 
 impl Walk {
     fn new(prefix: Option<String>, keys_only: bool) -> Self {
-        let prefix = prefix.map(Blob::from);
-        Self { prefix, after: None, keys_only, done: false, silent: BTreeSet::new() }
+        Self { prefix: prefix.map(Blob::from), keys_only, ..Self::default() }
+    }
+
+    /// A walk over all that a picture has.
+    pub(super) fn of_picture(name: &str) -> Self {
+        Self { picture: Some(name.to_owned()), ..Self::default() }
     }
 
     /// The next page of at most so many records; `None` after the last.
-    async fn next(&mut self, s: &Session, limit: usize) -> Result<Option<Vec<Record>>, Failure> {
+    pub(super) async fn next(
+        &mut self,
+        s: &Session,
+        limit: usize,
+    ) -> Result<Option<Vec<Record>>, Failure> {
         if self.done || limit == 0 {
             return Ok(None);
         }
         let (prefix, after, keys_only) = (self.prefix.clone(), self.after.clone(), self.keys_only);
+        let picture = self.picture.clone();
         let page = async |c: &Client| {
-            ClusterApiClient::scan(c, prefix, after, Some(limit), Some(keys_only)).await
+            let (limit, keys_only) = (Some(limit), Some(keys_only));
+            ClusterApiClient::scan(c, prefix, after, limit, keys_only, picture).await
         };
         let ScanReply { items, next, silent, .. } = s.call(page).await?;
         self.silent.extend(silent);
@@ -62,7 +70,7 @@ impl Walk {
     }
 
     /// The report, with a warning and exit code 5 when nodes were silent.
-    fn close(&self, mut report: Report) -> Report {
+    pub(super) fn close(&self, mut report: Report) -> Report {
         if self.silent.is_empty() {
             return report;
         }
@@ -91,7 +99,7 @@ pub(super) async fn scan(
         count += page.len() as u64;
         for record in page {
             if s.settings.format == Format::Json {
-                items.push(json!({ "key": record.key, "value": record.value }));
+                items.push(item(&record));
             } else {
                 let line = scan_line(&record, s.settings.narrate);
                 s.line(&line);
@@ -105,6 +113,14 @@ pub(super) async fn scan(
     let mut report = Report::new(&json!({ "items": items, "count": count }));
     report.plain = Some(Vec::new());
     Ok(walk.close(report.say(counted(count, "key"))))
+}
+
+fn item(record: &Record) -> Value {
+    let mut item = json!({ "key": record.key, "value": record.value });
+    if let Some(expires) = record.expires {
+        item["expires"] = expires.into();
+    }
+    item
 }
 
 fn page_size(left: u64) -> usize {
@@ -129,71 +145,6 @@ pub(super) async fn count(s: &mut Session, prefix: Option<String>) -> Result<Rep
     Ok(walk.close(report.say(counted(count, "key")).plain(count.to_string())))
 }
 
-/// Writes every pair to a file, or to standard output.
-pub(super) async fn export(s: &mut Session, file: &Path) -> Result<Report, Failure> {
-    let mut walk = Walk::new(None, false);
-    if file == Path::new("-") {
-        while let Some(page) = walk.next(s, PAGE_KEYS).await? {
-            page.iter().for_each(|record| s.line(&export_line(record)));
-            if s.out.closed() {
-                break;
-            }
-        }
-        let mut report = Report::new(&json!({}));
-        report.plain = Some(Vec::new());
-        return Ok(walk.close(report));
-    }
-    let failed = |error: std::io::Error| {
-        Failure::new(ErrorName::NotApplied, format!("{}: {error}", file.display()))
-    };
-    let mut target = Target::create(file).map_err(failed)?;
-    let bar = progress::count(s.settings.progress);
-    let mut count = 0_u64;
-    while let Some(page) = walk.next(s, PAGE_KEYS).await? {
-        count += page.len() as u64;
-        bar.set_position(count);
-        for record in &page {
-            writeln!(target.writer, "{}", export_line(record)).map_err(failed)?;
-        }
-    }
-    target.commit().map_err(failed)?;
-    bar.finish_and_clear();
-    let report = Report::new(&json!({ "count": count, "file": file }));
-    Ok(walk.close(report.say(format!("Exported {} to {}.", counted(count, "key"), file.display()))))
-}
-
-/// One pair as `load` reads it.
-fn export_line(record: &Record) -> String {
-    let value = record.value.clone().unwrap_or_default();
-    let key = serde_json::to_string(&record.key).unwrap_or_default();
-    let value = serde_json::to_string(&value).unwrap_or_default();
-    format!("{{\"key\":{key},\"value\":{value}}}")
-}
-
-/// A file that gets its name only when it is whole.
-struct Target {
-    writer: BufWriter<tempfile::NamedTempFile>,
-    file: PathBuf,
-}
-
-impl Target {
-    fn create(file: &Path) -> std::io::Result<Self> {
-        let folder = match file.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let temporary = tempfile::NamedTempFile::new_in(folder)?;
-        Ok(Self { writer: BufWriter::new(temporary), file: file.to_owned() })
-    }
-
-    fn commit(self) -> std::io::Result<()> {
-        let temporary = self.writer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
-        temporary.as_file().sync_all()?;
-        let file: File = temporary.persist(&self.file)?;
-        file.sync_all()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,28 +156,10 @@ mod tests {
     }
 
     #[test]
-    fn exported_lines_are_those_that_load_reads() {
-        assert_eq!(export_line(&record("a".into(), "1\n")), r#"{"key":"a","value":"1\n"}"#);
-        let bytes = export_line(&record(vec![255].into(), ""));
-        assert_eq!(bytes, r#"{"key":{"base64":"/w=="},"value":""}"#);
-    }
-
-    #[test]
     fn pairs_are_sentences_or_columns() {
         let apple = record("apple".into(), "123");
         assert_eq!(scan_line(&apple, true), "apple -> 123");
         assert_eq!(scan_line(&apple, false), "apple\t123");
-    }
-
-    #[test]
-    fn an_export_has_its_name_only_when_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a.jsonl");
-        let mut target = Target::create(&file).unwrap();
-        writeln!(target.writer, "x").unwrap();
-        assert!(!file.exists());
-        target.commit().unwrap();
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "x\n");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `wal`, `compact`, `rpc`: straight to one server, to see what it keeps and speaks.
+//! `compact`, `rpc`: straight to one server, to see what it keeps and speaks.
 //!
 //! # Caveats
 //!
@@ -17,22 +17,6 @@ use crate::cluster::COORDINATOR;
 use crate::report::{Report, Told, counted};
 use crate::session::Session;
 use crate::wire::{DEADLINE, LONG_DEADLINE, Trace, Wire};
-
-/// The last lines of a node's log.
-pub(super) async fn wal(
-    s: &mut Session,
-    id: NodeId,
-    tail: Option<usize>,
-) -> Result<Report, Failure> {
-    let node = connect(s, id.as_str(), &s.trace).await?;
-    let reply = node.call(DEADLINE, async |c| NodeApiClient::log(c, tail).await).await?;
-    let mut report = Report::new(&reply).say(format!("# {}", reply.file));
-    report.plain = Some(Vec::new());
-    for line in reply.lines {
-        report = report.say(line.clone()).plain(line);
-    }
-    Ok(report)
-}
 
 /// Compacts a node's log.
 pub(super) async fn compact(s: &mut Session, id: NodeId) -> Result<Report, Failure> {
@@ -97,7 +81,7 @@ fn parse_params(text: String) -> Result<Box<RawValue>, Failure> {
 }
 
 /// A connection to a node by its name.
-async fn connect(s: &Session, id: &str, trace: &Trace) -> Result<Wire, Failure> {
+pub(super) async fn connect(s: &Session, id: &str, trace: &Trace) -> Result<Wire, Failure> {
     let reply = s.call(async |c| ClusterApiClient::show(c).await).await?;
     let known: Vec<&str> = reply.nodes.iter().map(|row| row.id.as_str()).collect();
     match reply.nodes.iter().find(|row| row.id.as_str() == id) {

@@ -1,9 +1,10 @@
-//! The files that `load` reads: csv, JSON lines and word lists, as an iterator of pairs.
+//! The files that `load` reads: csv, JSON lines, word lists and logs, as a list of changes.
 //!
 //! | ending | form |
 //! |---|---|
 //! | `.csv` | `key,value`; RFC 4180 quotes, so commas, quotes and newlines may be inside |
 //! | `.jsonl` `.ndjson` | `{"key":…,"value":…}` a line, also `{"base64":…}`; what `export` writes |
+//! | `.log` | the lines of a node's log, or bare `PUT k v` and `DEL k`: see [`log_lines`](super::log_lines) |
 //! | other | one key a line; its value is the number of the line |
 //!
 //! # Caveats
@@ -17,10 +18,50 @@ use std::path::Path;
 use ringkv_shared::Blob;
 use serde::Deserialize;
 
+use super::log_lines::log_lines;
+
 use crate::grammar::FileForm;
 
-/// A key and its value, or what is wrong with which line.
-pub(super) type Pair = Result<(Blob, Blob), BadLine>;
+/// What a file says of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// The key.
+    pub(super) key: Blob,
+    /// What becomes of it.
+    pub(super) change: Change,
+}
+
+/// What becomes of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It gets a value.
+    Put {
+        /// The value.
+        value: Blob,
+        /// When that expires, in unix milliseconds; `None`: the file does not say.
+        expires: Option<u64>,
+    },
+    /// It is deleted.
+    Del,
+}
+
+/// A change, or what is wrong with which line.
+pub(super) type Parsed = Result<Row, BadLine>;
+
+impl Row {
+    /// Whether it is about a value that has expired.
+    pub(super) fn has_expired(&self, now_ms: u64) -> bool {
+        match self.change {
+            Change::Put { expires, .. } => expires.is_some_and(|at| at <= now_ms),
+            Change::Del => false,
+        }
+    }
+
+    fn put(key: impl Into<Blob>, value: impl Into<Blob>) -> Self {
+        let change = Change::Put { value: value.into(), expires: None };
+        Self { key: key.into(), change }
+    }
+}
 
 /// A line that holds no pair.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,41 +80,50 @@ impl FileForm {
         match path.extension().and_then(|ending| ending.to_str()) {
             Some("csv") => Self::Csv,
             Some("jsonl" | "ndjson") => Self::Jsonl,
+            Some("log") => Self::Log,
             None if path == Path::new("-") => Self::Jsonl,
             _ => Self::Words,
         }
     }
 }
 
-/// The pairs of a file's text.
-pub(super) fn pairs(form: FileForm, text: &str) -> Vec<Pair> {
+/// The changes that a file's bytes say; `None` if they have to be UTF-8 text and are not.
+pub(super) fn rows(form: FileForm, bytes: &[u8]) -> Option<Vec<Parsed>> {
+    if form == FileForm::Log {
+        return Some(log_lines(bytes));
+    }
+    let text = std::str::from_utf8(bytes).ok()?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    match form {
+    Some(match form {
         FileForm::Csv => csv(text),
         FileForm::Jsonl => json_lines(text),
-        FileForm::Words => words(text),
-    }
+        FileForm::Words | FileForm::Log => words(text),
+    })
 }
 
-fn words(text: &str) -> Vec<Pair> {
-    let pair = |(at, line): (usize, &str)| Ok((Blob::from(line), Blob::from((at + 1).to_string())));
+fn words(text: &str) -> Vec<Parsed> {
+    let pair = |(at, line): (usize, &str)| Ok(Row::put(line, (at + 1).to_string()));
     text.lines().enumerate().filter(|(_, line)| !line.is_empty()).map(pair).collect()
 }
 
-fn json_lines(text: &str) -> Vec<Pair> {
+fn json_lines(text: &str) -> Vec<Parsed> {
     #[derive(Deserialize)]
-    struct Row {
+    struct Object {
         key: Blob,
         value: Blob,
+        #[serde(default)]
+        expires: Option<u64>,
     }
-    let pair = |(at, line): (usize, &str)| match serde_json::from_str::<Row>(line) {
-        Ok(Row { key, value }) => Ok((key, value)),
+    let pair = |(at, line): (usize, &str)| match serde_json::from_str(line) {
+        Ok(Object { key, value, expires }) => {
+            Ok(Row { key, change: Change::Put { value, expires } })
+        }
         Err(error) => Err(BadLine { line: at + 1, why: error.to_string() }),
     };
     text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(pair).collect()
 }
 
-fn csv(text: &str) -> Vec<Pair> {
+fn csv(text: &str) -> Vec<Parsed> {
     let mut pairs = Vec::new();
     let mut rows = Rows { rest: text, line: 1 };
     while let Some((line, row)) = rows.next_row() {
@@ -83,7 +133,7 @@ fn csv(text: &str) -> Vec<Pair> {
         });
         match row {
             Ok((key, value)) if line == 1 && key == "key" && value == "value" => {}
-            Ok((key, value)) => pairs.push(Ok((key.into(), value.into()))),
+            Ok((key, value)) => pairs.push(Ok(Row::put(key, value))),
             Err(why) => pairs.push(Err(BadLine { line, why })),
         }
     }
@@ -189,11 +239,18 @@ mod tests {
     use super::*;
 
     fn read(name: &str, text: &str) -> Vec<String> {
-        let told = |pair: Pair| match pair {
-            Ok((key, value)) => format!("{key}={value}"),
+        let told = |row: Parsed| match row {
+            Ok(Row { key, change: Change::Put { value, expires: None } }) => {
+                format!("{key}={value}")
+            }
+            Ok(Row { key, change: Change::Put { value, expires: Some(at) } }) => {
+                format!("{key}={value} until {at}")
+            }
+            Ok(Row { key, change: Change::Del }) => format!("no {key}"),
             Err(bad) => bad.to_string(),
         };
-        pairs(FileForm::of(Path::new(name)), text).into_iter().map(told).collect()
+        let rows = rows(FileForm::of(Path::new(name)), text.as_bytes()).unwrap();
+        rows.into_iter().map(told).collect()
     }
 
     #[test]
@@ -223,6 +280,8 @@ mod tests {
         let text =
             "{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":{\"base64\":\"/w==\"},\"value\":\"\"}\n";
         assert_eq!(read("f.jsonl", text), ["a=1", "\\xff="]);
+        let until = "{\"key\":\"a\",\"value\":\"1\",\"expires\":5}";
+        assert_eq!(read("f.jsonl", until), ["a=1 until 5"]);
         assert!(read("f.jsonl", "{\"key\":\"a\"}")[0].starts_with("line 1: missing field"));
     }
 

@@ -26,7 +26,7 @@ use crate::usage::{self, Entry};
 use crate::words;
 
 /// Commands whose first argument is a node.
-const TAKES_NODE: [&str; 3] = ["removenode", "wal", "compact"];
+const TAKES_NODE: [&str; 4] = ["removenode", "wal", "compact", "salvage"];
 /// Commands whose first argument is a node or the coordinator.
 const TAKES_SERVER: [&str; 7] = ["rpc", "kill", "stop", "start", "restart", "pause", "resume"];
 /// Commands whose first argument is a file.
@@ -210,8 +210,8 @@ mod tests {
     fn a_whole_command_hints_its_arguments() {
         let history = rustyline::history::DefaultHistory::new();
         let hint = |line: &str| helper(false).hint(line, line.len(), &Context::new(&history));
-        assert_eq!(hint("put").as_deref(), Some(" <key> <value>"));
-        assert_eq!(hint("put ").as_deref(), Some("<key> <value>"));
+        assert_eq!(hint("put").as_deref(), Some(" <key> <value> [--ttl TIME]"));
+        assert_eq!(hint("put ").as_deref(), Some("<key> <value> [--ttl TIME]"));
         assert_eq!((hint("pu"), hint("show")), (None, None));
     }
 

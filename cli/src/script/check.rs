@@ -33,9 +33,6 @@ use super::run::prepare;
 use super::stage::{self, Live, Shell, Stage};
 use crate::exit;
 
-/// The exit code when a script differs.
-const DIFFERS: u8 = 6;
-
 /// How many scripts are checked at once. They wait more than they work, but each has a handful of
 /// processes that must answer heartbeats in time.
 const AT_ONCE: usize = 4;
@@ -75,7 +72,7 @@ pub(super) async fn check_with<S: Shell>(
         let _ = out.write_all(&told);
         worst = match (worst, code) {
             (exit::INTERRUPTED, _) | (_, exit::INTERRUPTED) => exit::INTERRUPTED,
-            (DIFFERS, _) | (_, exit::OK) => worst,
+            (exit::DIFFERS, _) | (_, exit::OK) => worst,
             _ => code,
         };
     }
@@ -158,7 +155,7 @@ async fn check_file(
     for difference in verdict.differences {
         let _ = write!(out, "{difference}");
     }
-    DIFFERS
+    exit::DIFFERS
 }
 
 fn names_ports(script: &Script) -> bool {

@@ -6,6 +6,7 @@
 //! | ports that the system chose | `127.0.0.1:43211` | `127.0.0.1:[..]` |
 //! | times and rates | `0.06 s`, `"ms":0.6`, `now`, `1.9 s ago` | `[..] s`, `"ms":[..]`, `[..]` |
 //! | a node's identity, and the checksums that depend on it | `node=6f1c…`, `c=77aa0312` | `node=[..]`, `c=[..]` |
+//! | moments | `2026-01-01T00:00:00Z` | `[..]` |
 //! | the folder of a cluster's data | `/tmp/ringkv-5dUdE9/n1` | `[..]/n1` |
 //!
 //! Everything else is compared to the letter: owners, shares, versions, epochs, counts, sizes.
@@ -31,7 +32,18 @@ const FOLDER: &str = "/ringkv-";
 
 /// The line with `[..]` for what changes; ports are kept when the script fixed them.
 pub(super) fn mask(line: &str, ports_are_fixed: bool) -> String {
-    numbers(&hex(&last_seen(&folder(line))), ports_are_fixed)
+    numbers(&hex(&last_seen(&moment(&folder(line)))), ports_are_fixed)
+}
+
+/// `at 2026-01-01T00:00:00Z` → `at [..]`.
+fn moment(line: &str) -> String {
+    const FORM: &str = "0000-00-00T00:00:00Z";
+    let as_form = |c: char| if c.is_ascii_digit() { '0' } else { c };
+    let zeros: String = line.chars().map(as_form).collect();
+    match zeros.find(FORM) {
+        Some(at) => format!("{}{ANY}{}", &line[..at], &line[at + FORM.len()..]),
+        None => line.to_owned(),
+    }
 }
 
 /// `# /tmp/ringkv-5dUdE9/n1/data.log` → `# [..]/n1/data.log`.
@@ -130,6 +142,8 @@ mod tests {
             ("copied 1, removed 1, failed 0, 0.06 s", "copied 1, removed 1, failed 0, [..] s"),
             ("in 0.05 s (19980/s).", "in [..] s ([..]/s)."),
             ("(0.6 ms)", "([..] ms)"),
+            ("up to 1.7, at 2026-01-01T10:20:30Z, in 0.05 s.", "up to 1.7, at [..], in [..] s."),
+            ("n1 1.3 (expires in 9.2 s)", "n1 1.3 (expires in [..] s)"),
             ("n1  DOWN  1.9 s ago", "n1  DOWN  [..]"),
             ("n1  DOWN  [..] s ago", "n1  DOWN  [..]"),
             ("{\"addr\":\"127.0.0.1:5001\",\"last_seen_ms\":12}", {

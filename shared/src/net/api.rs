@@ -5,12 +5,12 @@ use jsonrpsee::proc_macros::rpc;
 use jsonrpsee::types::ErrorObjectOwned;
 
 use crate::protocol::cluster::{
-    ChangeReply, ClusterGet, ClusterWrite, ConfigReply, EventsReply, InfoReply, RebalanceReport,
-    RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
+    ChangeReply, ClusterFreeze, ClusterGet, ClusterWrite, ConfigReply, EventsReply, InfoReply,
+    KeyspaceReply, RebalanceReport, RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
 };
 use crate::protocol::node::{
-    BatchReply, CompactReply, DumpReply, FetchReply, GetReply, KeyVersion, LogReply, NodeStats,
-    Record, SizeReply, WriteReply,
+    BatchReply, CompactReply, DoneReply, DumpReply, FetchReply, FreezeReply, GetReply, KeyVersion,
+    LogReply, NodeStats, PictureAt, Record, SizeReply, WriteReply,
 };
 use crate::{Blob, NodeId, Version};
 
@@ -18,13 +18,15 @@ use crate::{Blob, NodeId, Version};
 /// step, in the order in which requests arrive; the connection holds the reply until it is durable.
 #[rpc(server, client)]
 pub trait NodeApi {
-    /// Stores `value` under `key`. Without a version the node gives the next one it has not seen.
+    /// Stores `value` under `key`. Without a version the node gives the next one it has not seen;
+    /// with `expires`, unix milliseconds, the value is gone from then on.
     #[method(name = "put")]
     fn put(
         &self,
         key: Blob,
         value: Blob,
         version: Option<Version>,
+        expires: Option<u64>,
     ) -> Result<WriteReply, ErrorObjectOwned>;
     /// Reads a key.
     #[method(name = "get")]
@@ -35,7 +37,7 @@ pub trait NodeApi {
     /// How many keys, and who this is.
     #[method(name = "size")]
     fn size(&self) -> Result<SizeReply, ErrorObjectOwned>;
-    /// A page of records in key order.
+    /// A page of records in key order, as they are or, `at` a version, as a picture has them.
     #[method(name = "dump", param_kind = map)]
     fn dump(
         &self,
@@ -44,6 +46,7 @@ pub trait NodeApi {
         prefix: Option<Blob>,
         keys_only: Option<bool>,
         tombstones: Option<bool>,
+        at: Option<PictureAt>,
     ) -> Result<DumpReply, ErrorObjectOwned>;
     /// Writes records by version: each wins only over an older one.
     #[method(name = "apply")]
@@ -54,6 +57,13 @@ pub trait NodeApi {
     /// Forgets keys without a trace, each only if exactly that version is stored.
     #[method(name = "drop")]
     fn drop_keys(&self, keys: Vec<KeyVersion>) -> Result<BatchReply, ErrorObjectOwned>;
+    /// Begins a picture: what is overwritten from now on is kept for it. It ends when it is ended,
+    /// when it is not read for a minute, or when too much would have to be kept.
+    #[method(name = "freeze")]
+    fn freeze(&self) -> Result<FreezeReply, ErrorObjectOwned>;
+    /// Ends a picture.
+    #[method(name = "thaw")]
+    fn thaw(&self, picture: String) -> Result<DoneReply, ErrorObjectOwned>;
     /// The engine's figures.
     #[method(name = "stats")]
     fn stats(&self) -> Result<NodeStats, ErrorObjectOwned>;
@@ -68,9 +78,15 @@ pub trait NodeApi {
 /// The coordinator. Methods are named as the commands of the `kv` shell.
 #[rpc(server, client)]
 pub trait ClusterApi {
-    /// Writes to all owners, acknowledged at W.
+    /// Writes to all owners, acknowledged at W. The value lives for `ttl_ms`, 0 for ever, and
+    /// without it as long as the keyspace says.
     #[method(name = "put")]
-    async fn put(&self, key: Blob, value: Blob) -> Result<ClusterWrite, ErrorObjectOwned>;
+    async fn put(
+        &self,
+        key: Blob,
+        value: Blob,
+        ttl_ms: Option<u64>,
+    ) -> Result<ClusterWrite, ErrorObjectOwned>;
     /// Reads from the first owner that answers, in preference order.
     #[method(name = "get")]
     async fn get(&self, key: Blob) -> Result<ClusterGet, ErrorObjectOwned>;
@@ -114,7 +130,14 @@ pub trait ClusterApi {
     /// The ring, drawn; with all tokens on request.
     #[method(name = "ring", param_kind = map)]
     async fn ring(&self, tokens: Option<bool>) -> Result<RingReply, ErrorObjectOwned>;
-    /// A page of the cluster's keys.
+    /// Begins a picture of the whole cluster at one moment, to be read with `scan`. It ends when it
+    /// is ended, when it is not read for a minute, or when too much is written meanwhile.
+    #[method(name = "freeze")]
+    async fn freeze(&self) -> Result<ClusterFreeze, ErrorObjectOwned>;
+    /// Ends a picture.
+    #[method(name = "thaw")]
+    async fn thaw(&self, picture: String) -> Result<DoneReply, ErrorObjectOwned>;
+    /// A page of the cluster's keys, as they are or as a picture has them.
     #[method(name = "scan", param_kind = map)]
     async fn scan(
         &self,
@@ -122,6 +145,7 @@ pub trait ClusterApi {
         after: Option<Blob>,
         limit: Option<usize>,
         keys_only: Option<bool>,
+        picture: Option<String>,
     ) -> Result<ScanReply, ErrorObjectOwned>;
     /// Events after number `after`; waits up to `wait_ms` (at most 30,000) for the first.
     #[method(name = "events", param_kind = map)]
@@ -137,43 +161,56 @@ pub trait ClusterApi {
         name: Option<String>,
         value: Option<String>,
     ) -> Result<ConfigReply, ErrorObjectOwned>;
+    /// Lists the keyspaces, or changes what one says of all writes into it: with `ttl_ms`, how long
+    /// values live that are put without a time of their own, 0 for ever.
+    #[method(name = "keyspace", param_kind = map)]
+    async fn keyspace(
+        &self,
+        name: Option<String>,
+        ttl_ms: Option<u64>,
+    ) -> Result<KeyspaceReply, ErrorObjectOwned>;
     /// Who answers here.
     #[method(name = "info")]
     async fn info(&self) -> Result<InfoReply, ErrorObjectOwned>;
 }
 
 /// What each method of a node takes, in order; `?` marks what may be left out.
-pub const NODE_METHODS: [(&str, &str); 11] = [
+pub const NODE_METHODS: [(&str, &str); 13] = [
     ("apply", "records"),
     ("compact", ""),
     ("del", "key, version?"),
     ("drop", "keys"),
-    ("dump", "after?, limit?, prefix?, keys_only?, tombstones?"),
+    ("dump", "after?, limit?, prefix?, keys_only?, tombstones?, at?"),
     ("fetch", "keys"),
+    ("freeze", ""),
     ("get", "key"),
     ("log", "tail?"),
-    ("put", "key, value, version?"),
+    ("put", "key, value, version?, expires?"),
     ("size", ""),
     ("stats", ""),
+    ("thaw", "picture"),
 ];
 
 /// What each method of the coordinator takes, in order; `?` marks what may be left out.
-pub const CLUSTER_METHODS: [(&str, &str); 16] = [
+pub const CLUSTER_METHODS: [(&str, &str); 19] = [
     ("addnode", "id, addr, weight?"),
     ("config", "name?, value?"),
     ("del", "key"),
     ("events", "after?, wait_ms?"),
+    ("freeze", ""),
     ("get", "key"),
     ("info", ""),
+    ("keyspace", "name?, ttl_ms?"),
     ("progress", "after?"),
-    ("put", "key, value"),
+    ("put", "key, value, ttl_ms?"),
     ("rebalance", "dry_run?"),
     ("removenode", "id, force?"),
     ("ring", "tokens?"),
-    ("scan", "prefix?, after?, limit?, keys_only?"),
+    ("scan", "prefix?, after?, limit?, keys_only?, picture?"),
     ("setreplica", "n"),
     ("show", ""),
     ("stats", ""),
+    ("thaw", "picture"),
     ("where", "key, values?"),
 ];
 

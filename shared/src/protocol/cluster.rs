@@ -59,6 +59,9 @@ pub struct ClusterWrite {
     pub key: Blob,
     /// The version this write got.
     pub version: Version,
+    /// When the value expires, in unix milliseconds; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
     /// Every owner in preference order, with what became of the write there.
     pub replicas: Vec<ReplicaReport>,
 }
@@ -76,6 +79,9 @@ pub struct ClusterGet {
     /// Its version, or that of the tombstone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
+    /// When it expires, in unix milliseconds; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
     /// Who gave the answer; for `not_found`, the last who said so.
     pub from: NodeId,
     /// The other replicas tried, in order: `ok` has no copy, the others did not answer.
@@ -332,6 +338,24 @@ pub struct RingReply {
     pub tokens: Vec<TokenRow>,
 }
 
+/// The answer to `freeze`: a picture of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterFreeze {
+    /// `ok`.
+    pub status: Status,
+    /// The name of the picture.
+    pub picture: String,
+    /// It has all writes up to this version, and none after it.
+    pub version: Version,
+    /// When that was, in unix milliseconds.
+    pub at_ms: u64,
+    /// N: fewer silent nodes than that, and nothing is missing.
+    pub replication: usize,
+    /// Nodes that it is without: they did not answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<NodeId>,
+}
+
 /// The answer to `scan`: one page of the cluster's keys in order, each once, newest version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScanReply {
@@ -389,6 +413,26 @@ pub struct ConfigReply {
     pub status: Status,
     /// All settings, or the one that was named.
     pub settings: Vec<Setting>,
+}
+
+/// A keyspace: what holds for all keys in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keyspace {
+    /// Its name; so far there is one, `default`.
+    pub name: String,
+    /// How long values live that are put without a time of their own, in milliseconds; absent: for
+    /// ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+}
+
+/// The answer to `keyspace`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyspaceReply {
+    /// `ok`.
+    pub status: Status,
+    /// All keyspaces, or the one that was named.
+    pub keyspaces: Vec<Keyspace>,
 }
 
 /// The answer to `info`: who answers here.

@@ -6,6 +6,7 @@
 //! | `size` | how many keys, and who the node is: the heartbeat |
 //! | `dump` | a page of keys in order, with versions, on request with values and tombstones |
 //! | `apply` `fetch` `drop` | batches for rebalance: write by version, read records, forget |
+//! | `freeze` `thaw` | a picture of the map at one version, to be read with `dump` |
 //! | `stats` `compact` `log` | the engine seen from outside |
 //!
 //! Every reply leaves only when all that it tells is durable to the node's policy.
@@ -58,6 +59,9 @@ pub struct GetReply {
     /// The version of the value, or of the tombstone that says the key was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
+    /// When the value expires, in unix milliseconds; absent: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
 }
 
 /// Whether a node's disk takes writes.
@@ -103,6 +107,31 @@ pub struct DumpReply {
     /// Give this as `after` for the next page; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Blob>,
+}
+
+/// What a page of `dump` is of, when not of what is there now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PictureAt {
+    /// The picture, as `freeze` named it.
+    pub picture: String,
+    /// Of each key, the newest record up to this version.
+    pub version: Version,
+}
+
+/// The answer to `freeze`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreezeReply {
+    /// `ok`.
+    pub status: Status,
+    /// The name of the picture.
+    pub picture: String,
+}
+
+/// The answer to what has nothing more to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoneReply {
+    /// `ok`.
+    pub status: Status,
 }
 
 /// A key at a version: what `drop` may forget.

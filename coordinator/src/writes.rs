@@ -1,0 +1,82 @@
+//! The numbers of writes, and which writes are under way.
+//!
+//! A write is numbered and joins those under way in one step. So there is a moment, [`Writes::mark`],
+//! of which all writes with a number up to the last one are known: they have ended, or they are
+//! in the list that the mark returns.
+//!
+//! # Caveats
+//!
+//! A write that is numbered a second time stays in the list that it joined first.
+
+use std::sync::{Mutex, MutexGuard};
+
+use ringkv_shared::Version;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+/// The numbers that this coordinator gives.
+pub(crate) struct Writes {
+    /// The number of this start.
+    epoch: u32,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The last number given. Monotonic.
+    counter: u64,
+    /// The writes begun since the last mark.
+    under_way: TaskTracker,
+}
+
+impl Writes {
+    /// None given so far.
+    pub(crate) fn new(epoch: u32) -> Self {
+        let state = State { counter: 0, under_way: TaskTracker::new() };
+        Self { epoch, state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while the lock is held")
+    }
+
+    /// Numbers a write; it is under way until the token is dropped.
+    pub(crate) fn begin(&self) -> (Version, TaskTrackerToken) {
+        let mut state = self.lock();
+        state.counter += 1;
+        (Version::new(self.epoch, state.counter), state.under_way.token())
+    }
+
+    /// Numbers a write that is under way anew, above what a node was found to have in this epoch.
+    pub(crate) fn again_above(&self, found: u64) -> Version {
+        let mut state = self.lock();
+        state.counter = state.counter.max(found) + 1;
+        Version::new(self.epoch, state.counter)
+    }
+
+    /// The last number given, and those that are under way with numbers up to it.
+    pub(crate) fn mark(&self) -> (Version, TaskTracker) {
+        let mut state = self.lock();
+        let under_way = std::mem::replace(&mut state.under_way, TaskTracker::new());
+        under_way.close();
+        (Version::new(self.epoch, state.counter), under_way)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_mark_waits_for_what_was_numbered_before_it() {
+        let writes = Writes::new(3);
+        let (first, token) = writes.begin();
+        let (mark, under_way) = writes.mark();
+        let (after, _later) = writes.begin();
+        assert_eq!((first, mark, after), (Version::new(3, 1), first, Version::new(3, 2)));
+        assert!(!under_way.is_empty());
+        drop(token);
+        under_way.wait().await;
+        assert_eq!(writes.again_above(9), Version::new(3, 10));
+        assert_eq!(writes.mark().0, Version::new(3, 10));
+    }
+}
