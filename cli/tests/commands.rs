@@ -102,7 +102,7 @@ fn files_go_round(shop: &Shop) {
     assert_eq!(shop.kv(&["get", "b,c"]).with(0), "x\ny\n");
     shop.write("some.jsonl", "{\"key\":\"c\",\"value\":\"1\"}\n{\"key\":\"d\"}\n");
     let told = shop.kv(&["load", "some.jsonl"]);
-    assert!(told.with(5).starts_with("Loaded 1 keys"));
+    assert!(told.with(5).starts_with("Loaded 1 key "));
     assert!(told.err.contains("error: 1 not loaded\n  line 2: missing field"), "{}", told.err);
     shop.kv(&["load", "nofile"]).with(2);
     shop.kv(&["export", "no/such/folder"]).with(1);
