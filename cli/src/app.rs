@@ -174,17 +174,18 @@ async fn many(global: &Global, execute: Option<String>) -> anyhow::Result<u8> {
         let session = shell(global, address(global));
         return Ok(repl::run(session, String::new(), global.color.into()).await);
     }
-    let options = DemoOptions { nodes: 3, replicas: 1, data: None, port: None, free_ports: false };
+    let options = DemoOptions { nodes: 3, replicas: 1, ..DemoOptions::default() };
     local_shell(global, options).await
 }
 
 async fn run_demo(global: &Global, demo: Demo) -> anyhow::Result<u8> {
-    let Demo { nodes, replicas, data, port, detach, supervise, free_ports, action } = demo;
+    let Demo { nodes, replicas, data, port, detach, supervise, free_ports, memory_max, action } =
+        demo;
     if let Some(DemoAction::Stop) = action {
         let sentence = cluster::demo_stop(data).await?;
         return Ok(one_shot(global, false).tell("demo", Report::sentence(sentence)).exit);
     }
-    let options = DemoOptions { nodes, replicas, data, port, free_ports };
+    let options = DemoOptions { nodes, replicas, data, port, free_ports, memory_max };
     if supervise {
         cluster::supervise(options).await?;
         return Ok(exit::OK);

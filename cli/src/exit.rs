@@ -24,7 +24,7 @@
 /// All codes in words, at the end of `kv --help`.
 pub(crate) const HELP: &str = "\
 Exit codes: 0 ok · 1 refused, nothing applied · 2 usage · 3 not found · 4 unreachable, nothing sent \
-· 5 unknown or partial · 6 a transcript differs · 7 conflict · 130 interrupted; servers: 73 data \
+· 5 unknown or partial · 6 a check or transcript differs · 7 conflict · 130 interrupted; servers: 73 data \
 directory in use, 74 storage damaged or failing.";
 
 /// Done.

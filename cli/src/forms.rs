@@ -124,6 +124,9 @@ pub(crate) struct Demo {
     /// The coordinator's port; the nodes have the next ones.
     #[arg(long, value_name = "BASE")]
     pub(crate) port: Option<u16>,
+    /// How much of the values each node keeps in memory, such as 64MiB; without it, all.
+    #[arg(long, value_name = "SIZE", value_parser = ringkv_node::parse_size)]
+    pub(crate) memory_max: Option<u64>,
     /// Print one JSON line and run on until `kv demo stop`.
     #[arg(long)]
     pub(crate) detach: bool,

@@ -118,8 +118,14 @@ pub(crate) enum Command {
     },
     /// The nodes: address, status, keys, share of the ring.
     Show,
-    /// Totals and balance.
-    Stats,
+    /// Totals and balance, or the figures of one node.
+    #[command(
+        after_help = "stats\nstats n1    (values in memory, reads, compression, compactions)"
+    )]
+    Stats {
+        /// The node.
+        id: Option<NodeId>,
+    },
     /// Why a key is where it is, and who has it now.
     #[command(name = "where", visible_alias = "locate", after_help = "where apple")]
     Where {
@@ -481,6 +487,7 @@ mod tests {
             "rebalance --dry-run",
             "show",
             "stats",
+            "stats n1",
             "where apple",
             "locate apple",
             "ring",

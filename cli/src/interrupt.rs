@@ -113,7 +113,7 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         | Command::Resume { .. } => unknown("show".to_owned()),
         Command::Get { .. }
         | Command::Show
-        | Command::Stats
+        | Command::Stats { .. }
         | Command::Where { .. }
         | Command::Ring { .. }
         | Command::Config { .. }

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What stands before a `[..]` in a transcript: process ids, ports, times, identities, checksums.
-const VARYING: [&str; 16] = [
+const VARYING: [&str; 17] = [
     "(pid ",
     "127.0.0.1:",
     ", failed 0, ",
     ", at ",
     ", in ",
     "xpires in ",
+    " x=",
     " expired ",
     " keys in ",
     " s (",

@@ -15,7 +15,7 @@ use std::time::Duration;
 use ringkv_shared::detector::Detector;
 use ringkv_shared::net::Peer;
 use ringkv_shared::protocol::cluster::Health;
-use ringkv_shared::protocol::node::SizeReply;
+use ringkv_shared::protocol::node::{DiskState, SizeReply};
 use ringkv_shared::topology::Topology;
 use ringkv_shared::{ErrorName, Failure, NodeId, Version};
 use tokio::time::Instant;
@@ -54,6 +54,8 @@ struct Watched {
     detector: Detector,
     last: Option<SizeReply>,
     error: Option<String>,
+    /// The state of its disk that was told last.
+    disk_told: DiskState,
     /// Who answered at its address instead, when that was the last answer.
     stranger: Option<String>,
 }
@@ -249,7 +251,8 @@ fn nodes_of(
 impl Node {
     fn new(id: &NodeId, member: &Member, now_ms: u64) -> Self {
         let detector = Detector::new(now_ms);
-        let watched = Watched { detector, last: None, error: None, stranger: None };
+        let disk_told = DiskState::Ok;
+        let watched = Watched { detector, last: None, error: None, disk_told, stranger: None };
         Self {
             id: id.clone(),
             member: member.clone(),
@@ -293,6 +296,11 @@ impl Node {
         watched.last = Some(reply);
         (watched.error, watched.stranger) = (None, None);
         watched.detector.answered(now_ms)
+    }
+
+    /// Whether the state of its disk is news.
+    pub(crate) fn met_disk(&self, state: DiskState) -> bool {
+        std::mem::replace(&mut self.watched().disk_told, state) != state
     }
 
     /// Another data directory answered at its address; whether that is news.

@@ -11,7 +11,7 @@ use futures::future::join_all;
 use ringkv_shared::detector::Transition;
 use ringkv_shared::net::NodeApiClient;
 use ringkv_shared::protocol::cluster::Health;
-use ringkv_shared::protocol::node::SizeReply;
+use ringkv_shared::protocol::node::{DiskState, SizeReply};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Node};
@@ -51,11 +51,27 @@ async fn beat_one(cluster: &Cluster, node: &Node) {
             }
             node.missed(stranger, now_ms, down_after)
         }
-        Ok(reply) => node.answered(reply, now_ms),
+        Ok(reply) => {
+            if node.met_disk(reply.state) {
+                cluster.events.tell(disk_news(node, reply.state));
+            }
+            node.answered(reply, now_ms)
+        }
         Err(error) => node.missed(error.to_string(), now_ms, down_after),
     };
     if let Some(transition) = transition {
         tell(cluster, node, transition);
+    }
+}
+
+fn disk_news(node: &Node, state: DiskState) -> String {
+    let id = &node.id;
+    match state {
+        DiskState::Ok => format!("{id} takes writes again"),
+        DiskState::DiskFull => {
+            format!("{id}: DISK FULL, it refuses puts; reads and deletes go on")
+        }
+        DiskState::ReadOnly => format!("{id}: READ ONLY, it refuses writes; reads go on"),
     }
 }
 

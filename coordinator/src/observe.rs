@@ -12,7 +12,7 @@ use ringkv_shared::protocol::cluster::{
     Health, Membership, NodeRow, ReplicaCopy, RingReply, ScanReply, ShowReply, StatsReply,
     TokenRow, WhereReply,
 };
-use ringkv_shared::protocol::node::{Record, SizeReply};
+use ringkv_shared::protocol::node::{DiskState, Record, SizeReply};
 use ringkv_shared::ring::{draw, key_position};
 use ringkv_shared::{Blob, Failure, NodeId};
 
@@ -238,6 +238,7 @@ fn row(view: &View, node: &Node, size: Option<&SizeReply>, now_ms: u64) -> NodeR
         keys: told.map(|size| size.size),
         log_bytes: told.map(|size| size.log_bytes),
         last_seen_ms,
+        disk: told.map_or(DiskState::Ok, |size| size.state),
         error: error.filter(|_| health != Health::Up),
         stranger,
     }

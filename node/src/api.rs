@@ -216,6 +216,7 @@ impl NodeApiServer for Api {
             appends: figures.appends,
             compactions: figures.compactions,
             expiring: figures.tally.expiring,
+            swept: figures.swept,
             value_bytes: figures.tally.raw_bytes,
             stored_bytes: figures.tally.stored_bytes,
             resident_values: figures.tally.resident_values,

@@ -69,6 +69,7 @@ pub struct Figures {
     pub syncs: u64,
     pub appends: u64,
     pub compactions: u64,
+    pub swept: u64,
     pub last_compaction: Option<(Instant, Reason)>,
     pub tally: Tally,
     pub reads: Reads,

@@ -56,7 +56,7 @@ mod write;
 
 pub use answer::{Entry, Page};
 pub use api::NodeService;
-pub use args::NodeArgs;
+pub use args::{NodeArgs, parse_size};
 pub use clock::{Clock, SystemClock};
 pub use commit::Committer;
 pub use compact::{Compacted, Compactor};

@@ -17,7 +17,7 @@ pub(crate) const COMPACT_AFTER_DEFAULT: u64 = 100;
 /// Snapshots that stay.
 pub(crate) const SNAPSHOTS_KEPT_DEFAULT: usize = 3;
 /// Where a segment is closed: copied in about a second by a slow disk.
-const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+pub(crate) const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 
 /// When a write counts as safe. See the table in the module's documentation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -83,7 +83,7 @@ impl EngineOptions {
             memory: None,
             clock: Arc::new(SystemClock),
             snapshots_kept: SNAPSHOTS_KEPT_DEFAULT,
-            segment_bytes: SEGMENT_BYTES,
+            segment_bytes: SEGMENT_BYTES_DEFAULT,
             hook: StepHook::default(),
         }
     }

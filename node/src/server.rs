@@ -47,6 +47,8 @@ pub struct NodeConfig {
     pub memory: Option<Budget>,
     /// How many snapshots stay; at least 1.
     pub snapshots_kept: usize,
+    /// Where a segment of the log is closed, in bytes.
+    pub segment_bytes: u64,
     /// Stop when standard input ends.
     pub stop_on_eof: bool,
 }
@@ -94,6 +96,7 @@ fn options(config: &NodeConfig) -> EngineOptions {
         compaction: config.compaction,
         memory: config.memory,
         snapshots_kept: config.snapshots_kept,
+        segment_bytes: config.segment_bytes,
         ..EngineOptions::new(config.id.clone(), config.data.clone())
     }
 }

@@ -26,7 +26,9 @@ impl Engine {
         let now = self.now();
         let expired = self.0.lock().store.sweep(now, VISITS_MAX);
         // Refused for want of room, they are found again in the next round.
-        self.delete_expired(expired).unwrap_or(0)
+        let swept = self.delete_expired(expired).unwrap_or(0);
+        self.0.lock().figures.swept += swept;
+        swept
     }
 
     /// Sweeps until `stop`.

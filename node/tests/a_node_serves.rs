@@ -26,6 +26,7 @@ fn config(data: &Path, listen: &str) -> NodeConfig {
         durability: Durability::Always,
         compaction: CompactionPolicy { after: 100, every: None },
         snapshots_kept: 3,
+        segment_bytes: 1 << 20,
         memory: None,
         stop_on_eof: false,
     }

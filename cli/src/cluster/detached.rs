@@ -191,6 +191,9 @@ fn arguments(options: &DemoOptions) -> Vec<std::ffi::OsString> {
     if options.free_ports {
         args.push("--free-ports".into());
     }
+    if let Some(bytes) = options.memory_max {
+        args.extend(["--memory-max".into(), bytes.to_string().into()]);
+    }
     args
 }
 
@@ -224,10 +227,11 @@ mod tests {
             data: Some("/d".into()),
             port: Some(6000),
             free_ports: true,
+            memory_max: Some(4096),
         };
         assert_eq!(
             arguments(&options).join(" ".as_ref()),
-            "demo --json --supervise --nodes 3 --replicas 2 --data /d --port 6000 --free-ports"
+            "demo --json --supervise --nodes 3 --replicas 2 --data /d --port 6000 --free-ports --memory-max 4096"
         );
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct DemoOptions {
     pub(crate) port: Option<u16>,
     /// Every process takes a port that the system gives it: for tests.
     pub(crate) free_ports: bool,
+    /// How many bytes of values each node keeps in memory; `None`: all.
+    pub(crate) memory_max: Option<u64>,
 }
 
 /// A running cluster of child processes.
@@ -110,6 +112,7 @@ impl LocalCluster {
             free_ports: options.free_ports,
             detached,
             endpoint: listener.local_addr()?.to_string(),
+            memory_max: options.memory_max,
         }));
         let stop_endpoint = CancellationToken::new();
         let service = Endpoint::new(Arc::clone(&supervisor));

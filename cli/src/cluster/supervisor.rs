@@ -44,6 +44,8 @@ pub(super) struct Setup {
     pub(super) detached: bool,
     /// The address of the endpoint, for the coordinator to tell.
     pub(super) endpoint: String,
+    /// How many bytes of values each node keeps in memory; `None`: all.
+    pub(super) memory_max: Option<u64>,
 }
 
 /// The owner of the children of one cluster.
@@ -299,6 +301,9 @@ impl Member {
         args.extend(["--listen".into(), (&self.listen).into()]);
         args.extend(["--data".into(), setup.data.join(&self.id).into()]);
         args.push("--stop-on-eof".into());
+        if let Some(bytes) = setup.memory_max.filter(|_| self.id != COORDINATOR) {
+            args.extend(["--memory-max".into(), bytes.to_string().into()]);
+        }
         Launch {
             name: self.id.clone(),
             program: setup.program.clone(),

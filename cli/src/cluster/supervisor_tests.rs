@@ -21,6 +21,7 @@ fn supervisor(dir: &std::path::Path, detached: bool) -> Supervisor {
         free_ports: true,
         detached,
         endpoint: "127.0.0.1:9".into(),
+        memory_max: None,
     })
 }
 

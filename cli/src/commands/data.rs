@@ -14,8 +14,10 @@
 //! Of a replica's reply only the `status` is told, so the sentences stay those of the ancestor;
 //! `.brief off` shows the whole reply and `.output json` everything.
 
+use jsonrpsee::core::client::ClientT as _;
+use jsonrpsee::rpc_params;
 use ringkv_shared::limits::VALUE_BYTES_MAX;
-use ringkv_shared::net::ClusterApiClient;
+use ringkv_shared::net::{Client, ClusterApiClient};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
     ClusterGet, ClusterWrite, ReplicaOutcome, ReplicaReport, WhereReply,
@@ -44,8 +46,12 @@ pub(super) async fn put(
         _ => Blob::from(value),
     };
     let (k, v) = (key.clone(), value.clone());
-    let ttl_ms = ttl.map(Ttl::ms);
-    let reply = s.call(async |c| ClusterApiClient::put(c, k, v, ttl_ms).await).await?;
+    let put = async |c: &Client| match ttl {
+        Some(ttl) => ClusterApiClient::put(c, k, v, Some(ttl.ms())).await,
+        // As people write it: without a null at the end.
+        None => c.request("put", rpc_params![k, v]).await,
+    };
+    let reply = s.call(put).await?;
     Ok(put_report(&reply, &value, s.settings.brief, expiry::now_ms()))
 }
 

@@ -30,7 +30,7 @@ pub(super) fn span(ms: u64) -> String {
     if ms < 120_000 {
         return format!("{:.1} s", ms as f64 / 1e3);
     }
-    let whole = Duration::from_secs(ms / 1000);
+    let whole = Duration::from_secs(ms.div_ceil(1000));
     let text = humantime::format_duration(whole).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }

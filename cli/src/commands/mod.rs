@@ -8,6 +8,7 @@
 //! | [`topology`] | `addnode` `removenode` `setreplica` |
 //! | [`rebalance`] | `rebalance` |
 //! | [`observe`] | `show` `stats` `where` `ring` `config` |
+//! | [`figures`] | `stats` of one node |
 //! | [`keyspace`] | `keyspace` |
 //! | [`pages`] | `scan` `count` |
 //! | [`export`] | `export` |
@@ -26,6 +27,7 @@ mod data;
 mod expiry;
 mod export;
 mod faults;
+mod figures;
 mod keyspace;
 mod load;
 mod log_lines;
@@ -64,7 +66,8 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Repor
         Command::Setreplica { n } => topology::set_replication(session, n).await,
         Command::Rebalance { dry_run } => rebalance::run(session, dry_run).await,
         Command::Show => observe::show(session).await,
-        Command::Stats => observe::stats(session).await,
+        Command::Stats { id: None } => observe::stats(session).await,
+        Command::Stats { id: Some(id) } => figures::stats(session, id).await,
         Command::Where { key } => observe::locate(session, key).await,
         Command::Ring { tokens } => observe::ring(session, tokens).await,
         Command::Config { key, value } => observe::config(session, key, value).await,

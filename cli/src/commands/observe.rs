@@ -9,6 +9,7 @@ use ringkv_shared::net::ClusterApiClient;
 use ringkv_shared::protocol::cluster::{
     ConfigReply, Health, Membership, NodeRow, ShowReply, StatsReply, WhereReply,
 };
+use ringkv_shared::protocol::node::DiskState;
 use ringkv_shared::{Blob, Failure, NodeId};
 
 use super::expiry;
@@ -108,6 +109,11 @@ fn node_cells(row: &NodeRow) -> Vec<String> {
         Membership::Member => health.to_owned(),
         Membership::Joining => format!("{health} joining"),
         Membership::Leaving => format!("{health} leaving"),
+    };
+    let status = match row.disk {
+        DiskState::Ok => status,
+        DiskState::DiskFull => format!("{status} DISK FULL"),
+        DiskState::ReadOnly => format!("{status} READ ONLY"),
     };
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     vec![

@@ -26,7 +26,7 @@ use crate::usage::{self, Entry};
 use crate::words;
 
 /// Commands whose first argument is a node.
-const TAKES_NODE: [&str; 4] = ["removenode", "wal", "compact", "salvage"];
+const TAKES_NODE: [&str; 5] = ["removenode", "wal", "compact", "salvage", "stats"];
 /// Commands whose first argument is a node or the coordinator.
 const TAKES_SERVER: [&str; 7] = ["rpc", "kill", "stop", "start", "restart", "pause", "resume"];
 /// Commands whose first argument is a file.

@@ -6,7 +6,8 @@
 //! | ports that the system chose | `127.0.0.1:43211` | `127.0.0.1:[..]` |
 //! | times and rates | `0.06 s`, `"ms":0.6`, `now`, `1.9 s ago` | `[..] s`, `"ms":[..]`, `[..]` |
 //! | a node's identity, and the checksums that depend on it | `node=6f1c…`, `c=77aa0312` | `node=[..]`, `c=[..]` |
-//! | moments | `2026-01-01T00:00:00Z` | `[..]` |
+//! | what is left of a time to live | `expires in 59m 59s`, `expired 0.3 s ago` | `expires in [..]`, `expired [..] ago` |
+//! | moments | `x=1767225600000`, `2026-01-01T00:00:00Z` | `[..]` |
 //! | the folder of a cluster's data | `/tmp/ringkv-5dUdE9/n1` | `[..]/n1` |
 //!
 //! Everything else is compared to the letter: owners, shares, versions, epochs, counts, sizes.
@@ -22,7 +23,7 @@
 /// The wildcard that stands for what changes.
 const ANY: &str = "[..]";
 /// What stands right before a number that changes.
-const BEFORE_NUMBER: [&str; 5] = ["(pid ", "\"pid\":", "127.0.0.1:", "_ms\":", "\"ms\":"];
+const BEFORE_NUMBER: [&str; 6] = [" x=", "(pid ", "\"pid\":", "127.0.0.1:", "_ms\":", "\"ms\":"];
 /// What stands right after a number that changes, as a whole word.
 const AFTER_NUMBER: [&str; 3] = [" ms", " s", "/s"];
 /// What stands right before hexadecimal digits (and dashes) that change.
@@ -32,7 +33,31 @@ const FOLDER: &str = "/ringkv-";
 
 /// The line with `[..]` for what changes; ports are kept when the script fixed them.
 pub(super) fn mask(line: &str, ports_are_fixed: bool) -> String {
-    numbers(&hex(&last_seen(&moment(&folder(line)))), ports_are_fixed)
+    numbers(&hex(&last_seen(&moment(&time_left(&folder(line))))), ports_are_fixed)
+}
+
+/// `(expires in 59m 59s)` → `(expires in [..])`, however often.
+fn time_left(line: &str) -> String {
+    let mut masked = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("xpires in ").map(|at| at + "xpires in ".len()) {
+        masked.push_str(&rest[..at]);
+        rest = &rest[at..];
+        // A sentence ends behind its last dot, a number goes on behind it.
+        let end = |(at, c): (usize, char)| match c {
+            ')' | ',' | ';' => true,
+            '.' => {
+                !rest[at + 1..].starts_with(|c: char| c.is_ascii_digit() || c == '.' || c == ']')
+            }
+            _ => false,
+        };
+        let end = rest.char_indices().find(|&place| end(place)).map_or(rest.len(), |(at, _)| at);
+        if end > 0 {
+            masked.push_str(ANY);
+        }
+        rest = &rest[end..];
+    }
+    masked + rest
 }
 
 /// `at 2026-01-01T00:00:00Z` → `at [..]`.
@@ -143,7 +168,14 @@ mod tests {
             ("in 0.05 s (19980/s).", "in [..] s ([..]/s)."),
             ("(0.6 ms)", "([..] ms)"),
             ("up to 1.7, at 2026-01-01T10:20:30Z, in 0.05 s.", "up to 1.7, at [..], in [..] s."),
-            ("n1 1.3 (expires in 9.2 s)", "n1 1.3 (expires in [..] s)"),
+            ("n1 1.3 (expires in 9.2 s)", "n1 1.3 (expires in [..])"),
+            ("on: n2 1.1 (expires in 59m 59s), n1 1.1 (expires in 1h)", {
+                "on: n2 1.1 (expires in [..]), n1 1.1 (expires in [..])"
+            }),
+            ("It expires in 9.2 s.", "It expires in [..]."),
+            ("PUT a 1 k=default v=1.1 x=1795287660481 s=1 d=0 c=77aa0312", {
+                "PUT a 1 k=default v=1.1 x=[..] s=1 d=0 c=[..]"
+            }),
             ("n1  DOWN  1.9 s ago", "n1  DOWN  [..]"),
             ("n1  DOWN  [..] s ago", "n1  DOWN  [..]"),
             ("{\"addr\":\"127.0.0.1:5001\",\"last_seen_ms\":12}", {

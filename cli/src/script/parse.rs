@@ -6,9 +6,9 @@
 //! | `# …` | a comment, shown by `kv run`; ends the output before it |
 //! | `> COMMAND` | a command |
 //! | `! exit N` | the exit code of the command before it; without it 0 |
-//! | `@cluster nodes=3 rf=2 ports=5001` | a fresh cluster; `rf` and `ports` may be left out |
+//! | `@cluster nodes=3 rf=2 ports=5001 memory=4KiB` | a fresh cluster; all but `nodes` may be left out |
 //! | `@wait status n1 DOWN 5s`, `@wait keys n1 10 5s` | wait until `show` says so |
-//! | `@file NAME` … `@end` | a file in the script's directory, which commands call `$DIR/NAME` |
+//! | `@file NAME` … `@end` | a file in the script's directory or a folder there, which commands call `$DIR/NAME` |
 //! | anything else | what the command before it prints |
 //!
 //! Blank lines right after a command and at the end of its output are layout; between two lines of
@@ -54,7 +54,7 @@ pub(super) enum Kind {
     Wait(Wait),
     /// A file in the script's directory.
     File {
-        /// Its name, no path.
+        /// Its name, folders in the directory before it.
         name: String,
         /// What is in it.
         body: String,
@@ -85,6 +85,8 @@ pub(super) struct ClusterSpec {
     pub(super) replicas: usize,
     /// The port of the first node; the coordinator gets the one below. `None`: any free ports.
     pub(super) ports: Option<u16>,
+    /// How many bytes of values each node keeps in memory; `None`: all.
+    pub(super) memory_max: Option<u64>,
 }
 
 /// What `@wait` waits for.
@@ -190,7 +192,8 @@ fn file<'a>(
     name: &str,
     lines: &mut impl Iterator<Item = (usize, &'a str)>,
 ) -> Result<Kind, ParseError> {
-    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']) {
+    let plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains('\\');
+    if !name.split('/').all(plain) {
         return Err(error(number, "@file needs a plain file name"));
     }
     let mut body = String::new();
@@ -219,14 +222,17 @@ fn parse_directive(directive: &str) -> Result<Kind, String> {
 }
 
 fn cluster(options: &[&str]) -> Result<ClusterSpec, String> {
-    let mut spec = ClusterSpec { nodes: 3, replicas: 1, ports: None };
+    let mut spec = ClusterSpec { nodes: 3, replicas: 1, ports: None, memory_max: None };
     for option in options {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        let bad = || format!("@cluster {option}: use nodes=3 rf=2 ports=5001");
+        let bad = || format!("@cluster {option}: use nodes=3 rf=2 ports=5001 memory=4KiB");
         match name {
             "nodes" => spec.nodes = value.parse().map_err(|_| bad())?,
             "rf" => spec.replicas = value.parse().map_err(|_| bad())?,
             "ports" => spec.ports = Some(value.parse().ok().filter(|&p| p > 1).ok_or_else(bad)?),
+            "memory" => {
+                spec.memory_max = Some(ringkv_node::parse_size(value).map_err(|_| bad())?);
+            }
             _ => return Err(bad()),
         }
     }
@@ -266,7 +272,7 @@ mod tests {
         let text = "\
 # 01-x — a title
 
-@cluster nodes=2 rf=2 ports=5001
+@cluster nodes=2 rf=2 ports=5001 memory=4KiB
 # Teaching.
 @file users.csv
 a,1
@@ -290,7 +296,12 @@ nope not found
         let kinds: Vec<&Kind> = script.steps.iter().map(|step| &step.kind).collect();
         assert_eq!(
             *kinds[0],
-            Kind::Cluster(ClusterSpec { nodes: 2, replicas: 2, ports: Some(5001) })
+            Kind::Cluster(ClusterSpec {
+                nodes: 2,
+                replicas: 2,
+                ports: Some(5001),
+                memory_max: Some(4096)
+            })
         );
         assert_eq!(*kinds[2], Kind::File { name: "users.csv".into(), body: "a,1\n".into() });
         let Kind::Command(load) = kinds[3] else { panic!() };
@@ -311,7 +322,7 @@ nope not found
             ("# t\n> a\n! 3", "3: after ! comes: exit N"),
             ("# t\n@file ../x\n@end", "2: @file needs a plain file name"),
             ("# t\n@file x\n", "2: @file without @end"),
-            ("# t\n@cluster n=3", "2: @cluster n=3: use nodes=3 rf=2 ports=5001"),
+            ("# t\n@cluster n=3", "2: @cluster n=3: use nodes=3 rf=2 ports=5001 memory=4KiB"),
             ("# t\n@wait status n1 OFF 5s", "2: \"OFF\" is no status; there are UP SUSPECT DOWN"),
             ("# t\n@wait keys n1 1 5m", "2: \"5m\" is no time; write 5s, 300ms"),
             ("# t\n@sleep 3", "2: unknown directive @sleep 3; there are @cluster @wait @file"),

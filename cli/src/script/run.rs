@@ -98,7 +98,11 @@ pub(super) async fn prepare(step: &Step, stage: &mut impl Stage) -> Result<(), S
         }),
         Kind::Wait(wait) => stage::wait(stage, wait).await,
         Kind::File { name, body } => {
-            std::fs::write(stage.dir().join(name), body).map_err(|e| format!("@file {name}: {e}"))
+            let path = stage.dir().join(name);
+            let folder = path.parent().expect("a file in a directory");
+            let written =
+                std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, body));
+            written.map_err(|e| format!("@file {name}: {e}"))
         }
     }
 }

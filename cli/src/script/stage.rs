@@ -73,6 +73,7 @@ impl<S: Shell, C: FnMut(&str) -> S> Stage for Live<S, C> {
             data: None,
             port: spec.ports.map(|first| first - 1),
             free_ports: spec.ports.is_none(),
+            memory_max: spec.memory_max,
         };
         let cluster = LocalCluster::start(options).await.map_err(as_failure)?;
         let shell = (self.connect)(cluster.coordinator_addr());

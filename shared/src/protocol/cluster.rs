@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Status;
-use super::node::Record;
+use super::node::{DiskState, Record};
 use crate::blob::Blob;
 use crate::failure::Failure;
 use crate::id::NodeId;
@@ -147,6 +147,9 @@ pub struct NodeRow {
     /// Milliseconds since its last answer; absent before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_ms: Option<u64>,
+    /// Whether its disk takes writes, when it last told.
+    #[serde(default, skip_serializing_if = "DiskState::is_ok")]
+    pub disk: DiskState,
     /// The last error, when it is not up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -77,6 +77,14 @@ pub enum DiskState {
     ReadOnly,
 }
 
+impl DiskState {
+    /// Whether the disk takes writes.
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        *self == Self::Ok
+    }
+}
+
 /// The answer to `size`: the heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SizeReply {
@@ -203,6 +211,9 @@ pub struct NodeStats {
     /// Keys whose value expires at some time.
     #[serde(default)]
     pub expiring: u64,
+    /// Values since start that had expired and were made tombstones.
+    #[serde(default)]
+    pub swept: u64,
     /// Bytes of all values.
     #[serde(default)]
     pub value_bytes: u64,

@@ -79,6 +79,9 @@ fn sentence(touch: &Touch, all: &[Touch], now_ms: u64) -> String {
         Fate::Current if touch.did == Did::Dropped => {
             "the node knows nothing of it any more".into()
         }
+        Fate::Current if matches!(touch.did, Did::Deleted | Did::Expired) => {
+            "the node keeps its tombstone".to_owned()
+        }
         Fate::Current => "this is what the node has".to_owned(),
         Fate::Superseded(at) => format!("superseded by {}", place(&all[at])),
         Fate::Carried(at) => format!("the same as {}", place(&all[at])),
