@@ -175,16 +175,15 @@ impl Committer {
     /// Takes more room for the log while there is still some, so that no write waits for it.
     async fn reserve_ahead(&mut self) -> Result<(), StorageError> {
         let ahead = {
-            let state = self.shared.lock();
-            state.room.ahead(state.sizes.active)
+            let mut state = self.shared.lock();
+            let end = state.sizes.active;
+            state.room.ahead(end)
         };
         let Some((file, from, bytes)) = ahead else { return Ok(()) };
         let lent = Arc::clone(&file);
         let reserved = self.blocking(move |_| Ok(lent.reserve(from, bytes))).await?;
         // If it fails, the write that needs the room will find out, and say so.
-        if reserved.is_ok() {
-            self.shared.lock().room.reserved(&file, from + bytes);
-        }
+        self.shared.lock().room.taken(&file, reserved.ok().map(|()| from + bytes));
         Ok(())
     }
 

@@ -56,6 +56,14 @@ pub struct Compacted {
     pub bytes_after: u64,
 }
 
+/// A snapshot that has its name.
+struct Written {
+    records: u64,
+    bytes: u64,
+    /// Whether the files it stands for could not be deleted, because a picture needs them.
+    held_up: bool,
+}
+
 /// Where a caller waits for a compaction to end.
 pub(crate) type CompactRequest = oneshot::Sender<Result<Compacted, NotCompacted>>;
 
@@ -87,6 +95,8 @@ pub struct Compactor {
     pub(crate) shared: Arc<Shared>,
     requests: mpsc::Receiver<CompactRequest>,
     pub(crate) space: Space,
+    /// Whether files that the newest snapshot stands for are still there, for a picture.
+    pub(crate) held_up: bool,
 }
 
 impl Compactor {
@@ -95,7 +105,7 @@ impl Compactor {
         requests: mpsc::Receiver<CompactRequest>,
         space: Space,
     ) -> Self {
-        Self { shared, requests, space }
+        Self { shared, requests, space, held_up: false }
     }
 
     /// Compacts when it is due or asked for, until `stop`; a compaction that runs is given up then.
@@ -139,7 +149,9 @@ impl Compactor {
                 // Nothing changed: the snapshot is as good as a new one.
                 state.compacted_at = Instant::now();
             }
-            self.shared.options.compaction.due(&since)
+            // While a picture is taken it would free nothing, only add a snapshot.
+            let frozen = state.store.is_frozen();
+            self.shared.options.compaction.due(&since).filter(|_| !frozen)
         };
         match reason {
             Some(reason) if self.space.may_compact() => {
@@ -188,15 +200,16 @@ impl Compactor {
             // The next start deletes it, if this does not.
             let _ = self.shared.dir.disk().remove(&self.shared.dir.snapshot_tmp(segment));
         }
-        let (records, bytes) = written?;
+        let Written { records, bytes, held_up } = written?;
+        self.held_up = held_up;
         let bytes_after = self.end(segment, bytes, covered, reason);
         info!(records, bytes_before, bytes_after, segment, %reason, "compacted the log");
         Ok(Compacted { records, bytes_before, bytes_after })
     }
 
     /// Writes the snapshot of all before the segment that `next` is the header of, and deletes what
-    /// it stands for; says how many records and bytes it has.
-    async fn write_snapshot(&self, next: Header) -> Result<(u64, u64), StorageError> {
+    /// it stands for.
+    async fn write_snapshot(&self, next: Header) -> Result<Written, StorageError> {
         let (dir, segment) = (Arc::clone(&self.shared.dir), next.segment - 1);
         let writer = blocking(move || SnapshotWriter::start(dir, &next)).await?;
         let writer = self.copy_map(writer).await?;
@@ -205,17 +218,18 @@ impl Compactor {
         let dir = Arc::clone(&self.shared.dir);
         let shared = Arc::clone(&self.shared);
         blocking(move || {
-            let written = writer.finish(&hook)?;
+            let (records, bytes) = writer.finish(&hook)?;
             if shared.options.memory.is_some() {
                 moves::follow(&shared, segment)?;
             }
             // A picture may still need what stands in the old files; the next compaction deletes
             // them, too.
-            if !shared.lock().store.is_frozen() {
+            let held_up = shared.lock().store.is_frozen();
+            if !held_up {
                 let deleted = snapshot::delete_covered(&dir, segment, kept, &hook)?;
                 deleted.into_iter().for_each(|id| shared.lines.forget(id));
             }
-            Ok(written)
+            Ok(Written { records, bytes, held_up })
         })
         .await
     }

@@ -74,13 +74,15 @@ pub(crate) struct Room {
     file: Arc<dyn DiskFile>,
     /// The end of the reserved range; `u64::MAX` if the file system cannot reserve.
     reserved: u64,
+    /// Whether more is being reserved just now, by who was told to with `ahead`.
+    taking: bool,
     state: DiskState,
 }
 
 impl Room {
     /// Room in a segment that has `end` bytes, if it can be had.
     pub(crate) fn new(file: Arc<dyn DiskFile>, end: u64) -> Self {
-        let mut room = Self { file, reserved: end, state: DiskState::Ok };
+        let mut room = Self { file, reserved: end, taking: false, state: DiskState::Ok };
         room.recover(end);
         room
     }
@@ -124,17 +126,27 @@ impl Room {
         extend(file, 0, 2 * DELETES_BYTES)
     }
 
-    /// Where room should be reserved to next, if less than half a step is left behind `end`.
-    pub(crate) fn ahead(&self, end: u64) -> Option<(Arc<dyn DiskFile>, u64, u64)> {
-        let short = self.state == DiskState::Ok && self.reserved < end + STEP_BYTES / 2;
-        short.then(|| (Arc::clone(&self.file), self.reserved, end + STEP_BYTES - self.reserved))
+    /// Where room should be reserved to next, if less than half a step is left behind `end`. Whoever
+    /// asks reserves it and says so with `taken`.
+    pub(crate) fn ahead(&mut self, end: u64) -> Option<(Arc<dyn DiskFile>, u64, u64)> {
+        self.taking = self.state == DiskState::Ok && self.reserved < end + STEP_BYTES / 2;
+        self.taking
+            .then(|| (Arc::clone(&self.file), self.reserved, end + STEP_BYTES - self.reserved))
     }
 
-    /// That range was reserved, if the segment is still the same.
-    pub(crate) fn reserved(&mut self, file: &Arc<dyn DiskFile>, end: u64) {
-        if Arc::ptr_eq(file, &self.file) {
+    /// What `ahead` gave was reserved up to `end`, or could not be.
+    pub(crate) fn taken(&mut self, file: &Arc<dyn DiskFile>, end: Option<u64>) {
+        self.taking = false;
+        if let Some(end) = end
+            && Arc::ptr_eq(file, &self.file)
+        {
             self.reserved = self.reserved.max(end);
         }
+    }
+
+    /// Whether the log takes more room just now. What is freed meanwhile might go to it.
+    pub(crate) const fn is_taking(&self) -> bool {
+        self.taking
     }
 
     /// Tries to leave the state, for a segment that has `end` bytes. True if all is well.
@@ -217,8 +229,14 @@ mod tests {
         assert!(room.ahead(STEP_BYTES).is_none());
         let (file, from, bytes) = room.ahead(2 * STEP_BYTES).unwrap();
         assert_eq!((from, from + bytes), (first + STEP_BYTES + 1, 3 * STEP_BYTES));
-        room.reserved(&file, from + bytes);
+        assert!(room.is_taking());
+        room.taken(&file, Some(from + bytes));
+        assert!(!room.is_taking());
         assert!(room.ahead(2 * STEP_BYTES).is_none());
+        assert!(!room.is_taking());
+        room.ahead(3 * STEP_BYTES).unwrap();
+        room.taken(&file, None);
+        assert!(!room.is_taking() && room.ahead(3 * STEP_BYTES).is_some());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! # Caveats
 //!
 //! When nothing was deleted or overwritten, compaction gains nothing, and the node waits for others
-//! to free room.
+//! to free room. While a picture is taken it waits for its end: no file may be deleted before.
 
 use std::time::Duration;
 
@@ -56,8 +56,14 @@ impl Compactor {
         if state != DiskState::DiskFull || !self.space.may_compact() {
             return Ok(state == DiskState::Ok);
         }
-        self.space.compact_later();
-        if self.shared.lock().operations > 0 {
+        let gains = {
+            let state = self.shared.lock();
+            // The log, which began to take room before there was none, must not get the ballast's.
+            let waits = state.room.is_taking() || state.store.is_frozen();
+            !waits && (state.operations > 0 || self.held_up)
+        };
+        if gains {
+            self.space.compact_later();
             if let Err(error) = self.space.ballast.free() {
                 warn!(%error, "cannot delete the ballast");
             }

@@ -148,6 +148,26 @@ async fn what_was_overwritten_or_deleted_makes_room_without_help() {
     }
 }
 
+/// A picture needs the files that a compaction would delete.
+#[tokio::test]
+async fn what_a_picture_held_up_is_made_room_of_when_it_ends() {
+    let disk = disk(CAPACITY);
+    let node = Node::open(never(options(&disk)));
+    let picture = node.engine.freeze().unwrap();
+    node.fill(|n| n % 10, 20_000).await;
+    node.reaches(DiskState::DiskFull).await;
+    // It looks for room a few times, in vain.
+    let looked = disk.count(Some(Operation::Reserve)) + 10;
+    while disk.count(Some(Operation::Reserve)) < looked {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(node.put(0, 10), Err(Refused::DiskFull));
+    node.engine.thaw(picture);
+    node.reaches(DiskState::Ok).await;
+    node.put(0, 20_000).unwrap();
+    node.close().await;
+}
+
 #[tokio::test]
 async fn a_start_on_a_full_disk_serves_and_says_so() {
     let disk = disk(CAPACITY);
