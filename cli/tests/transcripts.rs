@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What stands before a `[..]` in a transcript: process ids, ports, times, identities, checksums.
-const VARYING: [&str; 17] = [
+const VARYING: [&str; 19] = [
     "(pid ",
     "127.0.0.1:",
     ", failed 0, ",
@@ -14,6 +14,8 @@ const VARYING: [&str; 17] = [
     " x=",
     " expired ",
     " keys in ",
+    " key in ",
+    ", data in ",
     " s (",
     "  ",
     "(",

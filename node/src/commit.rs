@@ -72,12 +72,16 @@ impl Committer {
                 }
             };
             tokio::select! {
+                // In this order: while others write on, there is always work.
                 biased;
+                () = stop.cancelled() => return self.end().await,
                 Some(reply) = self.rotations.recv() => {
                     let rotated = self.rotate().await?;
                     // The compactor may have been told to stop; the segment is closed anyway.
                     let _ = reply.send(rotated);
                 }
+                () = shared.sync_due.notified() => self.commit(true).await?,
+                _ = tick => self.commit(true).await?,
                 () = shared.work.notified() => {
                     // Connections that are ready now join this group.
                     tokio::task::yield_now().await;
@@ -88,8 +92,6 @@ impl Committer {
                         debug!(%error, "the segment stays open for want of room");
                     }
                 }
-                _ = tick => self.commit(true).await?,
-                () = stop.cancelled() => return self.end().await,
             }
         }
     }
@@ -107,7 +109,8 @@ impl Committer {
         self.reserve_ahead().await
     }
 
-    /// The last commit. The line that says so is left out if there is no room for it.
+    /// The last commit. The line that says so is left out if there is no room for it, or if others
+    /// came meanwhile: those are not written, and nobody is told that they were.
     async fn end(&mut self) -> Result<(), StorageError> {
         self.commit(true).await?;
         let bye = self.shared.lock().bye();
@@ -303,6 +306,45 @@ mod tests {
         drop(engine.settle());
         assert!(engine.get(b"old").unwrap().is_none());
         assert!(!is_settled(pin!(engine.settle())), "a crash could bring the key back");
+    }
+
+    /// Writes without a pause, each before the write of the one before has ended, until `done`.
+    async fn write_on(engine: &Engine, done: impl Fn() -> bool) {
+        for _ in 0..100_000 {
+            if done() {
+                return;
+            }
+            put(engine, "key");
+            tokio::task::yield_now().await;
+        }
+        panic!("it never happened: {:?}", engine.figures());
+    }
+
+    #[tokio::test]
+    async fn the_clock_is_heard_while_writes_go_on() {
+        let (engine, committer, _) = open(Durability::Interval);
+        put(&engine, "first");
+        tokio::select! {
+            biased;
+            ended = committer.run(CancellationToken::new()) => panic!("{ended:?}"),
+            () = write_on(&engine, || engine.figures().durable > 0) => (),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stop_is_heard_while_writes_go_on_and_then_says_no_farewell() {
+        let (engine, committer, disk) = open(Durability::Always);
+        put(&engine, "first");
+        let (stop, ended) = (CancellationToken::new(), std::cell::Cell::new(false));
+        stop.cancel();
+        let run = async {
+            committer.run(stop).await.unwrap();
+            ended.set(true);
+        };
+        tokio::join!(run, write_on(&engine, || ended.get()));
+        let log = disk.contents(&engine.active_path()).unwrap();
+        let lines: Vec<_> = log.split(|byte| *byte == b'\n').collect();
+        assert!(lines[1].starts_with(b"PUT first") && lines[2].is_empty(), "{}", lines.len());
     }
 
     #[tokio::test]

@@ -273,11 +273,12 @@ impl Compactor {
         page.expect("only a picture can be gone, and this is none")
     }
 
-    /// Waits until every line appended so far is safe to the node's policy.
+    /// Waits until every line appended so far is durable, even where the policy syncs later or never.
     async fn all_durable(&self) {
         let seq = self.shared.lock().tail.seq();
-        let mut acknowledged = self.shared.acknowledged.subscribe();
-        let reached = acknowledged.wait_for(|safe| *safe >= seq).await;
+        let mut published = self.shared.acknowledged.subscribe();
+        self.shared.sync_due.notify_one();
+        let reached = published.wait_for(|_| self.shared.lock().tail.durable() >= seq).await;
         reached.expect("the sender lives as long as this compactor");
     }
 }

@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) state: Mutex<State>,
     /// Wakes the committer.
     pub(crate) work: Notify,
+    /// Wakes the committer for a sync, whatever the policy.
+    pub(crate) sync_due: Notify,
     /// Wakes the compactor.
     pub(crate) compaction_due: Notify,
     /// Wakes the compactor, too: there is no room on the disk.
@@ -150,6 +152,7 @@ impl Engine {
             options,
             state: Mutex::new(state),
             work: Notify::new(),
+            sync_due: Notify::new(),
             compaction_due: Notify::new(),
             space_short: Notify::new(),
             acknowledged,
@@ -259,8 +262,12 @@ impl State {
         self.barrier = self.barrier.max(self.store.depends_on(key));
     }
 
-    /// The line of a stop in good order and its number, if there is room for it.
+    /// The line of a stop in good order and its number, if all lines before it are durable and
+    /// there is room for it.
     pub(crate) fn bye(&mut self) -> Option<(Vec<u8>, u64)> {
+        if self.tail.durable() < self.tail.seq() {
+            return None;
+        }
         let end = self.sizes.active;
         self.room.admit(end, line_bytes(0, None), Kind::Delete, || ()).ok()?;
         self.tail.bye();

@@ -36,6 +36,8 @@ impl Engine {
         loop {
             let expiring = self.0.lock().store.tally().expiring > 0;
             tokio::select! {
+                // First: a delete that comes after the last commit would be left out.
+                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(if expiring { PIECE_INTERVAL } else { IDLE_INTERVAL }) => {
                     self.sweep();

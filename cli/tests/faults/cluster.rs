@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Caller, Server, coordinator_args};
+use crate::support::{Caller, PATIENT, Server, coordinator_args};
 
 pub(crate) struct Cluster {
     dir: TempDir,
@@ -23,7 +23,7 @@ const QUICK: [&str; 4] = ["--heartbeat", "200", "--timeout", "1000"];
 impl Cluster {
     /// So many members that keep so many copies.
     pub(crate) fn of(nodes: usize, replicas: usize) -> Self {
-        Self::with(&[], nodes, replicas)
+        Self::with(&PATIENT, nodes, replicas)
     }
 
     /// The same, for tests that wait until a node is DOWN and keep the machine calm.

@@ -63,7 +63,7 @@ impl Server {
     }
 
     pub(crate) fn coordinator(data: &Path) -> Self {
-        Self::start(&coordinator_args(data))
+        Self::start(&[&coordinator_args(data)[..], &PATIENT].concat())
     }
 
     /// SIGKILL: no goodbye.
@@ -117,6 +117,9 @@ pub(crate) fn node_args<'a>(id: &'a str, data: &'a Path, listen: &'a str) -> [&'
     let (compact, eof) = ("--compact-after", "--stop-on-eof");
     ["node", "--id", id, "--listen", listen, "--data", data, compact, "50", eof]
 }
+
+/// Lets a replica take its time: the disk of a busy machine may need seconds for a sync.
+pub(crate) const PATIENT: [&str; 2] = ["--timeout", "10000"];
 
 pub(crate) fn coordinator_args(data: &Path) -> [&str; 6] {
     ["coordinator", "--listen", "127.0.0.1:0", "--data", text(data), "--stop-on-eof"]

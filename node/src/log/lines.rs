@@ -76,11 +76,13 @@ impl Lines {
     }
 
     fn file(&self, id: FileId, path: &Path) -> Result<Arc<dyn DiskFile>, StorageError> {
-        if let Some(file) = self.lock().get(&id) {
+        // Locked while it is opened: a file that is deleted meanwhile must be there to be forgotten.
+        let mut open = self.lock();
+        if let Some(file) = open.get(&id) {
             return Ok(Arc::clone(file));
         }
         let file = files::open(self.dir.disk(), path, Open::Read)?;
-        self.opened(id, Arc::clone(&file));
+        open.insert(id, Arc::clone(&file));
         Ok(file)
     }
 
@@ -177,6 +179,28 @@ mod tests {
         for (offset, len) in [(1, 0), (0, 5), (u64::MAX / 2, 0)] {
             let place = Place { offset: place.offset + offset, len: place.len + len, ..place };
             assert!(matches!(lines.read(place), Err(StorageError::Unreadable { .. })));
+        }
+    }
+
+    /// A handle that came back after the file was forgotten would hold its room for good.
+    #[test]
+    fn a_file_that_is_deleted_during_a_read_is_not_held_open() {
+        for round in 0..500 {
+            let (disk, lines, all) = segment();
+            let deleted = disk.contents(Path::new("/data/data-000001.log")).unwrap().len() as u64;
+            let used = disk.used();
+            let begun = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    begun.wait();
+                    lines.read(all[0].1)
+                });
+                begun.wait();
+                (0..round % 100 * 10).for_each(|_| std::hint::spin_loop());
+                disk.remove(Path::new("/data/data-000001.log")).unwrap();
+                lines.forget(SEGMENT);
+            });
+            assert_eq!(disk.used(), used - deleted, "round {round}");
         }
     }
 }

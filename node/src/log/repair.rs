@@ -1,7 +1,8 @@
 //! What is done to `data.log` before a node serves from it.
 //!
-//! A torn tail is kept in a file of its own and left out. Unless the last stop was in good order (the
-//! last line is a durable `BYE`), the log is then *rewritten*: copied to `data.tmp`, synced, renamed. The copy has the same bytes; what differs is what is known of them.
+//! A torn tail is kept in a file of its own and left out. Unless the last stop was in good order
+//! (the last line is a durable `BYE`), the log is then *rewritten*: copied to `data.tmp`, synced,
+//! renamed. The copy has the same bytes; what differs is what is known of them.
 //! If a sync failed before the stop, the operating system may have marked pages clean that never
 //! reached the disk. They can be read, so the replay finds them good, and a second sync of the old
 //! file has nothing to write and succeeds; then a power cut takes lines that readers were shown in

@@ -30,6 +30,11 @@ impl Inode {
         Self { seen: bytes.clone(), durable: bytes, ..Self::default() }
     }
 
+    /// The same file, which nobody has open.
+    pub(super) fn closed(&self) -> Self {
+        Self { handles: 0, ..self.clone() }
+    }
+
     pub(super) fn seen(&self) -> &[u8] {
         &self.seen
     }

@@ -108,15 +108,22 @@ impl SimDisk {
         state.left(names, inodes, rng.next_u64())
     }
 
-    /// Another disk with the files as they are seen now, all of them durable: what a killed
-    /// process leaves.
+    /// Another disk like this one, with no fault planned: what a killed process leaves. What was not
+    /// synced is seen there, and a power cut may still take it.
     #[must_use]
     pub fn copy(&self) -> Self {
         let mut state = self.lock_state();
-        let copied = |inode: &u64| (*inode, Inode::durable(state.inodes[inode].seen().to_vec()));
-        let inodes = state.names.values().map(copied).collect();
-        let (names, seed) = (state.names.clone(), state.rng.next_u64());
-        state.left(names, inodes, seed)
+        let seed = state.rng.next_u64();
+        let changed = state.changes.iter().filter_map(|change| change.named.as_ref());
+        let named = state.names.values().chain(state.durable_names.values());
+        let used = named.chain(changed.map(|(_, inode)| inode));
+        let inodes = used.map(|inode| (*inode, state.inodes[inode].closed())).collect();
+        let left = state.left(state.names.clone(), inodes, seed);
+        let mut copied = left.lock_state();
+        copied.durable_names.clone_from(&state.durable_names);
+        copied.changes.clone_from(&state.changes);
+        drop(copied);
+        left
     }
 
     /// Makes the n-th operation from now fail, n from 1; of one kind, or of any.

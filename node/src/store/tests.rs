@@ -1,0 +1,216 @@
+//! Each rule of the map by an example.
+
+use super::*;
+use crate::log::place::FileId;
+use crate::log::value::Value;
+use bytes::Bytes;
+
+const PLACE: Place = Place { file: FileId(2), offset: 100, len: 80 };
+
+fn record(key: &str, op: Op, counter: u64) -> Record {
+    let key = Bytes::copy_from_slice(key.as_bytes());
+    Record { key, op, version: Version::new(0, counter), seq: counter, durable: 0 }
+}
+
+fn value(text: &str) -> Value {
+    Value::new(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+fn put(store: &mut Store, key: &str, text: &str, counter: u64) -> bool {
+    store.apply(&record(key, Op::write(Some(value(text))), counter), Some(PLACE))
+}
+
+fn put_until(store: &mut Store, key: &str, expires: u64, counter: u64) -> bool {
+    let op = Op::Put { value: value("x"), expires: Some(expires) };
+    store.apply(&record(key, op, counter), Some(PLACE))
+}
+
+fn text(store: &Store, key: &str, now: u64) -> Option<Bytes> {
+    match store.get(key.as_bytes(), now)?.content {
+        Content::Value(value) => Some(value.to_bytes()),
+        _ => None,
+    }
+}
+
+fn all() -> PageRequest {
+    PageRequest {
+        after: None,
+        prefix: Bytes::new(),
+        keys_max: 100,
+        bytes_max: 1000,
+        keys_only: false,
+        tombstones: false,
+        at: None,
+    }
+}
+
+fn keys(page: &Page) -> Vec<&[u8]> {
+    page.entries.iter().map(|(key, _)| key.as_ref()).collect()
+}
+
+#[test]
+fn the_newest_version_wins_in_any_order() {
+    let mut store = Store::default();
+    assert!(put(&mut store, "a", "2", 2));
+    assert!(!put(&mut store, "a", "1", 1));
+    assert!(!put(&mut store, "a", "again", 2));
+    assert_eq!(text(&store, "a", 0).unwrap(), "2");
+    assert_eq!(store.next_version(), Version::new(0, 3));
+    assert!(store.apply(&record("a", Op::Del, 3), None));
+    assert_eq!((store.tally().live, store.tally().tombstones), (0, 1));
+    assert!(put(&mut store, "a", "4", 4));
+    assert_eq!((store.tally().live, store.tally().tombstones), (1, 0));
+}
+
+#[test]
+fn drop_forgets_only_the_version_it_names() {
+    let mut store = Store::default();
+    put(&mut store, "a", "1", 5);
+    assert!(!store.apply(&record("a", Op::Drop, 4), None));
+    assert!(store.apply(&record("a", Op::Drop, 5), None));
+    assert_eq!((store.tally().live, store.depends_on(b"a")), (0, 5));
+    assert!(put(&mut store, "a", "0", 1), "nothing is left to lose to");
+}
+
+#[test]
+fn an_answer_depends_on_a_line_until_it_is_safe() {
+    let mut store = Store::default();
+    put(&mut store, "a", "1", 5);
+    assert_eq!((store.depends_on(b"a"), store.depends_on(b"b")), (5, 0));
+    store.settle(5);
+    assert_eq!(store.depends_on(b"a"), 0);
+}
+
+#[test]
+fn pages_go_through_all_keys_once() {
+    let mut store = Store::default();
+    for (n, key) in ["a", "b1", "b2", "b3", "c"].into_iter().enumerate() {
+        put(&mut store, key, "x", n as u64 + 1);
+    }
+    store.apply(&record("b2", Op::Del, 9), None);
+    let mut request = PageRequest { prefix: Bytes::from_static(b"b"), keys_max: 1, ..all() };
+    let page = store.page(&request, 0).unwrap();
+    assert_eq!((keys(&page), page.more), (vec![&b"b1"[..]], true));
+    request.after = Some(Bytes::from_static(b"b1"));
+    let page = store.page(&request, 0).unwrap();
+    assert_eq!((keys(&page), page.more), (vec![&b"b3"[..]], false));
+    let page = store.page(&PageRequest { tombstones: true, ..all() }, 0).unwrap();
+    assert_eq!(page.entries.len(), 5);
+}
+
+#[test]
+fn a_page_keeps_its_byte_budget_but_always_moves_on() {
+    let mut store = Store::default();
+    put(&mut store, "a", "0123456789", 1);
+    put(&mut store, "b", "1", 2);
+    let page = store.page(&PageRequest { bytes_max: 5, ..all() }, 0).unwrap();
+    assert_eq!((keys(&page), page.more), (vec![&b"a"[..]], true));
+    let request = PageRequest { bytes_max: 5, keys_only: true, ..all() };
+    let page = store.page(&request, 0).unwrap();
+    assert_eq!((keys(&page).len(), page.more), (2, false));
+}
+
+#[test]
+fn a_value_that_was_read_gets_a_second_chance() {
+    let mut store = Store::default();
+    for (n, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        put(&mut store, key, "xx", n as u64 + 1);
+    }
+    let budget = Budget { bytes: 4, values: None };
+    assert_eq!(store.evict(&budget), Eviction { values: 0, over: true }, "nothing is safe yet");
+    store.settle(4);
+    store.read(b"a", 0);
+    assert_eq!(store.evict(&budget), Eviction { values: 2, over: false });
+    assert_eq!((text(&store, "a", 0).unwrap(), text(&store, "b", 0)), ("xx".into(), None));
+    let missed = store.read(b"b", 0).unwrap();
+    assert_eq!(missed.content, Content::Evicted { len: 2, stored_len: 2 });
+    assert_eq!((missed.place, missed.is_live()), (Some(PLACE), true));
+    assert_eq!(store.reads(), Reads { hits: 1, misses: 1, evictions: 2 });
+    assert!(!store.admit(b"b", Version::new(0, 9), &value("yy")));
+    assert!(store.admit(b"b", Version::new(0, 2), &value("xx")));
+    assert_eq!(text(&store, "b", 0).unwrap(), "xx");
+    let few = Budget { bytes: 100, values: Some(1) };
+    assert!(!store.evict(&few).over);
+    assert_eq!((store.tally().resident_values, store.tally().live), (1, 4));
+}
+
+#[test]
+fn a_value_without_a_place_stays_in_memory() {
+    let mut store = Store::default();
+    store.apply(&record("a", Op::write(Some(value("x"))), 1), None);
+    store.settle(1);
+    assert_eq!(store.evict(&Budget { bytes: 0, values: None }).values, 0);
+    assert!(store.replace(b"a", Version::new(0, 1), PLACE));
+    assert!(!store.replace(b"a", Version::new(0, 2), PLACE), "it is another version");
+    assert_eq!(store.evict(&Budget { bytes: 0, values: None }).values, 1);
+}
+
+#[test]
+fn an_expired_value_is_a_tombstone_and_sweeping_makes_it_one() {
+    let mut store = Store::default();
+    put_until(&mut store, "a", 1000, 1);
+    put(&mut store, "b", "stays", 2);
+    assert_eq!(text(&store, "a", 999).unwrap(), "x");
+    let expired = store.get(b"a", 1000).unwrap();
+    assert_eq!((expired.content, expired.version), (Content::Tombstone, Version::new(0, 1)));
+    assert_eq!(keys(&store.page(&all(), 1000).unwrap()), [b"b"]);
+    assert_eq!(store.sweep(999, 10), []);
+    assert_eq!(store.sweep(1000, 10), [(Bytes::from_static(b"a"), Version::new(0, 1))]);
+    assert!(store.apply(&record("a", Op::Del, 1), None));
+    assert!(!put_until(&mut store, "a", 1000, 1), "the same put again does not bring it back");
+    assert!(!store.apply(&record("b", Op::Del, 2), None), "b does not expire");
+    assert_eq!((store.tally().tombstones, store.tally().expiring), (1, 0));
+    assert_eq!(store.sweep(5000, 10), []);
+}
+
+#[test]
+fn a_sweep_does_its_round_in_pieces() {
+    let mut store = Store::default();
+    for n in 0..10 {
+        put_until(&mut store, &format!("k{n}"), 5, n + 1);
+    }
+    let rounds: Vec<usize> = (0..5).map(|_| store.sweep(9, 4).len()).collect();
+    assert_eq!(rounds, [4, 4, 2, 4, 4]);
+}
+
+#[test]
+fn a_picture_stays_as_it_was() {
+    let mut store = Store::default();
+    put(&mut store, "a", "1", 1);
+    put(&mut store, "b", "1", 2);
+    put(&mut store, "c", "1", 3);
+    let id = store.freeze().unwrap();
+    let at = Some((id, Version::new(0, 3)));
+    let before = store.page(&all(), 0).unwrap().entries;
+    put(&mut store, "a", "2", 4);
+    put(&mut store, "a", "3", 5);
+    store.apply(&record("b", Op::Del, 6), None);
+    store.apply(&record("c", Op::Drop, 3), None);
+    put(&mut store, "d", "1", 7);
+    assert_eq!(store.page(&PageRequest { at, ..all() }, 0).unwrap().entries, before);
+    let at = Some((id, Version::new(0, 4)));
+    let later = store.page(&PageRequest { at, ..all() }, 0).unwrap();
+    assert_eq!(later.entries[0].1.version, Version::new(0, 4));
+    assert_eq!(keys(&store.page(&all(), 0).unwrap()), [b"a", b"d"]);
+    store.thaw(id);
+    assert_eq!(store.page(&PageRequest { at, ..all() }, 0).unwrap_err(), FreezeError::Gone);
+    assert_eq!((store.is_frozen(), store.kept_bytes()), (false, 0));
+}
+
+#[test]
+fn pictures_are_few_and_given_up_when_too_much_is_kept() {
+    let mut store = Store::default();
+    let ids: Vec<FreezeId> = (0..FREEZES_MAX).map(|_| store.freeze().unwrap()).collect();
+    assert_eq!(store.freeze(), Err(FreezeError::TooMany));
+    let large = Bytes::from(vec![b'x'; 1 << 20]);
+    let mut counter = 0;
+    while store.is_frozen() {
+        assert!(store.kept_bytes() <= KEPT_BYTES_MAX && counter < 100);
+        counter += 1;
+        let value = Value::Plain(large.clone());
+        store.apply(&record("a", Op::Put { value, expires: None }, counter), None);
+    }
+    let at = Some((ids[0], Version::new(0, 1)));
+    assert_eq!(store.page(&PageRequest { at, ..all() }, 0).unwrap_err(), FreezeError::Gone);
+    assert_eq!(store.kept_bytes(), 0);
+}
