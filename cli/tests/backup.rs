@@ -33,6 +33,8 @@ impl Cluster {
             caller.call("addnode", json!({"id": format!("n{n}"), "addr": node.addr}));
         }
         caller.call("setreplica", json!([copies]));
+        // A machine that runs all tests at once may be slow for a moment.
+        caller.call("config", json!({"name": "timeout", "value": "30000"}));
         Self { coordinator, nodes }
     }
 

@@ -1,5 +1,5 @@
-//! Pictures of the map that a reader far away asks for: they end when nobody reads them, when too
-//! much is overwritten, and are never another's.
+//! Pictures of the map that a reader far away asks for: they end when nobody reads them, and are
+//! never another's.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
-use ringkv_node::store::{FreezeError, KEPT_BYTES_MAX};
+use ringkv_node::store::FreezeError;
 use ringkv_node::{Clock, EngineOptions, PageRequest};
 use ringkv_shared::Version;
 use support::{Rig, options};
@@ -68,29 +68,4 @@ async fn a_name_from_before_a_restart_is_nobodys() {
     let rig = Rig::open(&disk).unwrap();
     rig.engine.begin_picture().unwrap();
     assert_eq!(rig.engine.picture(before), Err(FreezeError::Gone));
-}
-
-#[tokio::test]
-async fn a_picture_is_given_up_rather_than_memory() {
-    let disk = SimDisk::new(1);
-    let rig = Rig::open(&disk).unwrap();
-    let version = rig.put("a", "before").version;
-    let name = rig.engine.begin_picture().unwrap();
-    // Bytes that no compression makes fewer.
-    let mut state = 1_u64;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (state >> 56) as u8
-    })
-    .take(1 << 20)
-    .collect();
-    let value = Bytes::from(noise);
-    for _ in 0..KEPT_BYTES_MAX / value.len() + 2 {
-        rig.engine.write("a".into(), Some(value.clone()), None).unwrap();
-        rig.engine.settle().await;
-    }
-    let id = rig.engine.picture(name).unwrap();
-    let error = rig.engine.page(&page((id, version))).unwrap_err().to_string();
-    assert!(error.starts_with("the picture is gone: more than 64 MiB were overwritten"), "{error}");
-    assert_eq!(rig.engine.get(b"a").unwrap().unwrap().value, Some(value), "writes went on");
 }
