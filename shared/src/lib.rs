@@ -5,7 +5,7 @@
 //! lets a seeded simulator run a whole cluster in one thread.
 //!
 //! - names and data: [`NodeId`], [`Blob`], [`Version`], [`Failure`], [`limits`]
-//! - which writes have seen which: [`causal`]
+//! - which writes have seen which: [`causal`]; which was last, by the clock: [`hlc`]
 //! - who owns what: [`ring`], [`topology`]; what answers amount to: [`quorum`]; who is alive:
 //!   [`detector`]; what a rebalance does: [`plan`]
 //! - what travels: [`protocol`]
@@ -13,6 +13,7 @@
 
 pub mod causal;
 pub mod detector;
+pub mod hlc;
 pub mod limits;
 #[cfg(feature = "net")]
 pub mod net;
