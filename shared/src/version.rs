@@ -2,16 +2,17 @@
 //!
 //! A coordinator raises its durable epoch each time it starts and numbers the writes it routes
 //! from 1, so `(epoch, counter)` grows for ever without a clock. Written `epoch.counter`, for
-//! example `3.42`. A node that is written to directly numbers such writes itself, in an epoch that
-//! is made from its identity and has the highest bit set: `x9f00c001.7`.
+//! example `3.42`. Epochs with the highest bit set are kept for nodes that number writes of their own,
+//! each in an epoch made from its identity: `x9f00c001.7`.
 //!
-//! All coordinators together are one [`Line`], each node is one. Within a line a later version is
+//! All coordinators together are one [`Line`], each such node is one. Within a line a later version is
 //! a later write; between lines the order of versions means nothing.
 //!
 //! # Caveats
 //!
 //! One coordinator at a time is assumed: two of them in one epoch could give one number to two
-//! writes.
+//! writes. A node does not number in an epoch of its own yet: it takes the next number of the highest
+//! epoch that it has seen, and the coordinator numbers above that.
 
 use std::fmt;
 use std::str::FromStr;
