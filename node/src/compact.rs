@@ -195,7 +195,7 @@ impl Compactor {
         let Ok(next) = rotated.await else { std::future::pending().await };
         let next = next?;
         let segment = next.segment - 1;
-        let written = self.write_snapshot(next).await;
+        let written = self.write_snapshot(next, reason).await;
         if written.is_err() {
             // The next start deletes it, if this does not.
             let _ = self.shared.dir.disk().remove(&self.shared.dir.snapshot_tmp(segment));
@@ -209,12 +209,15 @@ impl Compactor {
 
     /// Writes the snapshot of all before the segment that `next` is the header of, and deletes what
     /// it stands for.
-    async fn write_snapshot(&self, next: Header) -> Result<Written, StorageError> {
+    async fn write_snapshot(&self, next: Header, reason: Reason) -> Result<Written, StorageError> {
         let (dir, segment) = (Arc::clone(&self.shared.dir), next.segment - 1);
         let writer = blocking(move || SnapshotWriter::start(dir, &next)).await?;
         let writer = self.copy_map(writer).await?;
         self.all_durable().await;
-        let (hook, kept) = (self.shared.options.hook.clone(), self.shared.options.snapshots_kept);
+        let hook = self.shared.options.hook.clone();
+        // What people might go back to gives way to what they want to write now.
+        let full = reason == Reason::Space;
+        let kept = if full { 1 } else { self.shared.options.snapshots_kept };
         let dir = Arc::clone(&self.shared.dir);
         let shared = Arc::clone(&self.shared);
         blocking(move || {

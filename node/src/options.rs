@@ -61,7 +61,7 @@ pub struct EngineOptions {
     /// The clock by which values expire.
     pub clock: Arc<dyn Clock>,
     /// How many snapshots stay: the newest for recovery, the others for people to go back to.
-    /// At least 1.
+    /// At least 1. On a full disk only the newest stays.
     pub snapshots_kept: usize,
     /// The active segment is closed when it has this many bytes. Bounds what a start after an
     /// unclean stop copies.
