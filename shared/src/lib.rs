@@ -5,17 +5,13 @@
 //! lets a seeded simulator run a whole cluster in one thread.
 //!
 //! - names and data: [`NodeId`], [`Blob`], [`Version`], [`Failure`], [`limits`]
-//! - which writes have seen which: [`causal`]; which was last, by the clock: [`hlc`]
 //! - who owns what: [`ring`], [`topology`]; what answers amount to: [`quorum`]; who is alive:
-//!   [`detector`]; what a rebalance does: [`plan`]; what replicas differ in: [`merkle`]
+//!   [`detector`]; what a rebalance does: [`plan`]
 //! - what travels: [`protocol`]
 //! - the only socket code, behind the feature `net`: [`net`]
 
-pub mod causal;
 pub mod detector;
-pub mod hlc;
 pub mod limits;
-pub mod merkle;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod plan;
@@ -34,4 +30,4 @@ pub use blob::{Blob, disturbs_terminal};
 pub use failure::{ErrorName, Failure};
 pub use id::{BadNodeId, NODE_ID_BYTES_MAX, NodeId};
 pub use nearest::nearest;
-pub use version::{BadVersion, Line, NODE_EPOCH, Version};
+pub use version::{BadVersion, Version};
