@@ -13,7 +13,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use jsonrpsee::types::ErrorObjectOwned;
 use jsonrpsee::{Methods, core::async_trait};
-use ringkv_shared::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_BYTES_MAX};
+use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use ringkv_shared::net::{NODE_METHODS, NodeApiServer, Service, failure_into_object, takes};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{
@@ -23,6 +23,7 @@ use ringkv_shared::protocol::node::{
 use ringkv_shared::{Blob, ErrorName, Failure, Version};
 
 use crate::Entry;
+use crate::checks::{check_count, check_key, check_records, check_value, check_version};
 use crate::engine::Engine;
 use crate::refusals::{no_page, no_picture, no_room, refused, unreadable};
 use crate::store::{FreezeError, FreezeId, PageRequest};
@@ -30,9 +31,6 @@ use crate::write::WriteOutcome;
 
 const TAIL_LINES_DEFAULT: usize = 20;
 const TAIL_LINES_MAX: usize = 1_000;
-/// The highest version counter taken from outside: half the range is left to count on in, which
-/// no node will ever use up.
-const COUNTER_MAX: u64 = u64::MAX / 2;
 
 /// An engine behind the methods on the wire.
 #[derive(Clone)]
@@ -268,65 +266,12 @@ impl Api {
     }
 }
 
-fn check_key(key: &Blob) -> Result<(), Failure> {
-    check_size("key", key.len(), KEY_BYTES_MAX)
-}
-
-fn check_value(value: &Blob) -> Result<(), Failure> {
-    check_size("value", value.len(), VALUE_BYTES_MAX)
-}
-
-fn check_size(what: &str, bytes: usize, max: usize) -> Result<(), Failure> {
-    if bytes <= max {
-        return Ok(());
-    }
-    let message = format!("a {what} of {bytes} bytes; at most {max} are taken");
-    Err(Failure::new(ErrorName::TooLarge, message).hint(format!("use a shorter {what}")))
-}
-
-fn check_count(count: usize) -> Result<(), Failure> {
-    if count <= PAGE_KEYS_MAX {
-        return Ok(());
-    }
-    let message = format!("{count} keys in one request; at most {PAGE_KEYS_MAX} are taken");
-    Err(Failure::new(ErrorName::TooLarge, message).hint("send smaller batches"))
-}
-
-/// A counter near the end of its range is refused: the node counts on from it.
-fn check_version(version: Option<Version>) -> Result<(), Failure> {
-    match version {
-        Some(Version { counter, .. }) if counter > COUNTER_MAX => {
-            let message = format!("a version counter of {counter}; at most {COUNTER_MAX} is taken");
-            Err(Failure::new(ErrorName::BadArgument, message).hint("use a smaller counter"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Checks a whole batch before any of it is applied.
-fn check_records(records: &[Record]) -> Result<(), Failure> {
-    check_count(records.len())?;
-    let mut bytes = 0;
-    for record in records {
-        check_key(&record.key)?;
-        check_version(Some(record.version))?;
-        if record.value.is_some() == record.deleted {
-            let message = format!("record {:?} needs either a value or deleted", record.key);
-            return Err(Failure::new(ErrorName::BadArgument, message));
-        }
-        if let Some(value) = &record.value {
-            check_value(value)?;
-            bytes += value.len();
-        }
-        bytes += record.key.len();
-    }
-    if records.len() > 1 { check_size("batch", bytes, PAGE_BYTES_MAX) } else { Ok(()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::COUNTER_MAX;
     use crate::options::EngineOptions;
+    use ringkv_shared::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
     use serde_json::{Value, json};
 
     fn service(dir: &std::path::Path) -> NodeService {

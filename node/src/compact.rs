@@ -30,7 +30,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -276,15 +275,7 @@ impl Compactor {
     }
 
     fn page(&self, after: Option<Bytes>) -> Page {
-        let request = PageRequest {
-            after,
-            prefix: Bytes::new(),
-            keys_max: PAGE_KEYS_MAX,
-            bytes_max: PAGE_BYTES_MAX,
-            keys_only: false,
-            tombstones: true,
-            at: None,
-        };
+        let request = PageRequest { after, ..PageRequest::everything() };
         // At time 0 nothing has expired: the snapshot has what is stored.
         let page = self.shared.lock().store.page(&request, 0);
         page.expect("only a picture can be gone, and this is none")

@@ -36,6 +36,7 @@ mod answer;
 mod api;
 mod args;
 mod ballast;
+mod checks;
 mod clock;
 mod commit;
 mod compact;

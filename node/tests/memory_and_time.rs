@@ -146,13 +146,11 @@ async fn a_picture_stays_while_writes_and_compactions_go_on() {
     let last = rig.map().values().map(|(_, version)| *version).max().unwrap();
     let id = rig.engine.freeze().unwrap();
     let request = PageRequest {
-        after: None,
-        prefix: Bytes::new(),
-        keys_max: usize::MAX,
-        bytes_max: usize::MAX,
-        keys_only: false,
         tombstones: false,
         at: Some((id, last)),
+        keys_max: usize::MAX,
+        bytes_max: usize::MAX,
+        ..PageRequest::everything()
     };
     let before = rig.engine.page(&request).unwrap().entries;
     for round in 1..3 {

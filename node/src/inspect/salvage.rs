@@ -21,7 +21,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringkv_shared::NodeId;
-use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 
 use super::files::{Identity, LogFile, LogFiles, Role};
 use super::lines::{Judge, Judged, Lines, RawLine};
@@ -244,15 +243,7 @@ impl Rescue {
         let dir = Arc::new(DataDir::open(Arc::clone(disk), dir, id)?);
         let next = Header { uuid: dir.uuid(), segment: 2, prev: 0, seq: self.last };
         let mut snapshot = SnapshotWriter::start(Arc::clone(&dir), &next)?;
-        let mut request = PageRequest {
-            after: None,
-            prefix: Bytes::new(),
-            keys_max: PAGE_KEYS_MAX,
-            bytes_max: PAGE_BYTES_MAX,
-            keys_only: false,
-            tombstones: true,
-            at: None,
-        };
+        let mut request = PageRequest::everything();
         loop {
             // At time 0 nothing has expired: what is stored is written as it is.
             let page = self.store.page(&request, 0).expect("the map as it is is no picture");

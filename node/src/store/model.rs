@@ -258,13 +258,10 @@ impl Model {
 
     fn check_page(&self, at: Option<(FreezeId, Version)>, expected: &Map) {
         let request = PageRequest {
-            after: None,
-            prefix: Bytes::new(),
+            at,
             keys_max: usize::MAX,
             bytes_max: usize::MAX,
-            keys_only: false,
-            tombstones: true,
-            at,
+            ..PageRequest::everything()
         };
         let page = self.store.page(&request, self.now).unwrap();
         let keys: Vec<u8> = page.entries.iter().map(|(key, _)| key[1]).collect();

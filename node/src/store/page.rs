@@ -11,6 +11,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use ringkv_shared::Version;
+use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 
 use super::Store;
 use super::entry::{Content, Entry};
@@ -35,6 +36,22 @@ pub struct PageRequest {
     pub tombstones: bool,
     /// As the map was at this version, in this picture; `None`: as it is.
     pub at: Option<(FreezeId, Version)>,
+}
+
+impl PageRequest {
+    /// All that is there now, tombstones too, from the start on, in pages of the usual size.
+    #[must_use]
+    pub const fn everything() -> Self {
+        Self {
+            after: None,
+            prefix: Bytes::new(),
+            keys_max: PAGE_KEYS_MAX,
+            bytes_max: PAGE_BYTES_MAX,
+            keys_only: false,
+            tombstones: true,
+            at: None,
+        }
+    }
 }
 
 /// Entries in key order.

@@ -117,13 +117,9 @@ impl Rig {
 
     pub fn map(&self) -> Map {
         let request = PageRequest {
-            after: None,
-            prefix: Bytes::new(),
             keys_max: usize::MAX,
             bytes_max: usize::MAX,
-            keys_only: false,
-            tombstones: true,
-            at: None,
+            ..PageRequest::everything()
         };
         let page = self.engine.page(&request).unwrap();
         let plain = |(key, Entry { value, version, .. })| (key, (value, version));

@@ -32,6 +32,7 @@ use crate::wire::{DEADLINE, Wire};
 const TAIL_LINES: usize = 20;
 /// After so many lines the shell looks whether somebody wants it to stop.
 const LINES_A_TURN: usize = 1000;
+
 /// Shows a log.
 pub(super) async fn wal(
     s: &mut Session,
