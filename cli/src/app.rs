@@ -30,11 +30,12 @@ use crate::exit;
 use crate::feed::{Given, Lines, StandardInput, feed};
 use crate::forms::{Cli, Demo, DemoAction, Form, Global};
 use crate::grammar::{Command, Format, Line};
+use crate::interrupt::{self, Presses};
 use crate::output::Console;
 use crate::report::{Report, Told};
 use crate::servers::{self, Server};
 use crate::session::{Session, Settings};
-use crate::{interrupt, manual, repl, script, usage, words};
+use crate::{manual, repl, script, usage, words};
 
 /// Where the coordinator is when nothing else is said.
 const DEFAULT_ADDR: &str = "127.0.0.1:5000";
@@ -246,5 +247,5 @@ async fn feed_interruptible(session: &mut Session, place: &str, lines: impl Line
 
 /// The exit code of a future, or 130 when it does not heed Ctrl-C.
 async fn interruptible(token: &CancellationToken, future: impl Future<Output = u8>) -> u8 {
-    interrupt::run(token, future).await.unwrap_or(exit::INTERRUPTED)
+    interrupt::run(token, &mut Presses::listen(), future).await.unwrap_or(exit::INTERRUPTED)
 }

@@ -17,38 +17,58 @@
 
 use std::future::Future;
 
+use futures::FutureExt as _;
 use ringkv_shared::{ErrorName, Failure};
 use rustix::process::getpgrp;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit;
 use crate::grammar::Command;
 use crate::report::Report;
 
+/// Where Ctrl-C arrives: one that nobody waited for yet is kept for who waits next.
+pub(crate) struct Presses(Option<Signal>);
+
+impl Presses {
+    /// From now on Ctrl-C does not end the process.
+    #[must_use]
+    pub(crate) fn listen() -> Self {
+        // Without a handler the signal ends the process, as it does by itself.
+        Self(signal(SignalKind::interrupt()).ok())
+    }
+
+    /// What was pressed so far is meant for nobody.
+    pub(crate) fn forget(&mut self) {
+        let Some(signal) = &mut self.0 else { return };
+        while let Some(Some(())) = signal.recv().now_or_never() {}
+    }
+
+    async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => signal.recv().await.unwrap_or_default(),
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Runs `future`, with Ctrl-C asking through `token`. `None` when a second Ctrl-C came before
 /// its end.
 pub(crate) async fn run<T>(
     token: &CancellationToken,
+    presses: &mut Presses,
     future: impl Future<Output = T>,
 ) -> Option<T> {
     let _quiet = Quiet::new();
     let keys = async {
-        pressed().await;
+        presses.next().await;
         token.cancel();
-        pressed().await;
+        presses.next().await;
     };
     tokio::select! {
         done = future => Some(done),
         () = keys => None,
-    }
-}
-
-/// Waits for Ctrl-C.
-async fn pressed() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        // Without a handler the signal ends the process, as it does by itself.
-        std::future::pending::<()>().await;
     }
 }
 
@@ -156,7 +176,7 @@ mod tests {
     #[tokio::test]
     async fn what_ends_by_itself_needs_no_second_key() {
         let token = CancellationToken::new();
-        assert_eq!(run(&token, async { 1 }).await, Some(1));
+        assert_eq!(run(&token, &mut Presses::listen(), async { 1 }).await, Some(1));
         assert!(!token.is_cancelled());
     }
 }

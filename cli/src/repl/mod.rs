@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit;
-use crate::interrupt;
+use crate::interrupt::{self, Presses};
 use crate::session::{LineOutcome, Session};
 
 use self::editor::{Begun, Typed};
@@ -36,8 +36,9 @@ use self::editor::{Begun, Typed};
 /// Runs the shell until the person leaves.
 pub(crate) async fn run(mut session: Session, banner: String, color: anstream::ColorChoice) -> u8 {
     let cooked = tcgetattr(std::io::stdin()).ok();
-    // From now on Ctrl-C is never the end of the shell, also in the moment before a command heeds it.
-    let _heeded = signal(SignalKind::interrupt());
+    // From now on Ctrl-C is never the end of the shell. Pressed in the moment between Enter and the
+    // command, it waits here for the command.
+    let mut presses = Presses::listen();
     greet(&mut session, &banner).await;
     let (typed_to, mut typed) = mpsc::channel(1);
     let (begun_to, begun) = tokio::sync::oneshot::channel();
@@ -59,9 +60,10 @@ pub(crate) async fn run(mut session: Session, banner: String, color: anstream::C
             () = &mut told_to_end => break,
         };
         let outcome = tokio::select! {
-            outcome = run_or_cancel(&mut session, &line) => outcome,
+            outcome = run_or_cancel(&mut session, &line, &mut presses) => outcome,
             () = &mut told_to_end => break,
         };
+        presses.forget();
         if outcome.leave || go_on.send(()).is_err() {
             break;
         }
@@ -107,10 +109,10 @@ fn begin(session: &mut Session, begun: Option<Begun>) -> Option<tokio::task::Joi
 }
 
 /// Runs a line; Ctrl-C ends it, not the shell.
-async fn run_or_cancel(session: &mut Session, line: &str) -> LineOutcome {
+async fn run_or_cancel(session: &mut Session, line: &str, presses: &mut Presses) -> LineOutcome {
     let token = CancellationToken::new();
     session.interrupt = token.clone();
-    let finished = interrupt::run(&token, session.run_line(line)).await;
+    let finished = interrupt::run(&token, presses, session.run_line(line)).await;
     finished.unwrap_or_else(|| {
         session.notice("error: interrupted: what was sent may still be applied");
         LineOutcome { exit: exit::INTERRUPTED, leave: false }
