@@ -17,10 +17,11 @@ use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use ringkv_shared::net::{NODE_METHODS, NodeApiServer, Service, failure_into_object, takes};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{
-    BatchReply, CompactReply, DoneReply, DumpReply, FetchReply, FreezeReply, GetReply, KeyVersion,
-    LogReply, NodeStats, PictureAt, Record, SizeReply, WriteReply,
+    BatchReply, Collection, CompactReply, DigestsReply, DoneReply, DumpReply, FetchReply,
+    FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, OwedReply, PictureAt, Record,
+    ReplicaWrite, SizeReply, SpaceKey, Via, WriteReply,
 };
-use ringkv_shared::{Blob, ErrorName, Failure, Version};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
 
 use crate::Entry;
 use crate::checks::{check_count, check_key, check_records, check_value, check_version};
@@ -78,6 +79,7 @@ impl NodeApiServer for Api {
         value: Blob,
         version: Option<Version>,
         expires: Option<u64>,
+        _keyspace: Option<KeyspaceName>,
     ) -> Answer<WriteReply> {
         check_key(&key).and_then(|()| check_value(&value)).map_err(failure_into_object)?;
         check_version(version).map_err(failure_into_object)?;
@@ -90,22 +92,68 @@ impl NodeApiServer for Api {
         Ok(write_reply(Status::Ok, outcome))
     }
 
-    fn get(&self, key: Blob) -> Answer<GetReply> {
+    fn get(&self, key: Blob, _keyspace: Option<KeyspaceName>) -> Answer<GetReply> {
         check_key(&key).map_err(failure_into_object)?;
         let entry = self.0.get(key.as_bytes()).map_err(|error| unreadable(&error))?;
         let version = entry.as_ref().map(|entry| entry.version);
         let expires = entry.as_ref().and_then(|entry| entry.expires);
         let value = entry.and_then(|entry| entry.value).map(Blob::from);
         let status = if value.is_some() { Status::Ok } else { Status::NotFound };
-        Ok(GetReply { status, value, version, expires })
+        let (stamp, context, siblings) = (None, None, Vec::new());
+        Ok(GetReply { status, value, version, expires, stamp, context, siblings })
     }
 
-    fn del(&self, key: Blob, version: Option<Version>) -> Answer<WriteReply> {
+    fn del(
+        &self,
+        key: Blob,
+        version: Option<Version>,
+        _keyspace: Option<KeyspaceName>,
+    ) -> Answer<WriteReply> {
         check_key(&key).map_err(failure_into_object)?;
         check_version(version).map_err(failure_into_object)?;
         let outcome = self.0.write(key.into_bytes(), None, version).map_err(no_room)?;
         let status = if outcome.existed { Status::Ok } else { Status::NotFound };
         Ok(write_reply(status, outcome))
+    }
+
+    fn write(&self, write: ReplicaWrite) -> Answer<WriteReply> {
+        let Record { key, value, version, expires, .. } = write.record;
+        match value {
+            Some(value) => self.put(key, value, Some(version), expires, None),
+            None => self.del(key, Some(version), None),
+        }
+    }
+
+    fn drop_keyspace(&self, _keyspace: KeyspaceName) -> Answer<BatchReply> {
+        Err(not_yet())
+    }
+
+    fn digests(&self, _keyspace: Option<KeyspaceName>, _part: Option<u8>) -> Answer<DigestsReply> {
+        Err(not_yet())
+    }
+
+    fn collect(
+        &self,
+        _leaves: Vec<Collection>,
+        _keyspace: Option<KeyspaceName>,
+    ) -> Answer<BatchReply> {
+        Err(not_yet())
+    }
+
+    fn owe(&self, _to: NodeId, _keys: Vec<SpaceKey>) -> Answer<DoneReply> {
+        Err(not_yet())
+    }
+
+    fn owed(&self, _to: NodeId, _after: Option<SpaceKey>) -> Answer<OwedReply> {
+        Err(not_yet())
+    }
+
+    fn paid(&self, _to: NodeId, _keys: Option<Vec<SpaceKey>>) -> Answer<DoneReply> {
+        Err(not_yet())
+    }
+
+    async fn history(&self, _key: Blob, _keyspace: Option<KeyspaceName>) -> Answer<LogReply> {
+        Err(not_yet())
     }
 
     fn size(&self) -> Answer<SizeReply> {
@@ -118,6 +166,7 @@ impl NodeApiServer for Api {
             uuid: self.0.uuid().to_string(),
             log_bytes: figures.log_bytes,
             state: figures.state,
+            debts: Vec::new(),
         })
     }
 
@@ -129,6 +178,8 @@ impl NodeApiServer for Api {
         keys_only: Option<bool>,
         tombstones: Option<bool>,
         at: Option<PictureAt>,
+        _keyspace: Option<KeyspaceName>,
+        _leaves: Option<Vec<u16>>,
     ) -> Answer<DumpReply> {
         let keys_only = keys_only.unwrap_or(false);
         let page = self.0.page(&PageRequest {
@@ -150,16 +201,21 @@ impl NodeApiServer for Api {
         })
     }
 
-    fn apply(&self, records: Vec<Record>) -> Answer<BatchReply> {
+    fn apply(
+        &self,
+        records: Vec<Record>,
+        _keyspace: Option<KeyspaceName>,
+        _via: Option<Via>,
+    ) -> Answer<BatchReply> {
         check_records(&records).map_err(failure_into_object)?;
         let records = records.into_iter().map(|Record { key, value, version, expires, .. }| {
             (key.into_bytes(), Entry { value: value.map(Blob::into_bytes), version, expires })
         });
         let changed = self.0.merge(records).map_err(no_room)?;
-        Ok(BatchReply { status: Status::Ok, changed })
+        Ok(BatchReply { status: Status::Ok, changed, deleted: Vec::new() })
     }
 
-    fn fetch(&self, keys: Vec<Blob>) -> Answer<FetchReply> {
+    fn fetch(&self, keys: Vec<Blob>, _keyspace: Option<KeyspaceName>) -> Answer<FetchReply> {
         check_count(keys.len()).map_err(failure_into_object)?;
         let (mut records, mut bytes) = (Vec::new(), 0);
         for key in keys {
@@ -174,11 +230,16 @@ impl NodeApiServer for Api {
         Ok(FetchReply { status: Status::Ok, records })
     }
 
-    fn drop_keys(&self, keys: Vec<KeyVersion>) -> Answer<BatchReply> {
+    fn drop_keys(
+        &self,
+        keys: Vec<KeyVersion>,
+        _keyspace: Option<KeyspaceName>,
+    ) -> Answer<BatchReply> {
         check_count(keys.len()).map_err(failure_into_object)?;
-        let keys = keys.into_iter().map(|KeyVersion { key, version }| (key.into_bytes(), version));
+        let keys =
+            keys.into_iter().map(|KeyVersion { key, version, .. }| (key.into_bytes(), version));
         let changed = self.0.forget(keys).map_err(no_room)?;
-        Ok(BatchReply { status: Status::Ok, changed })
+        Ok(BatchReply { status: Status::Ok, changed, deleted: Vec::new() })
     }
 
     fn freeze(&self) -> Answer<FreezeReply> {
@@ -215,6 +276,10 @@ impl NodeApiServer for Api {
             compactions: figures.compactions,
             expiring: figures.tally.expiring,
             swept: figures.swept,
+            conflicts: 0,
+            discarded: 0,
+            collected: 0,
+            last_sync_us: 0,
             value_bytes: figures.tally.raw_bytes,
             stored_bytes: figures.tally.stored_bytes,
             resident_values: figures.tally.resident_values,
@@ -249,14 +314,19 @@ impl NodeApiServer for Api {
 }
 
 fn write_reply(status: Status, outcome: WriteOutcome) -> WriteReply {
-    WriteReply { status, version: outcome.version, superseded: outcome.superseded }
+    WriteReply { status, version: outcome.version, superseded: outcome.superseded, siblings: 0 }
+}
+
+fn not_yet() -> ErrorObjectOwned {
+    failure_into_object(Failure::new(ErrorName::NotReady, "not built yet"))
 }
 
 fn record(key: Bytes, entry: Entry, with_value: bool) -> Record {
     let deleted = entry.value.is_none();
     let value = entry.value.clone().filter(|_| with_value).map(Blob::from);
     let Entry { version, expires, .. } = entry;
-    Record { key: key.into(), value, deleted, version, expires }
+    let (stamp, context, siblings) = (None, None, Vec::new());
+    Record { key: key.into(), value, deleted, version, expires, stamp, context, siblings }
 }
 
 impl Api {

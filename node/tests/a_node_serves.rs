@@ -48,12 +48,12 @@ async fn writes_survive_a_restart() {
         let client = connect(&addr.to_string(), Duration::from_secs(5)).await.unwrap();
         for n in 0..250 {
             client
-                .put(format!("key{}", n % 10).into(), format!("{n}").into(), None, None)
+                .put(format!("key{}", n % 10).into(), format!("{n}").into(), None, None, None)
                 .await
                 .unwrap();
         }
         assert_eq!(client.compact().await.unwrap().records, 10);
-        client.put("last".into(), "word".into(), None, None).await.unwrap();
+        client.put("last".into(), "word".into(), None, None, None).await.unwrap();
         let log = client.log(Some(1)).await.unwrap().lines;
         assert!(log[0].starts_with("PUT last word k=default v=0.251 x=- s=251 d="), "{log:?}");
         stop.cancel();
@@ -62,7 +62,7 @@ async fn writes_survive_a_restart() {
 
         let (addr, stop, running) = start(config(home.path(), "127.0.0.1:0")).await;
         let client = connect(&addr.to_string(), Duration::from_secs(5)).await.unwrap();
-        let got = client.get("key9".into()).await.unwrap();
+        let got = client.get("key9".into(), None).await.unwrap();
         assert_eq!((got.status, got.value), (Status::Ok, Some("249".into())));
         assert_eq!(client.size().await.unwrap().size, 11);
         assert_eq!(client.stats().await.unwrap().replayed, 11);

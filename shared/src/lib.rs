@@ -4,13 +4,17 @@
 //! file, random source or hash-map order; time and randomness come in as arguments. That is what
 //! lets a seeded simulator run a whole cluster in one thread.
 //!
-//! - names and data: [`NodeId`], [`Blob`], [`Version`], [`Failure`], [`limits`]
+//! - names and data: [`NodeId`], [`Blob`], [`Version`], [`keyspace`], [`Failure`], [`limits`]
+//! - which writes have seen which: [`causal`]; which was last, by the clock: [`hlc`]
 //! - who owns what: [`ring`], [`topology`]; what answers amount to: [`quorum`]; who is alive:
 //!   [`detector`]; what a rebalance does: [`plan`]
 //! - what travels: [`protocol`]
 //! - the only socket code, behind the feature `net`: [`net`]
 
+pub mod causal;
 pub mod detector;
+pub mod hlc;
+pub mod keyspace;
 pub mod limits;
 #[cfg(feature = "net")]
 pub mod net;
@@ -29,5 +33,6 @@ mod version;
 pub use blob::{Blob, disturbs_terminal};
 pub use failure::{ErrorName, Failure};
 pub use id::{BadNodeId, NODE_ID_BYTES_MAX, NodeId};
+pub use keyspace::{Keyspace, KeyspaceName, Policy};
 pub use nearest::nearest;
-pub use version::{BadVersion, Version};
+pub use version::{BadVersion, Line, NODE_EPOCH, Version};

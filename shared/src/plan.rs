@@ -4,52 +4,66 @@
 //! one page a node, however many keys there are. [`decide`] looks at who holds which version of
 //! a key and who should, and says what to copy and what to drop.
 //!
-//! Invariants: a copy carries its version, so it can only ever lose to newer data; a copy is
-//! dropped only where the node is no owner, and only when every owner holds a version at least
-//! as new.
+//! Invariants: a copy is merged into what is held, so it can only add what was missing; a copy is
+//! dropped only where the node is no owner, and only when every owner has seen all that it has.
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::causal::{Context, Siblings};
 use crate::protocol::node::Record;
-use crate::{Blob, NodeId, Version};
+use crate::{Blob, NodeId};
 
-/// Who holds a key, at which version.
+/// Who holds what of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holding {
     /// The node.
     pub node: NodeId,
-    /// The version it has.
-    pub version: Version,
+    /// What it has.
+    pub held: Record,
 }
 
 /// What to do with one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
-    /// The newest version anybody holds.
-    pub version: Version,
-    /// A node to copy it from: the first owner that has it, else whoever has.
-    pub from: Option<NodeId>,
-    /// Owners that lack it.
-    pub copy_to: Vec<NodeId>,
-    /// Nodes that hold the key and are no owners, with the version to drop there.
-    pub drop_at: Vec<Holding>,
+    /// Copies to make: from whom to whom. One source for each owner that lacks something, but where nobody has
+    /// all of it.
+    pub copies: Vec<(NodeId, NodeId)>,
+    /// Nodes that hold the key and are no owners.
+    pub drop_at: Vec<NodeId>,
+    /// All that all of them together have: what may be dropped when every owner has it.
+    pub seen: Context,
 }
 
 /// Decides for one key held as `holdings`, owned by `owners`.
 #[must_use]
 pub fn decide(holdings: &[Holding], owners: &[NodeId]) -> Decision {
-    let Some(version) = holdings.iter().map(|h| h.version).max() else {
-        return Decision::default();
-    };
-    let has = |node: &NodeId| holdings.iter().any(|h| h.node == *node && h.version == version);
-    let newest = || holdings.iter().filter(|h| h.version == version).map(|h| h.node.clone());
-    let from = owners.iter().find(|node| has(node)).cloned().or_else(|| newest().next());
-    Decision {
-        version,
-        from,
-        copy_to: owners.iter().filter(|node| !has(node)).cloned().collect(),
-        drop_at: holdings.iter().filter(|h| !owners.contains(&h.node)).cloned().collect(),
+    let Some(first) = holdings.first() else { return Decision::default() };
+    let drops = holdings.iter().filter(|h| !owners.contains(&h.node));
+    let drop_at: Vec<NodeId> = drops.map(|h| h.node.clone()).collect();
+    let alike = holdings.iter().all(|h| h.held.is_same(&first.held));
+    if alike && owners.iter().all(|owner| holdings.iter().any(|h| h.node == *owner)) {
+        // Nearly all keys are like this.
+        return Decision { copies: Vec::new(), drop_at, seen: first.held.seen() };
     }
+    // Owners first, in their order: copies come from them where they can.
+    let rank = |node: &NodeId| owners.iter().position(|o| o == node).unwrap_or(owners.len());
+    let mut sets: Vec<(&NodeId, Siblings<()>)> =
+        holdings.iter().map(|h| (&h.node, h.held.versions_held())).collect();
+    sets.sort_by_key(|(node, _)| rank(node));
+    let all = sets.iter().fold(Siblings::default(), |mut all, (_, held)| {
+        all.merge(held);
+        all
+    });
+    // Who has all comes before who has some.
+    sets.sort_by_key(|(_, held)| *held != all);
+    let mut copies = Vec::new();
+    for owner in owners {
+        let held = sets.iter().find(|(node, _)| *node == owner).map(|(_, held)| held.clone());
+        let mut held = held.unwrap_or_default();
+        let sources = sets.iter().filter(|(_, theirs)| held.merge(theirs));
+        copies.extend(sources.map(|(from, _)| ((*from).clone(), owner.clone())));
+    }
+    Decision { copies, drop_at, seen: all.context() }
 }
 
 /// A sorted walk over the keys of many nodes.
@@ -123,41 +137,42 @@ mod tests {
         text.chars().map(|c| c.to_string().parse().unwrap()).collect()
     }
 
-    /// Holdings as `a2b1` (node, counter), owners, then copies and drops.
+    /// Holdings as `a2 b1-4` (node, counter, and what its writer had seen, if that was said), owners,
+    /// then copies (from and to) and drops.
     #[test]
     fn decisions() {
         let table = [
-            ("a1b1", "ab", "from a", "copy", "drop"),
-            ("a1", "ab", "from a", "copy b", "drop"),
-            ("a1b2", "ab", "from b", "copy a", "drop"),
-            ("a1b1", "bc", "from b", "copy c", "drop a1"),
-            ("a1", "b", "from a", "copy b", "drop a1"),
-            ("a2b1", "b", "from a", "copy b", "drop a2"),
-            ("a1b1c1", "ab", "from a", "copy", "drop c1"),
-            ("", "ab", "from", "copy", "drop"),
+            ("a1 b1", "ab", "", ""),
+            ("a1", "ab", "ab", ""),
+            ("a1 b2", "ab", "ba", ""),
+            ("a1 b1", "bc", "bc", "a"),
+            ("a1", "b", "ab", "a"),
+            ("a2 b1", "b", "ab", "a"),
+            ("a1 b1 c1", "ab", "", "c"),
+            ("", "ab", "", ""),
+            // 3 and 2 had both seen 1 only: nobody has all.
+            ("a2-1 b3-1", "ab", "ba ab", ""),
+            ("a2-1 b3-1", "abc", "ba ab ac bc", ""),
+            ("a2-1 b4-3", "ab", "ba", ""),
+            ("a2-1 b3-1", "c", "ac bc", "ab"),
         ];
-        for (held, owners, from, copy, dropped) in table {
-            let held: Vec<char> = held.chars().collect();
-            let holdings: Vec<Holding> = held
-                .chunks(2)
-                .map(|pair| Holding {
-                    node: pair[0].to_string().parse().unwrap(),
-                    version: Version::new(1, u64::from(pair[1].to_digit(10).unwrap())),
-                })
-                .collect();
+        for (held, owners, copies, dropped) in table {
+            let holdings: Vec<Holding> = held.split_whitespace().map(holding).collect();
             let decision = decide(&holdings, &ids(owners));
-            let words = |head: &str, rest: Vec<String>| {
-                std::iter::once(head.to_owned()).chain(rest).collect::<Vec<_>>().join(" ")
-            };
-            let text = |nodes: &[NodeId]| nodes.iter().map(ToString::to_string).collect::<Vec<_>>();
-            let drops = decision.drop_at.iter().map(|h| format!("{}{}", h.node, h.version.counter));
-            let got = (
-                words("from", text(&Vec::from_iter(decision.from.clone()))),
-                words("copy", text(&decision.copy_to)),
-                words("drop", drops.collect()),
-            );
-            assert_eq!(got, (from.into(), copy.into(), dropped.into()), "{held:?} {owners}");
+            let links = decision.copies.iter().map(|(from, to)| format!("{from}{to}"));
+            let drops: String = decision.drop_at.iter().map(NodeId::as_str).collect();
+            let got = (links.collect::<Vec<_>>().join(" "), drops);
+            assert_eq!(got, (copies.into(), dropped.into()), "{held:?} {owners}");
         }
+    }
+
+    fn holding(text: &str) -> Holding {
+        let (what, seen) = text.split_once('-').map_or((text, None), |(w, s)| (w, Some(s)));
+        let version = |counter: &str| crate::Version::new(1, counter.parse().unwrap());
+        let mut held = Record::new("k".into(), Some("v".into()), version(&what[1..]));
+        held.context = seen.map(|seen| Context::up_to(version(seen)));
+        held.context = held.context.filter(|seen| !seen.is_before(held.version));
+        Holding { node: what[..1].parse().unwrap(), held }
     }
 
     proptest! {
@@ -179,9 +194,9 @@ mod tests {
                 for (node, after) in merge.wanted() {
                     let rest: Vec<u8> = held[&node].iter().copied()
                         .filter(|key| after.as_ref().is_none_or(|a| *key > a.as_bytes()[0])).collect();
-                    let items: Vec<Record> = rest.iter().take(page).map(|key| Record {
-                        key: vec![*key].into(), value: None, deleted: false, version: Version::new(1, 1), expires: None,
-                    }).collect();
+                    let version = crate::Version::new(1, 1);
+                    let record = |key: &u8| Record::new(vec![*key].into(), None, version);
+                    let items: Vec<Record> = rest.iter().take(page).map(record).collect();
                     let next = (rest.len() > page).then(|| vec![rest[page - 1]].into());
                     merge.feed(&node, items, next);
                 }

@@ -16,23 +16,44 @@
 //!
 //! Several staged changes become one pending placement; there is no list to take one back from.
 
-use crate::NodeId;
+use std::collections::BTreeMap;
+
 use crate::ring::Ring;
+use crate::{KeyspaceName, NodeId};
 
 /// A ring and how many copies to keep on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// Who is where.
     pub ring: Ring,
-    /// N: copies of each key, at least 1. With fewer nodes every node is an owner.
-    pub replication: usize,
+    /// N of each keyspace: copies of each key, at least 1. With fewer nodes every node is an owner.
+    pub copies: BTreeMap<KeyspaceName, usize>,
 }
 
 impl Placement {
+    /// A ring on which every keyspace so far, `default`, keeps so many copies.
+    #[must_use]
+    pub fn new(ring: Ring, n: usize) -> Self {
+        Self { ring, copies: BTreeMap::from([(KeyspaceName::default(), n)]) }
+    }
+
+    /// N of a keyspace; 1 of one that is not there.
+    #[must_use]
+    pub fn n(&self, keyspace: &KeyspaceName) -> usize {
+        self.copies.get(keyspace).copied().unwrap_or(1)
+    }
+
+    /// The same with another N.
+    #[must_use]
+    pub fn with_n(mut self, keyspace: KeyspaceName, n: usize) -> Self {
+        self.copies.insert(keyspace, n);
+        self
+    }
+
     /// The owners of a key in preference order.
     #[must_use]
-    pub fn owners(&self, key: &[u8]) -> Vec<NodeId> {
-        self.ring.owners(key, self.replication)
+    pub fn owners(&self, keyspace: &KeyspaceName, key: &[u8]) -> Vec<NodeId> {
+        self.ring.owners(key, self.n(keyspace))
     }
 
     /// Whether a node is on this ring.
@@ -41,11 +62,10 @@ impl Placement {
         self.ring.members().contains_key(node)
     }
 
-    /// How many nodes must take a write for it to count, when `w` are asked for: never more than
-    /// there are owners.
+    /// How many owners must answer, when `quorum` are asked for: never more than there are.
     #[must_use]
-    pub fn needed(&self, w: usize) -> usize {
-        w.min(self.replication).min(self.ring.members().len())
+    pub fn needed(&self, keyspace: &KeyspaceName, quorum: usize) -> usize {
+        quorum.min(self.n(keyspace)).min(self.ring.members().len())
     }
 }
 
@@ -75,8 +95,7 @@ impl Topology {
     /// An empty ring on which one copy is kept.
     #[must_use]
     pub fn empty(vnodes: u32) -> Self {
-        let current = Placement { ring: Ring::new(vnodes, []), replication: 1 };
-        Self { epoch: 0, current, pending: None }
+        Self { epoch: 0, current: Placement::new(Ring::new(vnodes, []), 1), pending: None }
     }
 
     /// What the ring is going to be: the pending placement, or the current one.
@@ -101,10 +120,10 @@ impl Topology {
 
     /// Who takes a write of `key`.
     #[must_use]
-    pub fn write_set(&self, key: &[u8]) -> WriteSet {
-        let mut owners = self.current.owners(key);
+    pub fn write_set(&self, keyspace: &KeyspaceName, key: &[u8]) -> WriteSet {
+        let mut owners = self.current.owners(keyspace, key);
         let current = owners.len();
-        let pending = self.pending.as_ref().map(|p| p.owners(key)).unwrap_or_default();
+        let pending = self.pending.as_ref().map(|p| p.owners(keyspace, key)).unwrap_or_default();
         owners
             .extend(pending.iter().filter(|id| !owners.contains(id)).cloned().collect::<Vec<_>>());
         WriteSet { owners, current, pending }
@@ -121,23 +140,32 @@ impl Topology {
 mod tests {
     use super::*;
 
+    const KEYS: std::ops::Range<u32> = 0..200;
+
+    fn space() -> KeyspaceName {
+        KeyspaceName::default()
+    }
+
     fn id(name: &str) -> NodeId {
         name.parse().unwrap()
     }
 
     fn topology(nodes: &[&str], replication: usize) -> Topology {
         let ring = Ring::new(8, nodes.iter().map(|name| (id(name), 1)));
-        Topology { epoch: 0, current: Placement { ring, replication }, pending: None }
+        Topology { epoch: 0, current: Placement::new(ring, replication), pending: None }
     }
 
     #[test]
     fn writes_go_to_old_and_new_owners_reads_to_old() {
         let mut topology = topology(&["n1", "n2"], 1);
-        let grown = Placement { ring: topology.current.ring.with(id("n3"), 1), replication: 2 };
+        let grown = Placement::new(topology.current.ring.with(id("n3"), 1), 2);
         topology.stage(grown.clone());
-        for key in 0..200u32 {
-            let set = topology.write_set(&key.to_be_bytes());
-            assert_eq!(set.owners[..set.current], topology.current.owners(&key.to_be_bytes()));
+        for key in KEYS {
+            let set = topology.write_set(&space(), &key.to_be_bytes());
+            assert_eq!(
+                set.owners[..set.current],
+                topology.current.owners(&space(), &key.to_be_bytes())
+            );
             assert!(set.pending.iter().all(|owner| set.owners.contains(owner)));
             let distinct: std::collections::BTreeSet<_> = set.owners.iter().collect();
             assert_eq!(distinct.len(), set.owners.len());
@@ -150,15 +178,14 @@ mod tests {
     fn taking_a_change_back_ends_it() {
         let mut topology = topology(&["n1", "n2"], 1);
         let before = topology.current.clone();
-        topology.stage(Placement { ring: before.ring.with(id("n3"), 1), replication: 1 });
-        topology
-            .stage(Placement { ring: topology.newest().ring.without(&id("n3")), replication: 1 });
+        topology.stage(Placement::new(before.ring.with(id("n3"), 1), 1));
+        topology.stage(Placement::new(topology.newest().ring.without(&id("n3")), 1));
         assert_eq!((topology.epoch, topology.pending), (2, None));
     }
 
     #[test]
     fn no_more_acknowledgements_than_owners_are_needed() {
-        assert_eq!(topology(&["n1"], 3).current.needed(2), 1);
-        assert_eq!(topology(&["n1", "n2", "n3"], 2).current.needed(3), 2);
+        assert_eq!(topology(&["n1"], 3).current.needed(&space(), 2), 1);
+        assert_eq!(topology(&["n1", "n2", "n3"], 2).current.needed(&space(), 3), 2);
     }
 }

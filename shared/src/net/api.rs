@@ -5,21 +5,25 @@ use jsonrpsee::proc_macros::rpc;
 use jsonrpsee::types::ErrorObjectOwned;
 
 use crate::protocol::cluster::{
-    ChangeReply, ClusterFreeze, ClusterGet, ClusterWrite, ConfigReply, EventsReply, InfoReply,
-    KeyspaceReply, RebalanceReport, RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
+    BatchGet, BatchWrite, ChangeReply, ChangesReply, CheckReport, ClusterFreeze, ClusterGet,
+    ClusterWrite, ConfigReply, EventsReply, InfoReply, Item, KeyspaceChange, KeyspaceReply,
+    ReadOptions, RebalanceReport, RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
+    WhyReply, WriteOptions,
 };
 use crate::protocol::node::{
-    BatchReply, CompactReply, DoneReply, DumpReply, FetchReply, FreezeReply, GetReply, KeyVersion,
-    LogReply, NodeStats, PictureAt, Record, SizeReply, WriteReply,
+    BatchReply, Collection, CompactReply, DigestsReply, DoneReply, DumpReply, FetchReply,
+    FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, OwedReply, PictureAt, Record,
+    ReplicaWrite, SizeReply, SpaceKey, Via, WriteReply,
 };
-use crate::{Blob, NodeId, Version};
+use crate::{Blob, KeyspaceName, NodeId, Version};
 
 /// A storage node. All methods are synchronous: they change the map and append to the log in one
 /// step, in the order in which requests arrive; the connection holds the reply until it is durable.
 #[rpc(server, client)]
 pub trait NodeApi {
-    /// Stores `value` under `key`. Without a version the node gives the next one it has not seen;
-    /// with `expires`, unix milliseconds, the value is gone from then on.
+    /// Stores `value` under `key`. Without a version the node numbers the write itself, and the write
+    /// replaces all that the node holds for the key; with one it replaces all that the version's line
+    /// had before. With `expires`, unix milliseconds, the value is gone from then on.
     #[method(name = "put")]
     fn put(
         &self,
@@ -27,13 +31,22 @@ pub trait NodeApi {
         value: Blob,
         version: Option<Version>,
         expires: Option<u64>,
+        keyspace: Option<KeyspaceName>,
     ) -> Result<WriteReply, ErrorObjectOwned>;
     /// Reads a key.
     #[method(name = "get")]
-    fn get(&self, key: Blob) -> Result<GetReply, ErrorObjectOwned>;
-    /// Deletes a key: stores a tombstone.
+    fn get(&self, key: Blob, keyspace: Option<KeyspaceName>) -> Result<GetReply, ErrorObjectOwned>;
+    /// Deletes a key: stores a tombstone, numbered as a put.
     #[method(name = "del")]
-    fn del(&self, key: Blob, version: Option<Version>) -> Result<WriteReply, ErrorObjectOwned>;
+    fn del(
+        &self,
+        key: Blob,
+        version: Option<Version>,
+        keyspace: Option<KeyspaceName>,
+    ) -> Result<WriteReply, ErrorObjectOwned>;
+    /// Takes a write that was numbered by who routes it: replaces what its context says.
+    #[method(name = "write")]
+    fn write(&self, write: ReplicaWrite) -> Result<WriteReply, ErrorObjectOwned>;
     /// How many keys, and who this is.
     #[method(name = "size")]
     fn size(&self) -> Result<SizeReply, ErrorObjectOwned>;
@@ -47,16 +60,64 @@ pub trait NodeApi {
         keys_only: Option<bool>,
         tombstones: Option<bool>,
         at: Option<PictureAt>,
+        keyspace: Option<KeyspaceName>,
+        leaves: Option<Vec<u16>>,
     ) -> Result<DumpReply, ErrorObjectOwned>;
-    /// Writes records by version: each wins only over an older one.
+    /// Merges what other replicas hold into what is held here.
     #[method(name = "apply")]
-    fn apply(&self, records: Vec<Record>) -> Result<BatchReply, ErrorObjectOwned>;
+    fn apply(
+        &self,
+        records: Vec<Record>,
+        keyspace: Option<KeyspaceName>,
+        via: Option<Via>,
+    ) -> Result<BatchReply, ErrorObjectOwned>;
     /// Reads records, tombstones too.
     #[method(name = "fetch")]
-    fn fetch(&self, keys: Vec<Blob>) -> Result<FetchReply, ErrorObjectOwned>;
-    /// Forgets keys without a trace, each only if exactly that version is stored.
+    fn fetch(
+        &self,
+        keys: Vec<Blob>,
+        keyspace: Option<KeyspaceName>,
+    ) -> Result<FetchReply, ErrorObjectOwned>;
+    /// Forgets keys without a trace, each only if no more is stored than is named.
     #[method(name = "drop")]
-    fn drop_keys(&self, keys: Vec<KeyVersion>) -> Result<BatchReply, ErrorObjectOwned>;
+    fn drop_keys(
+        &self,
+        keys: Vec<KeyVersion>,
+        keyspace: Option<KeyspaceName>,
+    ) -> Result<BatchReply, ErrorObjectOwned>;
+    /// Forgets a whole keyspace, with all that was owed of it.
+    #[method(name = "drop_keyspace")]
+    fn drop_keyspace(&self, keyspace: KeyspaceName) -> Result<BatchReply, ErrorObjectOwned>;
+    /// Digests of what is held: of 256 parts of the ring (`part` absent) or of the 256 leaves of one.
+    #[method(name = "digests")]
+    fn digests(
+        &self,
+        keyspace: Option<KeyspaceName>,
+        part: Option<u8>,
+    ) -> Result<DigestsReply, ErrorObjectOwned>;
+    /// Forgets tombstones that all replicas have, leaf by leaf; says how many.
+    #[method(name = "collect")]
+    fn collect(
+        &self,
+        leaves: Vec<Collection>,
+        keyspace: Option<KeyspaceName>,
+    ) -> Result<BatchReply, ErrorObjectOwned>;
+    /// Notes that a node has missed what is held here for these keys.
+    #[method(name = "owe")]
+    fn owe(&self, to: NodeId, keys: Vec<SpaceKey>) -> Result<DoneReply, ErrorObjectOwned>;
+    /// A page of the keys owed to a node; as many as fit one `fetch`.
+    #[method(name = "owed")]
+    fn owed(&self, to: NodeId, after: Option<SpaceKey>) -> Result<OwedReply, ErrorObjectOwned>;
+    /// Strikes off keys that were handed over; without keys, all that is owed to the node.
+    #[method(name = "paid")]
+    fn paid(&self, to: NodeId, keys: Option<Vec<SpaceKey>>) -> Result<DoneReply, ErrorObjectOwned>;
+    /// The log's lines about a key, oldest first: at most the last 100.
+    #[method(name = "history")]
+    async fn history(
+        &self,
+        key: Blob,
+        keyspace: Option<KeyspaceName>,
+    ) -> Result<LogReply, ErrorObjectOwned>;
     /// Begins a picture: what is overwritten from now on is kept for it. It ends when it is ended,
     /// when it is not read for a minute, or when too much would have to be kept.
     #[method(name = "freeze")]
@@ -78,21 +139,73 @@ pub trait NodeApi {
 /// The coordinator. Methods are named as the commands of the `kv` shell.
 #[rpc(server, client)]
 pub trait ClusterApi {
-    /// Writes to all owners, acknowledged at W. The value lives for `ttl_ms`, 0 for ever, and
-    /// without it as long as the keyspace says.
+    /// Writes to all owners, acknowledged at W.
     #[method(name = "put")]
     async fn put(
         &self,
         key: Blob,
         value: Blob,
-        ttl_ms: Option<u64>,
+        options: Option<WriteOptions>,
     ) -> Result<ClusterWrite, ErrorObjectOwned>;
-    /// Reads from the first owner that answers, in preference order.
+    /// Reads from R owners, in preference order.
     #[method(name = "get")]
-    async fn get(&self, key: Blob) -> Result<ClusterGet, ErrorObjectOwned>;
+    async fn get(
+        &self,
+        key: Blob,
+        options: Option<ReadOptions>,
+    ) -> Result<ClusterGet, ErrorObjectOwned>;
     /// Deletes at all owners, acknowledged at W.
     #[method(name = "del")]
-    async fn del(&self, key: Blob) -> Result<ClusterWrite, ErrorObjectOwned>;
+    async fn del(
+        &self,
+        key: Blob,
+        options: Option<WriteOptions>,
+    ) -> Result<ClusterWrite, ErrorObjectOwned>;
+    /// Many puts, each with its own outcome, in the order of the items: at most 1,024.
+    #[method(name = "mput")]
+    async fn mput(
+        &self,
+        items: Vec<Item>,
+        options: Option<WriteOptions>,
+    ) -> Result<Vec<BatchWrite>, ErrorObjectOwned>;
+    /// Many gets, likewise.
+    #[method(name = "mget")]
+    async fn mget(
+        &self,
+        keys: Vec<Blob>,
+        options: Option<ReadOptions>,
+    ) -> Result<Vec<BatchGet>, ErrorObjectOwned>;
+    /// Many dels, likewise.
+    #[method(name = "mdel")]
+    async fn mdel(
+        &self,
+        keys: Vec<Blob>,
+        options: Option<WriteOptions>,
+    ) -> Result<Vec<BatchWrite>, ErrorObjectOwned>;
+    /// Writes acknowledged after a position, of keys that begin so; waits up to `wait_ms` (at most
+    /// 30,000) for the first. Without a position: from now on.
+    #[method(name = "changes", param_kind = map)]
+    async fn changes(
+        &self,
+        after: Option<String>,
+        prefix: Option<Blob>,
+        keyspace: Option<KeyspaceName>,
+        wait_ms: Option<u64>,
+    ) -> Result<ChangesReply, ErrorObjectOwned>;
+    /// The lineage of a key.
+    #[method(name = "why")]
+    async fn why(
+        &self,
+        key: Blob,
+        keyspace: Option<KeyspaceName>,
+    ) -> Result<WhyReply, ErrorObjectOwned>;
+    /// Compares the replicas of a keyspace now, and mends what differs if asked to.
+    #[method(name = "check", param_kind = map)]
+    async fn check(
+        &self,
+        repair: Option<bool>,
+        keyspace: Option<KeyspaceName>,
+    ) -> Result<CheckReport, ErrorObjectOwned>;
     /// Registers a node and puts it on the ring.
     #[method(name = "addnode", param_kind = map)]
     async fn addnode(
@@ -108,9 +221,13 @@ pub trait ClusterApi {
         id: NodeId,
         force: Option<bool>,
     ) -> Result<ChangeReply, ErrorObjectOwned>;
-    /// Sets N.
+    /// Sets N of a keyspace.
     #[method(name = "setreplica")]
-    async fn setreplica(&self, n: usize) -> Result<ChangeReply, ErrorObjectOwned>;
+    async fn setreplica(
+        &self,
+        n: usize,
+        keyspace: Option<KeyspaceName>,
+    ) -> Result<ChangeReply, ErrorObjectOwned>;
     /// Starts moving keys to where the ring says, and answers at once; see `progress`.
     #[method(name = "rebalance", param_kind = map)]
     async fn rebalance(&self, dry_run: Option<bool>) -> Result<RebalanceReport, ErrorObjectOwned>;
@@ -125,8 +242,12 @@ pub trait ClusterApi {
     async fn stats(&self) -> Result<StatsReply, ErrorObjectOwned>;
     /// Where a key belongs and where it is; with its values on request.
     #[method(name = "where", param_kind = map)]
-    async fn locate(&self, key: Blob, values: Option<bool>)
-    -> Result<WhereReply, ErrorObjectOwned>;
+    async fn locate(
+        &self,
+        key: Blob,
+        values: Option<bool>,
+        keyspace: Option<KeyspaceName>,
+    ) -> Result<WhereReply, ErrorObjectOwned>;
     /// The ring, drawn; with all tokens on request.
     #[method(name = "ring", param_kind = map)]
     async fn ring(&self, tokens: Option<bool>) -> Result<RingReply, ErrorObjectOwned>;
@@ -146,6 +267,7 @@ pub trait ClusterApi {
         limit: Option<usize>,
         keys_only: Option<bool>,
         picture: Option<String>,
+        keyspace: Option<KeyspaceName>,
     ) -> Result<ScanReply, ErrorObjectOwned>;
     /// Events after number `after`; waits up to `wait_ms` (at most 30,000) for the first.
     #[method(name = "events", param_kind = map)]
@@ -161,13 +283,12 @@ pub trait ClusterApi {
         name: Option<String>,
         value: Option<String>,
     ) -> Result<ConfigReply, ErrorObjectOwned>;
-    /// Lists the keyspaces, or changes what one says of all writes into it: with `ttl_ms`, how long
-    /// values live that are put without a time of their own, 0 for ever.
+    /// Lists the keyspaces, or the one that is named, after changing it if asked to.
     #[method(name = "keyspace", param_kind = map)]
     async fn keyspace(
         &self,
-        name: Option<String>,
-        ttl_ms: Option<u64>,
+        name: Option<KeyspaceName>,
+        change: Option<KeyspaceChange>,
     ) -> Result<KeyspaceReply, ErrorObjectOwned>;
     /// Who answers here.
     #[method(name = "info")]
@@ -175,43 +296,57 @@ pub trait ClusterApi {
 }
 
 /// What each method of a node takes, in order; `?` marks what may be left out.
-pub const NODE_METHODS: [(&str, &str); 13] = [
-    ("apply", "records"),
+pub const NODE_METHODS: [(&str, &str); 21] = [
+    ("apply", "records, keyspace?, via?"),
+    ("collect", "leaves, keyspace?"),
     ("compact", ""),
-    ("del", "key, version?"),
-    ("drop", "keys"),
-    ("dump", "after?, limit?, prefix?, keys_only?, tombstones?, at?"),
-    ("fetch", "keys"),
+    ("del", "key, version?, keyspace?"),
+    ("digests", "keyspace?, part?"),
+    ("drop", "keys, keyspace?"),
+    ("drop_keyspace", "keyspace"),
+    ("dump", "after?, limit?, prefix?, keys_only?, tombstones?, at?, keyspace?, leaves?"),
+    ("fetch", "keys, keyspace?"),
     ("freeze", ""),
-    ("get", "key"),
+    ("get", "key, keyspace?"),
+    ("history", "key, keyspace?"),
     ("log", "tail?"),
-    ("put", "key, value, version?, expires?"),
+    ("owe", "to, keys"),
+    ("owed", "to, after?"),
+    ("paid", "to, keys?"),
+    ("put", "key, value, version?, expires?, keyspace?"),
     ("size", ""),
     ("stats", ""),
     ("thaw", "picture"),
+    ("write", "write"),
 ];
 
 /// What each method of the coordinator takes, in order; `?` marks what may be left out.
-pub const CLUSTER_METHODS: [(&str, &str); 19] = [
+pub const CLUSTER_METHODS: [(&str, &str); 25] = [
     ("addnode", "id, addr, weight?"),
+    ("changes", "after?, prefix?, keyspace?, wait_ms?"),
+    ("check", "repair?, keyspace?"),
     ("config", "name?, value?"),
-    ("del", "key"),
+    ("del", "key, options?"),
     ("events", "after?, wait_ms?"),
     ("freeze", ""),
-    ("get", "key"),
+    ("get", "key, options?"),
     ("info", ""),
-    ("keyspace", "name?, ttl_ms?"),
+    ("keyspace", "name?, change?"),
+    ("mdel", "keys, options?"),
+    ("mget", "keys, options?"),
+    ("mput", "items, options?"),
     ("progress", "after?"),
-    ("put", "key, value, ttl_ms?"),
+    ("put", "key, value, options?"),
     ("rebalance", "dry_run?"),
     ("removenode", "id, force?"),
     ("ring", "tokens?"),
-    ("scan", "prefix?, after?, limit?, keys_only?, picture?"),
-    ("setreplica", "n"),
+    ("scan", "prefix?, after?, limit?, keys_only?, picture?, keyspace?"),
+    ("setreplica", "n, keyspace?"),
     ("show", ""),
     ("stats", ""),
     ("thaw", "picture"),
-    ("where", "key, values?"),
+    ("where", "key, values?, keyspace?"),
+    ("why", "key, keyspace?"),
 ];
 
 /// The entry of `method` in such a table.

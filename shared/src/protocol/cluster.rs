@@ -7,7 +7,13 @@ use super::node::{DiskState, Record};
 use crate::blob::Blob;
 use crate::failure::Failure;
 use crate::id::NodeId;
+use crate::keyspace::{Keyspace, KeyspaceName, Policy};
 use crate::version::Version;
+
+pub use super::data::{
+    BatchGet, BatchWrite, Change, ChangesReply, ClusterGet, ClusterWrite, Explanation, Item,
+    ReadOptions, ReplicaOutcome, ReplicaReport, SiblingValue, Skipped, WriteOptions,
+};
 
 /// What the failure detector thinks of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,74 +25,6 @@ pub enum Health {
     Suspect,
     /// It missed so many that requests go to other replicas first.
     Down,
-}
-
-/// What became of a write at one replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReplicaOutcome {
-    /// Durable there.
-    Ok,
-    /// Nothing was sent: the node is down or cannot be reached.
-    Unreachable,
-    /// The node refused it; certainly not applied there.
-    Refused,
-    /// Sent, and no answer in time: it may or may not be there.
-    Unknown,
-}
-
-/// One replica's part in a write or read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ReplicaReport {
-    /// Which node.
-    pub node: NodeId,
-    /// What became of it there.
-    pub outcome: ReplicaOutcome,
-    /// The node's own answer as it came over the wire, when there was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reply: Option<serde_json::Value>,
-    /// Why not, in words, when `outcome` is not `ok`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-}
-
-/// The answer to `put` and `del`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClusterWrite {
-    /// `ok`; for `del` of a key that no replica had, `not_found`.
-    pub status: Status,
-    /// The key.
-    pub key: Blob,
-    /// The version this write got.
-    pub version: Version,
-    /// When the value expires, in unix milliseconds; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<u64>,
-    /// Every owner in preference order, with what became of the write there.
-    pub replicas: Vec<ReplicaReport>,
-}
-
-/// The answer to `get`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ClusterGet {
-    /// `ok` or `not_found`. Nobody answering is an error, never `not_found`.
-    pub status: Status,
-    /// The key.
-    pub key: Blob,
-    /// The value, when `ok`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<Blob>,
-    /// Its version, or that of the tombstone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<Version>,
-    /// When it expires, in unix milliseconds; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<u64>,
-    /// Who gave the answer; for `not_found`, the last who said so.
-    pub from: NodeId,
-    /// The other replicas tried, in order: `ok` has no copy, the others did not answer.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tried: Vec<ReplicaReport>,
 }
 
 /// One replica's copy of a key, as `get --all` and `where` show it.
@@ -418,24 +356,114 @@ pub struct ConfigReply {
     pub settings: Vec<Setting>,
 }
 
-/// A keyspace: what holds for all keys in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keyspace {
-    /// Its name; so far there is one, `default`.
-    pub name: String,
-    /// How long values live that are put without a time of their own, in milliseconds; absent: for
-    /// ever.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl_ms: Option<u64>,
-}
-
 /// The answer to `keyspace`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyspaceReply {
     /// `ok`.
     pub status: Status,
     /// All keyspaces, or the one that was named.
-    pub keyspaces: Vec<Keyspace>,
+    pub keyspaces: Vec<KeyspaceRow>,
+}
+
+/// A keyspace and what it promises.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyspaceRow {
+    /// What holds for its keys.
+    #[serde(flatten)]
+    pub keyspace: Keyspace,
+    /// N in force, while another one waits for `rebalance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n_now: Option<usize>,
+    /// What a reader and a writer can rely on, in words.
+    pub guarantee: String,
+}
+
+/// What `keyspace` is to do with the one that is named. Absent members stay as they are, or, of a new
+/// keyspace, as those of `default` at the start of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyspaceChange {
+    /// It is to be made; there must be none of that name.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub create: bool,
+    /// It and all that is in it is to go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drop: bool,
+    /// N. For a keyspace that is there it waits for `rebalance`, as `setreplica`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub n: Option<usize>,
+    /// R.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub r: Option<usize>,
+    /// W.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub w: Option<usize>,
+    /// How conflicts are settled; only with `create`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
+    /// Whether others may stand in for owners that are away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sloppy: Option<bool>,
+    /// How long values live, in milliseconds; 0: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_ms: Option<u64>,
+}
+
+/// How far a check of the replicas against each other is, or how the last one ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckReport {
+    /// `ok`.
+    pub status: Status,
+    /// Which keyspace.
+    pub keyspace: KeyspaceName,
+    /// Keys on which the owners differ.
+    pub different: u64,
+    /// The first 100 of them, each with who lacks what.
+    pub examples: Vec<String>,
+    /// Copies made.
+    pub repaired: u64,
+    /// Copies that could not be made.
+    pub failed: u64,
+    /// Leaves compared, of 65,536.
+    pub leaves: u64,
+    /// Bytes that were moved to find and mend it.
+    pub bytes: u64,
+    /// Nodes that did not answer: their copies were not compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silent: Vec<NodeId>,
+}
+
+/// The answer to `why`: the lineage of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyReply {
+    /// `ok`.
+    pub status: Status,
+    /// The key.
+    pub key: Blob,
+    /// In one sentence: why it is there, or why it is gone.
+    pub verdict: String,
+    /// Its owners.
+    pub owners: Vec<NodeId>,
+    /// What each node that has or had it tells.
+    pub replicas: Vec<Lineage>,
+    /// What stands against collecting its tombstone; empty when nothing does, or when there is none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by: Vec<String>,
+}
+
+/// What one replica tells of a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lineage {
+    /// The node.
+    pub node: NodeId,
+    /// What is held there now, without values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
+    /// Its log's lines about the key, oldest first, in words: `1.2 put, through the coordinator`.
+    pub lines: Vec<String>,
+    /// Why the node did not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// The answer to `info`: who answers here.

@@ -1,12 +1,14 @@
 //! What travels: parameters and results of every method, as plain data.
 //!
-//! [`node`] is the replica's side (the ancestor's `put get del size dump` and what the
+//! [`record`] is what a replica holds for a key. [`node`] is the replica's side (the ancestor's `put get del size dump` and what the
 //! coordinator needs beside them), [`cluster`] the coordinator's, named as the commands.
 //! Results keep the ancestor's shape, `{"status":"ok",…}`, with more members. A receiver ignores
 //! members it does not know; a parameter object with an unknown member is refused.
 
 pub mod cluster;
+pub mod data;
 pub mod node;
+pub mod record;
 
 use serde::{Deserialize, Serialize};
 

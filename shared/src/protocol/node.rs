@@ -2,10 +2,13 @@
 //!
 //! | method | what it does |
 //! |---|---|
-//! | `put` `get` `del` | one key; a version makes a put or del *lose* to a newer stored one |
+//! | `put` `get` `del` | one key, for who talks to the node itself: it numbers the write |
+//! | `write` | one key, for who routes: a write with its version and what its writer had seen |
 //! | `size` | how many keys, and who the node is: the heartbeat |
 //! | `dump` | a page of keys in order, with versions, on request with values and tombstones |
-//! | `apply` `fetch` `drop` | batches for rebalance: write by version, read records, forget |
+//! | `apply` `fetch` `drop` | batches of what replicas hold: merge, read, forget |
+//! | `digests` `collect` | anti-entropy: what is held, in few numbers; forget tombstones that all have |
+//! | `owe` `owed` `paid` | hinted handoff: remember, list, strike off what another node has missed |
 //! | `freeze` `thaw` | a picture of the map at one version, to be read with `dump` |
 //! | `stats` `compact` `log` | the engine seen from outside |
 //!
@@ -15,37 +18,122 @@ use serde::{Deserialize, Serialize};
 
 use super::Status;
 use crate::blob::Blob;
+use crate::causal::Context;
+use crate::hlc::Stamp;
 use crate::id::NodeId;
+use crate::keyspace::KeyspaceName;
 use crate::version::Version;
 
-/// What a replica holds for a key: a value, or the tombstone of a delete.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// The key.
-    pub key: Blob,
-    /// The value; absent for a tombstone and in pages that were asked for without values.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<Blob>,
-    /// True for a tombstone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub deleted: bool,
-    /// The version of the write.
-    pub version: Version,
-    /// When the value expires, in unix milliseconds; absent: never.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires: Option<u64>,
-}
+pub use super::record::{Record, Sibling};
 
-/// The answer to `put` and `del`.
+/// The answer to `put`, `del` and `write`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteReply {
     /// `ok`; for a `del` of a key that was not there, `not_found` (its tombstone is stored).
     pub status: Status,
-    /// The version that is stored now: the one written, or a newer one that it lost to.
+    /// The version written; when it was `superseded`, the greatest of those that are stored.
     pub version: Version,
-    /// True when a newer version was stored already and this write changed nothing.
+    /// True when a write that has replaced this one was stored already, so that it changed nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub superseded: bool,
+    /// How many other values are stored beside it now: writes that had not seen each other.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub siblings: usize,
+}
+
+/// A write as `write` takes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicaWrite {
+    /// The keyspace; absent: `default`.
+    #[serde(default, skip_serializing_if = "KeyspaceName::is_default")]
+    pub keyspace: KeyspaceName,
+    /// What is to be held when nothing else is: one value or tombstone, and what it replaces.
+    pub record: Record,
+    /// Nodes that are to be owed this key, in the same durable step: they missed this write.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owe: Vec<NodeId>,
+}
+
+/// How a batch of records came to a replica, as its log tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// It was owed: hinted handoff.
+    Hint,
+    /// A read found that it was behind.
+    Repair,
+    /// Anti-entropy found it.
+    Sync,
+    /// The ring changed.
+    Move,
+}
+
+/// A key of a keyspace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SpaceKey {
+    /// The keyspace; absent: `default`.
+    #[serde(default, skip_serializing_if = "KeyspaceName::is_default")]
+    pub keyspace: KeyspaceName,
+    /// The key.
+    pub key: Blob,
+}
+
+/// What a node owes another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Debt {
+    /// Whom.
+    pub to: NodeId,
+    /// So many keys.
+    pub keys: u64,
+    /// Bytes of the notes.
+    pub bytes: u64,
+    /// When the oldest note was made, in unix milliseconds.
+    pub since_ms: u64,
+    /// True when notes were thrown away, for there were too many or they were too old: anti-entropy has
+    /// to find what they said.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overflow: bool,
+}
+
+/// The answer to `owed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwedReply {
+    /// `ok`.
+    pub status: Status,
+    /// A page of keys, in order.
+    pub keys: Vec<SpaceKey>,
+    /// Give this as `after` for the next page; absent on the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<SpaceKey>,
+}
+
+/// The answer to `digests`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestsReply {
+    /// `ok`.
+    pub status: Status,
+    /// The digests asked for, in order, as 16 hex digits each; 0 is of nothing and written `0`.
+    pub digests: Vec<String>,
+}
+
+/// What `collect` is to do in one leaf of the digests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Collection {
+    /// The leaf.
+    pub leaf: u16,
+    /// Only if this is its digest: nothing has changed since the replicas were found alike.
+    pub digest: String,
+    /// What counts as replaced from now on for keys of this leaf that are not held.
+    pub floor: Context,
+    /// The tombstones to forget.
+    pub keys: Vec<Blob>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The answer to `get`.
@@ -62,6 +150,15 @@ pub struct GetReply {
     /// When the value expires, in unix milliseconds; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
+    /// When it was written, where the last write wins; absent elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Stamp>,
+    /// What was replaced. Absent: all of the version's line before it, and nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Context>,
+    /// The other values that nothing has replaced, in the order of their versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub siblings: Vec<Sibling>,
 }
 
 /// Whether a node's disk takes writes.
@@ -103,6 +200,9 @@ pub struct SizeReply {
     /// Whether its disk takes writes.
     #[serde(default)]
     pub state: DiskState,
+    /// What it owes other nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub debts: Vec<Debt>,
 }
 
 /// The answer to `dump`.
@@ -142,13 +242,16 @@ pub struct DoneReply {
     pub status: Status,
 }
 
-/// A key at a version: what `drop` may forget.
+/// What `drop` may forget of a key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyVersion {
     /// The key.
     pub key: Blob,
-    /// Only if exactly this version is stored.
+    /// Without a context: only if exactly this version is stored, and nothing else.
     pub version: Version,
+    /// With it: only if all that is stored, and all that it has replaced, is in this context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Context>,
 }
 
 /// The answer to `apply` and `drop`.
@@ -156,9 +259,13 @@ pub struct KeyVersion {
 pub struct BatchReply {
     /// `ok`.
     pub status: Status,
-    /// How many records changed something; the others lost to a newer version (`apply`) or had
+    /// How many records changed something; the others brought nothing new (`apply`) or had
     /// changed since (`drop`).
     pub changed: u64,
+    /// Keys of which nothing is stored because all that came counts as deleted here (`apply`): their
+    /// tombstones were collected. Whoever sent them should forget them, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<Blob>,
 }
 
 /// The answer to `fetch`.
@@ -214,6 +321,18 @@ pub struct NodeStats {
     /// Values since start that had expired and were made tombstones.
     #[serde(default)]
     pub swept: u64,
+    /// Keys with more than one value.
+    #[serde(default)]
+    pub conflicts: u64,
+    /// Acknowledged writes since start that another, later by the clock, has pushed out (`lww`).
+    #[serde(default)]
+    pub discarded: u64,
+    /// Tombstones since start that were collected.
+    #[serde(default)]
+    pub collected: u64,
+    /// How long the last sync of the log took, in microseconds.
+    #[serde(default)]
+    pub last_sync_us: u64,
     /// Bytes of all values.
     #[serde(default)]
     pub value_bytes: u64,
