@@ -8,11 +8,13 @@ use jsonrpsee::types::ErrorObjectOwned;
 use ringkv_shared::net::{ClusterApiServer, failure_into_object};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
-    ChangeReply, ClusterFreeze, ClusterGet, ClusterWrite, ConfigReply, EventsReply, InfoReply,
-    KeyspaceReply, RebalanceReport, RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
+    BatchGet, BatchWrite, ChangeReply, ChangesReply, CheckReport, ClusterFreeze, ClusterGet,
+    ClusterWrite, ConfigReply, EventsReply, InfoReply, Item, KeyspaceChange, KeyspaceReply,
+    ReadOptions, RebalanceReport, RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
+    WhyReply, WriteOptions,
 };
 use ringkv_shared::protocol::node::DoneReply;
-use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 
 use crate::cluster::Cluster;
 use crate::walk::Range;
@@ -28,16 +30,67 @@ type Answer<T> = Result<T, ErrorObjectOwned>;
 
 #[async_trait]
 impl ClusterApiServer for Api {
-    async fn put(&self, key: Blob, value: Blob, ttl_ms: Option<u64>) -> Answer<ClusterWrite> {
-        self.0.put(key, value, ttl_ms).await.map_err(failure_into_object)
+    async fn put(
+        &self,
+        key: Blob,
+        value: Blob,
+        options: Option<WriteOptions>,
+    ) -> Answer<ClusterWrite> {
+        self.0.put(key, value, options.unwrap_or_default()).await.map_err(failure_into_object)
     }
 
-    async fn get(&self, key: Blob) -> Answer<ClusterGet> {
-        self.0.get(key).await.map_err(failure_into_object)
+    async fn get(&self, key: Blob, options: Option<ReadOptions>) -> Answer<ClusterGet> {
+        self.0.get(key, options.unwrap_or_default()).await.map_err(failure_into_object)
     }
 
-    async fn del(&self, key: Blob) -> Answer<ClusterWrite> {
-        self.0.del(key).await.map_err(failure_into_object)
+    async fn del(&self, key: Blob, options: Option<WriteOptions>) -> Answer<ClusterWrite> {
+        self.0.del(key, options.unwrap_or_default()).await.map_err(failure_into_object)
+    }
+
+    async fn mput(
+        &self,
+        items: Vec<Item>,
+        options: Option<WriteOptions>,
+    ) -> Answer<Vec<BatchWrite>> {
+        self.0.mput(items, &options.unwrap_or_default()).await.map_err(failure_into_object)
+    }
+
+    async fn mget(&self, keys: Vec<Blob>, options: Option<ReadOptions>) -> Answer<Vec<BatchGet>> {
+        self.0.mget(keys, &options.unwrap_or_default()).await.map_err(failure_into_object)
+    }
+
+    async fn mdel(
+        &self,
+        keys: Vec<Blob>,
+        options: Option<WriteOptions>,
+    ) -> Answer<Vec<BatchWrite>> {
+        self.0.mdel(keys, &options.unwrap_or_default()).await.map_err(failure_into_object)
+    }
+
+    async fn changes(
+        &self,
+        after: Option<String>,
+        prefix: Option<Blob>,
+        keyspace: Option<KeyspaceName>,
+        wait_ms: Option<u64>,
+    ) -> Answer<ChangesReply> {
+        let wait = Duration::from_millis(wait_ms.unwrap_or(0)).min(EVENTS_WAIT_MAX);
+        let space = keyspace.unwrap_or_default();
+        self.0.view().keyspace(&space).map_err(failure_into_object)?;
+        let prefix = prefix.unwrap_or_default();
+        Ok(self.0.changes.after(after.as_deref(), &space, prefix.as_bytes(), wait).await)
+    }
+
+    async fn why(&self, _key: Blob, _keyspace: Option<KeyspaceName>) -> Answer<WhyReply> {
+        Err(not_yet())
+    }
+
+    async fn check(
+        &self,
+        _repair: Option<bool>,
+        _keyspace: Option<KeyspaceName>,
+    ) -> Answer<CheckReport> {
+        Err(not_yet())
     }
 
     async fn addnode(&self, id: NodeId, addr: String, weight: Option<u32>) -> Answer<ChangeReply> {
@@ -48,8 +101,8 @@ impl ClusterApiServer for Api {
         self.0.removenode(id, force.unwrap_or(false)).await.map_err(failure_into_object)
     }
 
-    async fn setreplica(&self, n: usize) -> Answer<ChangeReply> {
-        self.0.setreplica(n).await.map_err(failure_into_object)
+    async fn setreplica(&self, n: usize, keyspace: Option<KeyspaceName>) -> Answer<ChangeReply> {
+        self.0.setreplica(&keyspace.unwrap_or_default(), n).await.map_err(failure_into_object)
     }
 
     async fn rebalance(&self, dry_run: Option<bool>) -> Answer<RebalanceReport> {
@@ -68,8 +121,14 @@ impl ClusterApiServer for Api {
         Ok(self.0.stats().await)
     }
 
-    async fn locate(&self, key: Blob, values: Option<bool>) -> Answer<WhereReply> {
-        self.0.locate(key, values.unwrap_or(false)).await.map_err(failure_into_object)
+    async fn locate(
+        &self,
+        key: Blob,
+        values: Option<bool>,
+        keyspace: Option<KeyspaceName>,
+    ) -> Answer<WhereReply> {
+        let space = keyspace.unwrap_or_default();
+        self.0.locate(&space, key, values.unwrap_or(false)).await.map_err(failure_into_object)
     }
 
     async fn ring(&self, tokens: Option<bool>) -> Answer<RingReply> {
@@ -83,6 +142,7 @@ impl ClusterApiServer for Api {
         limit: Option<usize>,
         keys_only: Option<bool>,
         picture: Option<String>,
+        _keyspace: Option<KeyspaceName>,
     ) -> Answer<ScanReply> {
         let picture = picture.map(|name| self.0.picture(&name)).transpose();
         let picture = picture.map_err(failure_into_object)?;
@@ -113,8 +173,12 @@ impl ClusterApiServer for Api {
         self.0.config(name.as_deref(), value.as_deref()).map_err(failure_into_object)
     }
 
-    async fn keyspace(&self, name: Option<String>, ttl_ms: Option<u64>) -> Answer<KeyspaceReply> {
-        self.0.keyspace(name.as_deref(), ttl_ms).map_err(failure_into_object)
+    async fn keyspace(
+        &self,
+        name: Option<KeyspaceName>,
+        change: Option<KeyspaceChange>,
+    ) -> Answer<KeyspaceReply> {
+        self.0.keyspace(name.as_ref(), change.as_ref()).map_err(failure_into_object)
     }
 
     async fn info(&self) -> Answer<InfoReply> {
@@ -127,6 +191,10 @@ impl ClusterApiServer for Api {
             supervisor: self.0.supervisor.clone(),
         })
     }
+}
+
+fn not_yet() -> ErrorObjectOwned {
+    failure_into_object(Failure::new(ErrorName::NotReady, "not built yet"))
 }
 
 impl Cluster {

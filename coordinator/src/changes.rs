@@ -9,7 +9,7 @@ use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::ChangeReply;
 use ringkv_shared::protocol::node::SizeReply;
 use ringkv_shared::topology::Topology;
-use ringkv_shared::{ErrorName, Failure, NodeId};
+use ringkv_shared::{ErrorName, Failure, KeyspaceName, NodeId};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::cluster::Cluster;
@@ -87,7 +87,8 @@ impl Cluster {
                 .hint("rebalance copies its keys and lets it go"));
         }
         let holds_data = before.current.has(&id);
-        if holds_data && node.is_down() && before.current.replication < 2 && !force {
+        if holds_data && node.is_down() && before.current.n(&KeyspaceName::default()) < 2 && !force
+        {
             return Err(Failure::new(
                 ErrorName::NotApplied,
                 format!("{id} is DOWN and holds the only copy of its keys"),
@@ -101,7 +102,7 @@ impl Cluster {
         self.commit(&Event::Remove { id: id.clone() })?;
         let forced =
             force && (node.is_down() || self.view().topology.newest().ring.members().is_empty());
-        if forced && before.current.replication < 2 {
+        if forced && before.current.n(&KeyspaceName::default()) < 2 {
             self.finalise();
         } else {
             self.finalise_if_empty().await;
@@ -110,7 +111,11 @@ impl Cluster {
         Ok(self.changed(&before))
     }
 
-    pub(crate) async fn setreplica(&self, n: usize) -> Result<ChangeReply, Failure> {
+    pub(crate) async fn setreplica(
+        &self,
+        _space: &KeyspaceName,
+        n: usize,
+    ) -> Result<ChangeReply, Failure> {
         let _alone = self.alone()?;
         let before = self.view().topology.clone();
         let nodes = before.newest().ring.members().len();
@@ -125,7 +130,7 @@ impl Cluster {
             )
             .hint(format!("add nodes first, or: setreplica {most}")));
         }
-        if n != before.newest().replication {
+        if n != before.newest().n(&KeyspaceName::default()) {
             self.commit(&Event::Replicas { n })?;
             self.finalise_if_empty().await;
             self.events.tell(format!("replication set to {n}"));
@@ -185,15 +190,16 @@ impl Cluster {
     fn changed(&self, before: &Topology) -> ChangeReply {
         let topology = &self.view().topology;
         let (old, new) = (&topology.current, topology.newest());
+        let space = KeyspaceName::default();
         ChangeReply {
             status: Status::Ok,
             epoch: topology.epoch,
             pending: topology.pending.is_some(),
-            replication: new.replication,
-            replication_before: before.newest().replication,
+            replication: new.n(&space),
+            replication_before: before.newest().n(&space),
             share: None,
             addr: None,
-            moved_share: old.ring.moved_share(old.replication, &new.ring, new.replication),
+            moved_share: old.ring.moved_share(old.n(&space), &new.ring, new.n(&space)),
         }
     }
 }

@@ -13,21 +13,30 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ringkv_shared::detector::Detector;
+use ringkv_shared::hlc::Hlc;
 use ringkv_shared::net::Peer;
 use ringkv_shared::protocol::cluster::Health;
 use ringkv_shared::protocol::node::{DiskState, SizeReply};
 use ringkv_shared::topology::Topology;
-use ringkv_shared::{ErrorName, Failure, NodeId, Version};
+use ringkv_shared::{ErrorName, Failure, NodeId};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::events::Events;
+use crate::feed::Feed;
 use crate::job::Job;
+use crate::lag::Lag;
 use crate::log::{Log, LogError};
 use crate::picture::Pictures;
+use crate::recent::Recent;
+use crate::requests::Requests;
 use crate::settings::Settings;
 use crate::state::{Event, Member, State};
 use crate::writes::Writes;
+
+/// How many requests may have something left to do after their answer: each holds a value.
+const BACKGROUND_MAX: usize = 1024;
 
 /// A picture of the cluster that requests work from.
 pub(crate) struct View {
@@ -76,6 +85,12 @@ pub(crate) struct Counters {
     pub(crate) gets: AtomicU64,
     pub(crate) dels: AtomicU64,
     pub(crate) partial_writes: AtomicU64,
+    /// Reads in which one more replica was asked because somebody was slow.
+    pub(crate) hedged: AtomicU64,
+    /// Reads that found replicas to differ.
+    pub(crate) divergences: AtomicU64,
+    /// Copies that reads made anew.
+    pub(crate) repairs: AtomicU64,
 }
 
 /// The durable part: the machine and its log, changed together.
@@ -91,6 +106,13 @@ pub(crate) struct Cluster {
     replaced: Mutex<Vec<TaskTracker>>,
     settings: Mutex<Settings>,
     pub(crate) writes: Writes,
+    pub(crate) recent: Recent,
+    pub(crate) requests: Requests,
+    pub(crate) changes: Feed,
+    pub(crate) lag: Lag,
+    hlc: Mutex<Hlc>,
+    /// Room for what is left to do after an answer.
+    background: Arc<Semaphore>,
     pub(crate) pictures: Pictures,
     boot_epoch: u32,
     started: Instant,
@@ -129,6 +151,12 @@ impl Cluster {
             replaced: Mutex::default(),
             settings: Mutex::new(settings),
             writes: Writes::new(boot_epoch),
+            recent: Recent::new(boot_epoch),
+            requests: Requests::default(),
+            changes: Feed::new(boot_epoch),
+            lag: Lag::default(),
+            hlc: Mutex::default(),
+            background: Arc::new(Semaphore::new(BACKGROUND_MAX)),
             pictures: Pictures::default(),
             started,
             events: Events::new(),
@@ -161,18 +189,21 @@ impl Cluster {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A number for a write that is under way, higher than one that a node was found to have.
-    pub(crate) fn number_above(&self, found: Version) -> Result<Version, Failure> {
-        if found.epoch > self.boot_epoch {
-            let message = format!(
-                "a node holds version {found}, given by a later coordinator than this one (epoch {}); nothing counts as written",
-                self.boot_epoch
-            );
-            return Err(Failure::new(ErrorName::StaleEpoch, message)
-                .hint("one cluster has one coordinator: stop the one that is too many"));
+    /// The clock by which the last write wins.
+    pub(crate) fn hlc(&self) -> MutexGuard<'_, Hlc> {
+        self.hlc.lock().expect("no panic while the lock is held")
+    }
+
+    /// Does what is left to do after an answer, in the background while there is room there; else who
+    /// wants the answer has to wait for it.
+    pub(crate) async fn background(&self, rest: impl Future<Output = ()> + Send + 'static) {
+        match Arc::clone(&self.background).try_acquire_owned() {
+            Ok(room) => drop(tokio::spawn(async move {
+                rest.await;
+                drop(room);
+            })),
+            Err(_) => rest.await,
         }
-        let counter = if found.epoch == self.boot_epoch { found.counter } else { 0 };
-        Ok(self.writes.again_above(counter))
     }
 
     /// Makes a change: durable first, then in force as a new view.

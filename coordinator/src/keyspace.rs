@@ -10,41 +10,46 @@
 
 use ringkv_shared::limits::TTL_MS_MAX;
 use ringkv_shared::protocol::Status;
-use ringkv_shared::protocol::cluster::{Keyspace, KeyspaceReply};
-use ringkv_shared::{ErrorName, Failure};
+use ringkv_shared::protocol::cluster::{KeyspaceChange, KeyspaceReply, KeyspaceRow};
+use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName};
 
 use crate::clock::unix_ms;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, View};
 use crate::state::Event;
 
 /// The keyspace that there is.
 pub(crate) const DEFAULT: &str = "default";
 
 impl Cluster {
-    /// Lists the keyspaces, or sets how long values in one live.
+    /// Lists the keyspaces, after changing one if asked to.
     pub(crate) fn keyspace(
         &self,
-        name: Option<&str>,
-        ttl_ms: Option<u64>,
+        name: Option<&KeyspaceName>,
+        change: Option<&KeyspaceChange>,
     ) -> Result<KeyspaceReply, Failure> {
-        if let Some(name) = name.filter(|name| *name != DEFAULT) {
-            let message = format!("no keyspace {name:?}");
-            return Err(
-                Failure::new(ErrorName::BadArgument, message).hint("so far there is one: default")
-            );
-        }
-        if let Some(ttl_ms) = ttl_ms {
-            if name.is_none() {
-                let message = "a time to live without the name of a keyspace";
-                return Err(Failure::new(ErrorName::BadArgument, message)
-                    .hint("keyspace set default --ttl 1h"));
-            }
+        let default = KeyspaceName::default();
+        self.view().keyspace(name.unwrap_or(&default))?;
+        if let Some(ttl_ms) = change.and_then(|change| change.ttl_ms) {
             check(ttl_ms)?;
             self.commit(&Event::Keyspace { name: DEFAULT.to_owned(), ttl_ms })?;
         }
-        let ttl_ms = Some(self.view().ttl_ms).filter(|ttl_ms| *ttl_ms > 0);
-        let keyspaces = vec![Keyspace { name: DEFAULT.to_owned(), ttl_ms }];
-        Ok(KeyspaceReply { status: Status::Ok, keyspaces })
+        let keyspace = self.view().keyspace(&default)?;
+        let row = KeyspaceRow { keyspace, n_now: None, guarantee: String::new() };
+        Ok(KeyspaceReply { status: Status::Ok, keyspaces: vec![row] })
+    }
+}
+
+impl View {
+    /// What holds for the keys of a keyspace.
+    pub(crate) fn keyspace(&self, name: &KeyspaceName) -> Result<Keyspace, Failure> {
+        if !name.is_default() {
+            let message = format!("no keyspace {name}; nothing was done");
+            return Err(Failure::new(ErrorName::BadArgument, message)
+                .hint(format!("keyspace list shows them; keyspace create {name} makes it")));
+        }
+        let n = self.topology.newest().n(name);
+        let ttl_ms = Some(self.ttl_ms).filter(|ttl_ms| *ttl_ms > 0);
+        Ok(Keyspace { n, ttl_ms, ..Keyspace::new(name.clone()) })
     }
 }
 

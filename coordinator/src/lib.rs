@@ -4,7 +4,10 @@
 //! |---|---|
 //! | `state` `log` | members, placements and epoch: a pure machine, and the text log it is replayed from |
 //! | `cluster` | what all parts share: the view in force, the peers, the counters |
-//! | `route` `writes` | put, get, del; their numbers |
+//! | `put` `get` `batch` | writes and reads, carrying out what the machines of `quorum` decide |
+//! | `writes` `recent` `requests` | the numbers of writes: given, seen, asked for again |
+//! | `conditions` `checks` `replies` | only if …; what may be asked; what was answered, in words |
+//! | `explain` `feed` `lag` | how a request was done; writes for who watches; how far replicas are behind |
 //! | `keyspace` | what holds for all keys of a keyspace: how long values live |
 //! | `changes` | addnode, removenode, setreplica |
 //! | `rebalance` `walk` `job` | the copying that puts a change in force, and how far it is |
@@ -20,18 +23,28 @@
 
 mod api;
 mod args;
+mod batch;
 mod changes;
+mod checks;
 mod clock;
 mod cluster;
+mod conditions;
 mod events;
+mod explain;
+mod feed;
+mod get;
 mod heartbeat;
 mod job;
 mod keyspace;
+mod lag;
 mod log;
 mod observe;
 mod picture;
+mod put;
 mod rebalance;
-mod route;
+mod recent;
+mod replies;
+mod requests;
 mod server;
 mod settings;
 mod state;

@@ -14,11 +14,11 @@ use ringkv_shared::protocol::cluster::{
 };
 use ringkv_shared::protocol::node::{DiskState, Record, SizeReply};
 use ringkv_shared::ring::{draw, key_position};
-use ringkv_shared::{Blob, Failure, NodeId};
+use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 
+use crate::checks::check_key;
 use crate::cluster::{Cluster, Node, Opinion, View};
 use crate::picture::Picture;
-use crate::route::check_key;
 use crate::walk::{Range, Walk};
 
 /// Records, tombstones among them, that `stats` walks over to count keys: a page a node.
@@ -30,13 +30,13 @@ impl Cluster {
         let sizes = self.sizes(&view).await;
         let now_ms = self.now_ms();
         let rows = view.nodes.values().zip(&sizes);
-        let topology = &view.topology;
+        let (topology, space) = (&view.topology, KeyspaceName::default());
         ShowReply {
             status: Status::Ok,
             nodes: rows.map(|(node, size)| row(&view, node, size.as_ref(), now_ms)).collect(),
             epoch: topology.epoch,
-            replication: topology.current.replication,
-            pending_replication: topology.pending.as_ref().map(|pending| pending.replication),
+            replication: topology.current.n(&space),
+            pending_replication: topology.pending.as_ref().map(|pending| pending.n(&space)),
             pending: topology.pending.is_some(),
         }
     }
@@ -52,6 +52,8 @@ impl Cluster {
         let avg = copies as f64 / answered.len().max(1) as f64;
         let most = answered.iter().max().copied().unwrap_or(0) as f64;
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let us = |lag: std::time::Duration| u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
+        let lag = self.lag.figures();
         StatsReply {
             status: Status::Ok,
             nodes: view.nodes.len(),
@@ -61,13 +63,26 @@ impl Cluster {
             copies,
             avg_keys_per_node: avg,
             max_over_avg: if copies == 0 { 1.0 } else { most / avg },
-            replication: view.topology.newest().replication,
+            replication: view.topology.newest().n(&KeyspaceName::default()),
             epoch: view.topology.epoch,
             coordinator_epoch: self.boot_epoch(),
             puts: count(&self.counters.puts),
             gets: count(&self.counters.gets),
             dels: count(&self.counters.dels),
             partial_writes: count(&self.counters.partial_writes),
+            lag_p99_us: lag.map(|(p99, _)| us(p99)),
+            lag_max_us: lag.map(|(_, max)| us(max)),
+            hints: 0,
+            hints_lost: Vec::new(),
+            handed_over: 0,
+            hedged: count(&self.counters.hedged),
+            divergences: count(&self.counters.divergences),
+            repairs: count(&self.counters.repairs),
+            conflicts: 0,
+            discarded: 0,
+            tombstones: sizes.iter().flatten().map(|size| size.tombstones).sum(),
+            collected: 0,
+            unverified_ms: None,
             silent: silent.map(|(id, _)| id.clone()).collect(),
         }
     }
@@ -79,7 +94,8 @@ impl Cluster {
         let records: u64 = answered.iter().map(|size| size.size + size.tombstones).sum();
         if records > COUNTED_MAX {
             let copies: u64 = answered.iter().map(|size| size.size).sum();
-            let replication = view.topology.current.replication.min(sizes.len()).max(1);
+            let n = view.topology.current.n(&KeyspaceName::default());
+            let replication = n.min(sizes.len()).max(1);
             let (all, answered) = (sizes.len() as u64, answered.len() as u64);
             return (copies * all / answered / replication as u64, false);
         }
@@ -113,13 +129,18 @@ impl Cluster {
         .await
     }
 
-    pub(crate) async fn locate(&self, key: Blob, values: bool) -> Result<WhereReply, Failure> {
+    pub(crate) async fn locate(
+        &self,
+        space: &KeyspaceName,
+        key: Blob,
+        values: bool,
+    ) -> Result<WhereReply, Failure> {
         check_key(&key)?;
         let view = self.view();
         let position = key_position(key.as_bytes());
-        let owners = view.topology.current.owners(key.as_bytes());
-        let pending = view.topology.pending.as_ref().map(|p| p.owners(key.as_bytes()));
-        let copies = self.copies(&view, &key, &owners, values).await;
+        let owners = view.topology.current.owners(space, key.as_bytes());
+        let pending = view.topology.pending.as_ref().map(|p| p.owners(space, key.as_bytes()));
+        let copies = self.copies(&view, space, &key, &owners, values).await;
         let token = view.topology.current.ring.token_at(position);
         Ok(WhereReply {
             status: Status::Ok,
@@ -136,6 +157,7 @@ impl Cluster {
     async fn copies(
         &self,
         view: &View,
+        space: &KeyspaceName,
         key: &Blob,
         owners: &[NodeId],
         values: bool,
@@ -143,20 +165,29 @@ impl Cluster {
         let others = view.nodes.keys().filter(|id| !owners.contains(id));
         let ordered: Vec<&NodeId> = owners.iter().chain(others).collect();
         let copies =
-            join_all(ordered.iter().map(|id| self.copy_at(&view.nodes[*id], key, values))).await;
+            join_all(ordered.iter().map(|id| self.copy_at(&view.nodes[*id], space, key, values)))
+                .await;
         let told = |copy: &ReplicaCopy| copy.record.is_some() || owners.contains(&copy.node);
         copies.into_iter().filter(told).collect()
     }
 
-    async fn copy_at(&self, node: &Node, key: &Blob, values: bool) -> ReplicaCopy {
+    async fn copy_at(
+        &self,
+        node: &Node,
+        space: &KeyspaceName,
+        key: &Blob,
+        values: bool,
+    ) -> ReplicaCopy {
         let id = node.id.clone();
         if node.is_down() {
             return ReplicaCopy { why: Some(format!("{id} is DOWN")), node: id, record: None };
         }
-        let keys = vec![key.clone()];
+        let (keys, space) = (vec![key.clone()], Some(space.clone()));
         let answer = node
             .peer
-            .call(self.timeout(), async move |client| NodeApiClient::fetch(client, keys).await)
+            .call(self.timeout(), async move |client| {
+                NodeApiClient::fetch(client, keys, space).await
+            })
             .await;
         match answer {
             Ok(reply) => {
@@ -181,7 +212,7 @@ impl Cluster {
         RingReply {
             status: Status::Ok,
             epoch: topology.epoch,
-            replication: placement.replication,
+            replication: placement.n(&KeyspaceName::default()),
             drawing: draw(&placement.ring),
             tokens: if tokens { placement.ring.tokens().map(row).collect() } else { Vec::new() },
         }

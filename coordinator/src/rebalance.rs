@@ -18,12 +18,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use futures::future::join_all;
+use ringkv_shared::causal::Context;
 use ringkv_shared::net::{Client, NodeApiClient};
 use ringkv_shared::plan::{Decision, Holding, decide};
 use ringkv_shared::protocol::cluster::RebalanceReport;
-use ringkv_shared::protocol::node::{KeyVersion, Record};
+use ringkv_shared::protocol::node::{KeyVersion, Record, Via};
 use ringkv_shared::topology::Placement;
-use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 
 use crate::cluster::{Cluster, Node, View};
 use crate::job::Job;
@@ -50,7 +51,7 @@ impl Cluster {
             .map(|s| s.size)
             .sum();
         let passes = if dry_run { 1 } else { 2 };
-        let replication = self.view().topology.newest().replication.max(1) as u64;
+        let replication = self.view().topology.newest().n(&KeyspaceName::default()).max(1) as u64;
         *self.lock_job() = Job::start(dry_run, held * passes / replication);
         let cluster = self.clone();
         tokio::spawn(async move {
@@ -110,11 +111,9 @@ impl Cluster {
                 self.count(&key, &decision);
                 continue;
             }
-            for to in &decision.copy_to {
-                if let Some(from) = &decision.from {
-                    wanted.entry((from.clone(), to.clone())).or_default().push(key.clone());
-                    gathered += 1;
-                }
+            for link in decision.copies {
+                wanted.entry(link).or_default().push(key.clone());
+                gathered += 1;
             }
             if gathered >= BATCH_KEYS {
                 self.copy(view, std::mem::take(&mut wanted)).await;
@@ -127,9 +126,7 @@ impl Cluster {
 
     fn count(&self, key: &Blob, decision: &Decision) {
         let mut job = self.lock_job();
-        if let Some(from) = &decision.from {
-            decision.copy_to.iter().for_each(|to| job.copied(key, from, to));
-        }
+        decision.copies.iter().for_each(|(from, to)| job.copied(key, from, to));
         job.report.removed += decision.drop_at.len() as u64;
     }
 
@@ -174,10 +171,12 @@ impl Cluster {
         keys: Vec<Blob>,
     ) -> Result<BTreeSet<Blob>, Failure> {
         let (source, target) = (&view.nodes[from], &view.nodes[to]);
-        let fetch = async move |client: &Client| NodeApiClient::fetch(client, keys).await;
+        let fetch = async move |client: &Client| NodeApiClient::fetch(client, keys, None).await;
         let records = self.batch(source, fetch).await?.records;
         let copied = records.iter().map(|record| record.key.clone()).collect();
-        let apply = async move |client: &Client| NodeApiClient::apply(client, records).await;
+        let apply = async move |client: &Client| {
+            NodeApiClient::apply(client, records, None, Some(Via::Move)).await
+        };
         self.batch(target, apply).await?;
         Ok(copied)
     }
@@ -204,12 +203,15 @@ impl Cluster {
         while let Some(group) = walk.next().await {
             let (key, decision) = judge(&group, target);
             self.lock_job().report.scanned += 1;
-            if !decision.copy_to.is_empty() {
+            if !decision.copies.is_empty() {
                 continue;
             }
-            for Holding { node, version } in decision.drop_at {
-                wanted.entry(node).or_default().push(KeyVersion { key: key.clone(), version });
-                gathered += 1;
+            for (node, record) in &group {
+                if decision.drop_at.contains(node) {
+                    let forget = key_version(&key, record, &decision.seen);
+                    wanted.entry(node.clone()).or_default().push(forget);
+                    gathered += 1;
+                }
             }
             if gathered >= BATCH_KEYS {
                 self.drop_copies(view, std::mem::take(&mut wanted)).await;
@@ -232,7 +234,7 @@ impl Cluster {
 
     async fn drop_batch(&self, view: &View, node: &NodeId, batch: &[KeyVersion]) {
         let keys = batch.to_vec();
-        let call = async move |client: &Client| NodeApiClient::drop_keys(client, keys).await;
+        let call = async move |client: &Client| NodeApiClient::drop_keys(client, keys, None).await;
         let dropped = self.batch(&view.nodes[node], call).await;
         let mut job = self.lock_job();
         match dropped {
@@ -261,12 +263,18 @@ impl Cluster {
 fn judge(group: &[(NodeId, Record)], target: &Placement) -> (Blob, Decision) {
     let holdings: Vec<Holding> = group
         .iter()
-        .map(|(node, record)| Holding { node: node.clone(), version: record.version })
+        .map(|(node, record)| Holding { node: node.clone(), held: record.clone() })
         .collect();
     let key = group[0].1.key.clone();
-    let owners = target.owners(key.as_bytes());
+    let owners = target.owners(&KeyspaceName::default(), key.as_bytes());
     let decision = decide(&holdings, &owners);
     (key, decision)
+}
+
+/// What a node may forget of a key: what it was seen with, if `seen` by all owners.
+fn key_version(key: &Blob, record: &Record, seen: &Context) -> KeyVersion {
+    let context = (!record.is_plain()).then(|| seen.clone());
+    KeyVersion { key: key.clone(), version: record.version, context }
 }
 
 /// A node that is to get keys must be there.
@@ -288,7 +296,7 @@ fn enough_seen(view: &View, walk: &Walk<'_>) -> Result<(), Failure> {
     let current = &view.topology.current;
     let silent: Vec<&str> =
         walk.silent.iter().filter(|id| current.has(id)).map(NodeId::as_str).collect();
-    if silent.is_empty() || silent.len() < current.replication {
+    if silent.is_empty() || silent.len() < current.n(&KeyspaceName::default()) {
         return Ok(());
     }
     Err(Failure::new(

@@ -123,6 +123,7 @@ fn fix_ring(config: &Config, state: &mut State, log: &mut Log) -> Result<(), End
 async fn end_waits(cluster: Arc<Cluster>, shutdown: CancellationToken) {
     shutdown.cancelled().await;
     cluster.events.end();
+    cluster.changes.end();
 }
 
 #[derive(Clone)]

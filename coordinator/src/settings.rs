@@ -20,12 +20,13 @@ struct Entry {
 
 /// All of them.
 #[derive(Debug)]
-pub(crate) struct Settings([Entry; 4]);
+pub(crate) struct Settings([Entry; 5]);
 
 const HEARTBEAT: usize = 0;
 const DOWN_AFTER: usize = 1;
 const TIMEOUT: usize = 2;
-const W: usize = 3;
+const HEDGE: usize = 3;
+const LINGER: usize = 4;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -61,11 +62,18 @@ impl Default for Settings {
                 "milliseconds a replica has for an answer; after that its part is unknown",
             ),
             entry(
-                "w",
-                1,
-                1,
+                "hedge",
                 100,
-                "replicas that must have a write before it is acknowledged, at most N",
+                1,
+                60_000,
+                "milliseconds until a read asks one more replica because somebody is slow",
+            ),
+            entry(
+                "linger",
+                1000,
+                0,
+                60_000,
+                "milliseconds that an acknowledged write waits for the other replicas, to tell of them; a request may say otherwise",
             ),
         ])
     }
@@ -84,8 +92,12 @@ impl Settings {
         Duration::from_millis(self.0[TIMEOUT].value)
     }
 
-    pub(crate) fn w(&self) -> usize {
-        usize::try_from(self.0[W].value).expect("bounded by 100")
+    pub(crate) fn hedge(&self) -> Duration {
+        Duration::from_millis(self.0[HEDGE].value)
+    }
+
+    pub(crate) fn linger(&self) -> Duration {
+        Duration::from_millis(self.0[LINGER].value)
     }
 
     /// All settings, or the named one.
@@ -159,7 +171,9 @@ mod tests {
     #[test]
     fn bad_settings_are_refused_and_change_nothing() {
         let mut settings = Settings::default();
-        for (name, value) in [("heartbeat", "0"), ("heartbeat", "x"), ("w", "-1"), ("nope", "1")] {
+        for (name, value) in
+            [("heartbeat", "0"), ("heartbeat", "x"), ("hedge", "-1"), ("nope", "1")]
+        {
             assert!(settings.set(name, value).is_err(), "{name} {value}");
         }
         assert_eq!(settings.heartbeat(), Duration::from_millis(500));

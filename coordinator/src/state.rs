@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use ringkv_shared::NodeId;
 use ringkv_shared::ring::VNODES_DEFAULT;
 use ringkv_shared::topology::{Placement, Topology};
+use ringkv_shared::{KeyspaceName, NodeId};
 
 use crate::keyspace::DEFAULT;
 
@@ -69,7 +69,7 @@ impl State {
     }
 
     pub(crate) fn apply(&mut self, event: &Event) {
-        let Placement { ring, replication } = self.topology.newest().clone();
+        let Placement { ring, copies } = self.topology.newest().clone();
         match event {
             Event::Ring { vnodes } => {
                 self.vnodes = *vnodes;
@@ -79,7 +79,7 @@ impl State {
             Event::Add { id, member } => {
                 let ring = ring.with(id.clone(), member.weight);
                 self.members.insert(id.clone(), member.clone());
-                self.topology.stage(Placement { ring, replication });
+                self.topology.stage(Placement { ring, copies });
             }
             Event::Move { id, addr } => {
                 if let Some(member) = self.members.get_mut(id) {
@@ -87,9 +87,12 @@ impl State {
                 }
             }
             Event::Remove { id } => {
-                self.topology.stage(Placement { ring: ring.without(id), replication });
+                self.topology.stage(Placement { ring: ring.without(id), copies });
             }
-            Event::Replicas { n } => self.topology.stage(Placement { ring, replication: *n }),
+            Event::Replicas { n } => {
+                let placement = Placement { ring, copies }.with_n(KeyspaceName::default(), *n);
+                self.topology.stage(placement);
+            }
             Event::Final => self.topology.finalise(),
             Event::Keyspace { ttl_ms, .. } => self.ttl_ms = *ttl_ms,
         }

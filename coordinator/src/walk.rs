@@ -94,7 +94,8 @@ impl<'a> Walk<'a> {
         let call = node.peer.call(self.cluster.timeout(), async move |client| {
             let (keys_only, tombstones) = (Some(keys_only), Some(tombstones));
             let limit = Some(page_keys);
-            NodeApiClient::dump(client, after, limit, prefix, keys_only, tombstones, at).await
+            NodeApiClient::dump(client, after, limit, prefix, keys_only, tombstones, at, None, None)
+                .await
         });
         call.await.map_err(|error| match error {
             PeerError::Refused(failure) if self.picture.is_some() => Some(failure),

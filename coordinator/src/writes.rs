@@ -6,7 +6,7 @@
 //!
 //! # Caveats
 //!
-//! A write that is numbered a second time stays in the list that it joined first.
+//! A write that begins again under its number joins the list of that moment, which may be a later one.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -39,18 +39,28 @@ impl Writes {
         self.state.lock().expect("no panic while the lock is held")
     }
 
-    /// Numbers a write; it is under way until the token is dropped.
-    pub(crate) fn begin(&self) -> (Version, TaskTrackerToken) {
+    /// Numbers a write, or begins one `again` that has a number; it is under way until the token is
+    /// dropped.
+    pub(crate) fn begin(&self, again: Option<Version>) -> (Version, TaskTrackerToken) {
         let mut state = self.lock();
-        state.counter += 1;
-        (Version::new(self.epoch, state.counter), state.under_way.token())
+        let version = again.unwrap_or_else(|| {
+            state.counter += 1;
+            Version::new(self.epoch, state.counter)
+        });
+        (version, state.under_way.token())
     }
 
-    /// Numbers a write that is under way anew, above what a node was found to have in this epoch.
-    pub(crate) fn again_above(&self, found: u64) -> Version {
-        let mut state = self.lock();
-        state.counter = state.counter.max(found) + 1;
-        Version::new(self.epoch, state.counter)
+    /// The last number given.
+    pub(crate) fn last(&self) -> Version {
+        Version::new(self.epoch, self.lock().counter)
+    }
+
+    /// The next number is above one that a node was found to have in this epoch or before.
+    pub(crate) fn skip_to(&self, found: Version) {
+        if found.epoch == self.epoch {
+            let mut state = self.lock();
+            state.counter = state.counter.max(found.counter);
+        }
     }
 
     /// The last number given, and those that are under way with numbers up to it.
@@ -69,14 +79,17 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_mark_waits_for_what_was_numbered_before_it() {
         let writes = Writes::new(3);
-        let (first, token) = writes.begin();
+        let (first, token) = writes.begin(None);
         let (mark, under_way) = writes.mark();
-        let (after, _later) = writes.begin();
+        let (after, _later) = writes.begin(None);
         assert_eq!((first, mark, after), (Version::new(3, 1), first, Version::new(3, 2)));
         assert!(!under_way.is_empty());
         drop(token);
         under_way.wait().await;
-        assert_eq!(writes.again_above(9), Version::new(3, 10));
-        assert_eq!(writes.mark().0, Version::new(3, 10));
+        writes.skip_to(Version::new(3, 9));
+        writes.skip_to(Version::new(2, 99));
+        assert_eq!(writes.begin(Some(first)).0, first);
+        assert_eq!(writes.begin(None).0, Version::new(3, 10));
+        assert_eq!(writes.last(), Version::new(3, 10));
     }
 }

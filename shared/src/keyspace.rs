@@ -138,6 +138,28 @@ impl Keyspace {
     }
 }
 
+impl Keyspace {
+    /// What a reader and a writer can rely on, in words.
+    #[must_use]
+    pub fn guarantee(&self) -> String {
+        let Self { n, r, w, sloppy, .. } = self;
+        let meets = if *sloppy {
+            "others may stand in for owners: a read may miss the last acknowledged write".to_owned()
+        } else if r + w > *n {
+            format!(
+                "R+W>N ({r}+{w}>{n}): a read meets the last acknowledged write; not linearizable"
+            )
+        } else {
+            format!("R+W<=N ({r}+{w}<={n}): a read may miss the last acknowledged write")
+        };
+        match n - w {
+            0 => format!("{meets}; a write needs all {n} copies"),
+            1 => format!("{meets}; a write needs all but 1 of {n} copies"),
+            away => format!("{meets}; a write needs all but {away} of {n} copies"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

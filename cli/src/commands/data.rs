@@ -20,7 +20,7 @@ use ringkv_shared::limits::VALUE_BYTES_MAX;
 use ringkv_shared::net::{Client, ClusterApiClient};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
-    ClusterGet, ClusterWrite, ReplicaOutcome, ReplicaReport, WhereReply,
+    ClusterGet, ClusterWrite, ReplicaOutcome, ReplicaReport, WhereReply, WriteOptions,
 };
 use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
 use serde_json::json;
@@ -47,7 +47,10 @@ pub(super) async fn put(
     };
     let (k, v) = (key.clone(), value.clone());
     let put = async |c: &Client| match ttl {
-        Some(ttl) => ClusterApiClient::put(c, k, v, Some(ttl.ms())).await,
+        Some(ttl) => {
+            let options = WriteOptions { ttl_ms: Some(ttl.ms()), ..WriteOptions::default() };
+            ClusterApiClient::put(c, k, v, Some(options)).await
+        }
         // As people write it: without a null at the end.
         None => c.request("put", rpc_params![k, v]).await,
     };
@@ -58,21 +61,21 @@ pub(super) async fn put(
 /// Reads a value.
 pub(super) async fn get(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
-    let reply = s.call(async |c| ClusterApiClient::get(c, key).await).await?;
+    let reply = s.call(async |c| ClusterApiClient::get(c, key, None).await).await?;
     Ok(get_report(&reply))
 }
 
 /// Reads every replica's copy.
 pub(super) async fn get_all(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
-    let reply = s.call(async |c| ClusterApiClient::locate(c, key, Some(true)).await).await?;
+    let reply = s.call(async |c| ClusterApiClient::locate(c, key, Some(true), None).await).await?;
     Ok(copies_report(&reply, expiry::now_ms()))
 }
 
 /// Deletes a key.
 pub(super) async fn del(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
-    let reply = s.call(async |c| ClusterApiClient::del(c, key).await).await?;
+    let reply = s.call(async |c| ClusterApiClient::del(c, key, None).await).await?;
     Ok(del_report(&reply, s.settings.brief))
 }
 
@@ -136,6 +139,7 @@ fn replica_line(did: &str, replica: &ReplicaReport, brief: Option<bool>) -> Told
         ReplicaOutcome::Unreachable => format!("{down}, not written{why}"),
         ReplicaOutcome::Refused => format!("{node} refused, not written{why}"),
         ReplicaOutcome::Unknown => format!("{node} did not answer, unknown{why}"),
+        ReplicaOutcome::Pending => format!("{node} has not answered yet"),
     };
     Told::Result(format!("{did} -> {became}"))
 }
@@ -206,6 +210,7 @@ fn fallback_lines(reply: &ClusterGet) -> Vec<Told> {
             ReplicaOutcome::Unreachable => "is DOWN",
             ReplicaOutcome::Refused => "refused",
             ReplicaOutcome::Unknown => "did not answer",
+            ReplicaOutcome::Pending => "is slow",
             ReplicaOutcome::Ok => "has no copy",
         };
         Told::Result(format!("{} {what}, trying {next}", tried.node))

@@ -184,7 +184,7 @@ mod tests {
 
     fn record(key: Blob, value: &str, expires: Option<u64>) -> Record {
         let version = Version::new(1, 1);
-        Record { key, value: Some(value.into()), deleted: false, version, expires }
+        Record { expires, ..Record::new(key, Some(value.into()), version) }
     }
 
     fn picture(replication: usize) -> ClusterFreeze {

@@ -33,7 +33,7 @@ pub(super) async fn stats(s: &mut Session) -> Result<Report, Failure> {
 /// Where a key is.
 pub(super) async fn locate(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
-    let reply = s.call(async |c| ClusterApiClient::locate(c, key, None).await).await?;
+    let reply = s.call(async |c| ClusterApiClient::locate(c, key, None, None).await).await?;
     Ok(where_report(&reply, expiry::now_ms(), s.out.width()))
 }
 

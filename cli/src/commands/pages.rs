@@ -60,7 +60,7 @@ impl Walk {
         let picture = self.picture.clone();
         let page = async |c: &Client| {
             let (limit, keys_only) = (Some(limit), Some(keys_only));
-            ClusterApiClient::scan(c, prefix, after, limit, keys_only, picture).await
+            ClusterApiClient::scan(c, prefix, after, limit, keys_only, picture, None).await
         };
         let ScanReply { items, next, silent, .. } = s.call(page).await?;
         self.silent.extend(silent);
@@ -152,7 +152,7 @@ mod tests {
 
     fn record(key: Blob, value: &str) -> Record {
         let version = Version::new(1, 1);
-        Record { key, value: Some(value.into()), deleted: false, version, expires: None }
+        Record::new(key, Some(value.into()), version)
     }
 
     #[test]

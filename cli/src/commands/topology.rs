@@ -46,7 +46,7 @@ pub(super) async fn remove(s: &mut Session, id: NodeId, force: bool) -> Result<R
 
 /// Sets the number of copies.
 pub(super) async fn set_replication(s: &mut Session, n: usize) -> Result<Report, Failure> {
-    let reply = s.call(async |c| ClusterApiClient::setreplica(c, n).await).await?;
+    let reply = s.call(async |c| ClusterApiClient::setreplica(c, n, None).await).await?;
     Ok(replication_report(&reply))
 }
 

@@ -161,6 +161,48 @@ pub struct StatsReply {
     pub dels: u64,
     /// Writes that fewer than N owners took.
     pub partial_writes: u64,
+    /// How long after the acknowledgement the last owner had a write, in microseconds: the 99th
+    /// percentile of the last 1,024 writes that all owners took; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_p99_us: Option<u64>,
+    /// The longest of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_max_us: Option<u64>,
+    /// Keys that are owed to nodes which missed a write: hints that wait.
+    #[serde(default)]
+    pub hints: u64,
+    /// Nodes whose hints were thrown away, for there were too many or they were too old:
+    /// anti-entropy has to find what they missed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints_lost: Vec<NodeId>,
+    /// Keys handed over since the coordinator started.
+    #[serde(default)]
+    pub handed_over: u64,
+    /// Reads in which one more replica was asked because somebody was slow.
+    #[serde(default)]
+    pub hedged: u64,
+    /// Keys on which replicas were found to differ, by reads and by anti-entropy.
+    #[serde(default)]
+    pub divergences: u64,
+    /// Copies made to mend that.
+    #[serde(default)]
+    pub repairs: u64,
+    /// Keys with more than one value, at the nodes that answered.
+    #[serde(default)]
+    pub conflicts: u64,
+    /// Acknowledged writes that a later one by the clock has pushed out, at the nodes that answered.
+    #[serde(default)]
+    pub discarded: u64,
+    /// Tombstones at the nodes that answered.
+    #[serde(default)]
+    pub tombstones: u64,
+    /// Tombstones collected since the nodes started.
+    #[serde(default)]
+    pub collected: u64,
+    /// How long ago the part of the ring was verified whose turn is longest ago, in milliseconds: all
+    /// replicas were alike then; absent while one never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unverified_ms: Option<u64>,
     /// Nodes that did not answer just now, so that the figures leave them out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub silent: Vec<NodeId>,

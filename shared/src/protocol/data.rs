@@ -42,7 +42,7 @@ pub struct WriteOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sloppy: Option<bool>,
     /// How long to wait for the other replicas after the write is acknowledged, in milliseconds, so that
-    /// the answer can tell of them; absent: not at all.
+    /// the answer can tell of them; absent: as the coordinator is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linger_ms: Option<u64>,
     /// Tell how it was done.
