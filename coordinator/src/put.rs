@@ -162,7 +162,7 @@ impl Sending {
         some_owner(&set.owners)?;
         let hash = key_position(intent.key.as_bytes());
         let (version, _under_way) = cluster.writes.begin(again);
-        let context = cluster.recent.note(hash, version, intent.seen.as_ref());
+        let context = cluster.recent().note(hash, version, intent.seen.as_ref());
         let mut record = Record::new(intent.key.clone(), intent.value.clone(), version);
         record.expires = intent.expires;
         record.context = context;
