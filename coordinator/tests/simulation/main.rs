@@ -21,6 +21,7 @@ mod world;
 
 mod a_read_meets_what_was_acknowledged;
 mod every_request_has_one_answer;
+mod no_acknowledged_write_is_lost;
 
 use cluster::{Cluster, Plan};
 
