@@ -1,5 +1,7 @@
 //! With R+W>N, and nobody standing in for others, a read has seen every write that was acknowledged before it
-//! began.
+//! began. What was written to one node directly was not acknowledged by W.
+
+use ringkv_shared::Line;
 
 use crate::cluster::{Cluster, Plan};
 use crate::router::Quorums;
@@ -8,7 +10,7 @@ use crate::world::Weather;
 
 fn plan(quorums: Quorums) -> Plan {
     let weather = Weather { lost: 5, twice: 5, way_max: 8_000 };
-    Plan { quorums, weather, nodes: 4, ops: 60, with_context: 50, faults: 6 }
+    Plan { quorums, weather, nodes: 4, ops: 60, with_context: 50, direct: 10, faults: 6 }
 }
 
 #[test]
@@ -42,6 +44,7 @@ fn missed(cluster: &Cluster) -> Option<String> {
         let Some(seen) = &read.answer else { continue };
         let before = cluster.history.writes.iter().filter(|write| {
             write.key == read.key
+                && write.version.line() == Line::Coordinators
                 && write.is_acknowledged()
                 && write.told.is_some_and(|(at, _)| at <= read.began)
         });

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use rand::Rng as _;
 use ringkv_shared::causal::Context;
-use ringkv_shared::protocol::node::{FetchReply, GetReply, Record};
+use ringkv_shared::protocol::node::{FetchReply, Record, WriteReply};
 use ringkv_shared::ring::Ring;
 use ringkv_shared::topology::Placement;
-use ringkv_shared::{Blob, NodeId};
+use ringkv_shared::{Blob, NodeId, Version};
 
 use crate::history::{History, Read, Write};
 use crate::message::Call;
@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) ops: usize,
     /// Of 100 writes, how many say what they have seen.
     pub(crate) with_context: u32,
+    /// Of 100 writes, how many go to a node directly.
+    pub(crate) direct: u32,
     /// Faults: crashes, cuts, restarts.
     pub(crate) faults: usize,
 }
@@ -58,6 +60,10 @@ impl Cluster {
             let at = world.rng.random_range(0..plan.ops as u64 * 1_500);
             world.plan(at, Event::Nemesis);
         }
+        if world.chance(50) {
+            let at = world.rng.random_range(0..plan.ops as u64 * 1_500);
+            world.plan(at, Event::Restart);
+        }
         world.plan(1_000, Event::Heartbeat);
         let (history, seen, clients) = Default::default();
         Self { seed, plan, world, router, history, seen, clients, left: plan.ops }
@@ -84,8 +90,12 @@ impl Cluster {
         let event = self.world.next().expect("there is a heartbeat at least");
         let told = match event {
             Event::Call { to, ticket, call } => {
-                self.world.arrive(&to, ticket, &call);
+                self.arrive(&to, ticket, &call);
                 Vec::new()
+            }
+            Event::Restart => {
+                self.world.tell("who routes is killed, and started again");
+                self.router.restart()
             }
             Event::Commit { node } => {
                 self.world.commit(&node);
@@ -118,8 +128,40 @@ impl Cluster {
         if self.world.chance(30) {
             return self.read(client, key);
         }
+        if self.world.chance(self.plan.direct) {
+            return self.write_to_node(client, key);
+        }
         let value = (!self.world.chance(15)).then(|| Blob::from(format!("v{}", self.left)));
         self.write(client, key, value)
+    }
+
+    fn write_to_node(&mut self, client: usize, key: Blob) -> Vec<Told> {
+        let nodes: Vec<NodeId> = self.world.replicas.keys().cloned().collect();
+        let node = nodes[self.world.rng.random_range(0..nodes.len())].clone();
+        let value = Blob::from(format!("d{}", self.left));
+        let op = self.history.writes.len();
+        self.clients.insert((true, op), client);
+        self.world.tell(format!("client {client} writes {key} = {value} to {node} itself"));
+        let (version, seen) = (Version::default(), Some(Context::empty()));
+        let write = Write { key: key.clone(), version, seen, told: None, answers: 0 };
+        self.history.writes.push(write);
+        self.router.direct(&mut self.world, op, &node, Call::Put(key, value));
+        Vec::new()
+    }
+
+    /// A request arrives. What a node numbers itself replaces what it holds then.
+    fn arrive(&mut self, to: &NodeId, ticket: u64, call: &Call) {
+        let direct = self.router.direct_of(ticket);
+        let seen = match call {
+            Call::Put(key, _) => self.held(to, key).map(|record| record.seen()).unwrap_or_default(),
+            _ => Context::empty(),
+        };
+        let reply = self.world.arrive(to, ticket, call);
+        let Some(op) = direct else { return };
+        if let Some(reply) = reply.and_then(|reply| reply.ok::<WriteReply>()) {
+            let write = &mut self.history.writes[op];
+            (write.version, write.seen) = (reply.version, Some(seen));
+        }
     }
 
     fn write(&mut self, client: usize, key: Blob, value: Option<Blob>) -> Vec<Told> {
@@ -132,7 +174,7 @@ impl Cluster {
         self.world.tell(format!("client {client} writes {key} = {value:?}, has seen {seen:?}"));
         let (version, told) =
             self.router.write(&mut self.world, op, &key, value.clone(), seen.as_ref());
-        let write = Write { key, value, version, seen, told: None, answers: 0 };
+        let write = Write { key, version, seen, told: None, answers: 0 };
         self.history.writes.push(write);
         told
     }
@@ -171,15 +213,10 @@ impl Cluster {
         self.world.plan(pause, Event::Client { client });
     }
 
-    /// What a node holds for a key.
+    /// What a node holds for a key, if it runs.
     pub(crate) fn held(&self, node: &NodeId, key: &Blob) -> Option<Record> {
-        let reply = self.world.replicas[node].look(&Call::Fetch(vec![key.clone()]));
+        let reply = self.world.replicas[node].look(&Call::Fetch(vec![key.clone()]))?;
         reply.ok::<FetchReply>().expect("it answers").records.into_iter().next()
-    }
-
-    /// What a node answers for a key.
-    pub(crate) fn got(&self, node: &NodeId, key: &Blob) -> GetReply {
-        self.world.replicas[node].look(&Call::Get(key.clone())).ok().expect("it answers")
     }
 
     pub(crate) fn keys() -> Vec<Blob> {

@@ -18,6 +18,7 @@ fn every_request_has_one_answer() {
         nodes: 5,
         ops: 60,
         with_context: 50,
+        direct: 10,
         faults: 8,
     };
     with_seeds(200, plan, |cluster| {

@@ -11,10 +11,8 @@ use ringkv_shared::{Blob, Version};
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
     pub(crate) key: Blob,
-    /// `None` is a delete.
-    pub(crate) value: Option<Blob>,
     pub(crate) version: Version,
-    /// What its client had seen; `None`: all of its line before it.
+    /// What its client had seen, or the node that numbered it; `None`: all of its line before it.
     pub(crate) seen: Option<Context>,
     /// What the client was told, and when; `None`: nothing so far.
     pub(crate) told: Option<(u64, WriteOutcome)>,

@@ -24,6 +24,7 @@ fn no_acknowledged_write_is_lost() {
         nodes: 4,
         ops: 80,
         with_context: 70,
+        direct: 15,
         faults: 8,
     };
     with_seeds(300, plan, |cluster| {

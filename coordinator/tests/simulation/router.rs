@@ -48,6 +48,8 @@ pub(crate) struct Router {
 enum Purpose {
     Write(usize),
     Read(usize),
+    /// Straight from a client.
+    Direct(usize),
     /// A repair or a note: nobody waits for it.
     Besides,
 }
@@ -88,7 +90,8 @@ impl Router {
 
     /// Nothing of what it was asked is open any more.
     pub(crate) fn is_idle(&self) -> bool {
-        self.writes.is_empty() && self.reads.is_empty()
+        let waits = |(_, purpose): &(NodeId, Purpose)| !matches!(purpose, Purpose::Besides);
+        self.writes.is_empty() && self.reads.is_empty() && !self.tickets.values().any(waits)
     }
 
     /// It looks who is there.
@@ -97,12 +100,30 @@ impl Router {
         self.down = world.replicas.keys().filter(|id| !there(id)).cloned().collect();
     }
 
-    /// It is killed and started again: what was under way is nobody's any more.
-    pub(crate) fn restart(&mut self) {
+    /// It is killed and started again: who waited for an answer knows only that there is none.
+    pub(crate) fn restart(&mut self) -> Vec<Told> {
         self.epoch += 1;
         self.counter = 0;
         self.recent = Recent::new(self.epoch);
-        (self.writes, self.reads, self.tickets) = Default::default();
+        let writes = std::mem::take(&mut self.writes).into_iter().filter(|(_, w)| !w.answered);
+        let reads = std::mem::take(&mut self.reads).into_iter().filter(|(_, r)| !r.answered);
+        self.tickets.retain(|_, (_, purpose)| matches!(purpose, Purpose::Direct(_)));
+        let outcome = WriteOutcome::Unknown;
+        let told = writes.map(|(op, _)| Told::Wrote { op, outcome });
+        told.chain(reads.map(|(op, _)| Told::Read { op, answer: None })).collect()
+    }
+
+    /// A client writes to a node itself, past who routes.
+    pub(crate) fn direct(&mut self, world: &mut World, op: usize, to: &NodeId, call: Call) {
+        self.send(world, to, Purpose::Direct(op), call);
+    }
+
+    /// The direct write that a request is.
+    pub(crate) fn direct_of(&self, ticket: u64) -> Option<usize> {
+        match self.tickets.get(&ticket) {
+            Some((_, Purpose::Direct(op))) => Some(*op),
+            _ => None,
+        }
     }
 
     /// Begins a write; its number.
@@ -240,6 +261,14 @@ impl Router {
                 reading.get.reply(&node, record);
                 self.ask(world, op);
                 self.settle(world, op)
+            }
+            Purpose::Direct(op) => {
+                let outcome = match reply.outcome {
+                    Outcome::Ok => WriteOutcome::Done,
+                    Outcome::Unknown | Outcome::Pending => WriteOutcome::Unknown,
+                    Outcome::Refused | Outcome::Unreachable => WriteOutcome::NotApplied,
+                };
+                vec![Told::Wrote { op, outcome }]
             }
             Purpose::Besides => Vec::new(),
         }

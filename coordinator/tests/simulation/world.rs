@@ -18,7 +18,7 @@ pub(crate) enum Event {
     /// A request arrives at a node.
     Call { to: NodeId, ticket: u64, call: Call },
     /// A reply arrives at who routes.
-    Reply { from: NodeId, ticket: u64, reply: Reply },
+    Reply { ticket: u64, reply: Reply },
     /// Nobody answered in time.
     Late { ticket: u64 },
     /// A node writes its log.
@@ -29,6 +29,8 @@ pub(crate) enum Event {
     Nemesis,
     /// Who routes looks who is there.
     Heartbeat,
+    /// Who routes is killed, and started again.
+    Restart,
 }
 
 /// How bad it is.
@@ -103,7 +105,7 @@ impl World {
         self.tell(format!("#{ticket} -> {to} {call:?}"));
         if !self.replicas[to].is_up() && self.chance(50) {
             let reply = Reply::failed(crate::message::Outcome::Unreachable);
-            self.plan(100, Event::Reply { from: to.clone(), ticket, reply });
+            self.plan(100, Event::Reply { ticket, reply });
             return;
         }
         self.plan(DEADLINE, Event::Late { ticket });
@@ -129,14 +131,16 @@ impl World {
         self.rng.random_range(50..=self.weather.way_max)
     }
 
-    /// A request has arrived.
-    pub(crate) fn arrive(&mut self, to: &NodeId, ticket: u64, call: &Call) {
+    /// A request has arrived. What the node is going to answer, if it is there.
+    pub(crate) fn arrive(&mut self, to: &NodeId, ticket: u64, call: &Call) -> Option<Reply> {
         let replica = self.replicas.get_mut(to).expect("only members are written to");
-        if replica.is_up() && !self.cut.contains(to) {
-            replica.take(ticket, call);
-            let after = self.rng.random_range(10..=COMMIT_MAX);
-            self.plan(after, Event::Commit { node: to.clone() });
+        if self.cut.contains(to) {
+            return None;
         }
+        let reply = replica.take(ticket, call)?;
+        let after = self.rng.random_range(10..=COMMIT_MAX);
+        self.plan(after, Event::Commit { node: to.clone() });
+        Some(reply)
     }
 
     /// A node writes its log, and answers.
@@ -144,7 +148,7 @@ impl World {
         let replica = self.replicas.get_mut(node).expect("only members commit");
         for (ticket, reply) in replica.commit() {
             if !self.cut.contains(node) {
-                self.travel(Event::Reply { from: node.clone(), ticket, reply });
+                self.travel(Event::Reply { ticket, reply });
             }
         }
     }
