@@ -94,7 +94,7 @@ impl Cluster {
                 Vec::new()
             }
             Event::Restart => {
-                self.world.tell("who routes is killed, and started again");
+                self.world.tell(|| "who routes is killed, and started again".to_owned());
                 self.router.restart()
             }
             Event::Commit { node } => {
@@ -141,7 +141,7 @@ impl Cluster {
         let value = Blob::from(format!("d{}", self.left));
         let op = self.history.writes.len();
         self.clients.insert((true, op), client);
-        self.world.tell(format!("client {client} writes {key} = {value} to {node} itself"));
+        self.world.tell(|| format!("client {client} writes {key} = {value} to {node} itself"));
         let (version, seen) = (Version::default(), Some(Context::empty()));
         let write = Write { key: key.clone(), version, seen, told: None, answers: 0 };
         self.history.writes.push(write);
@@ -171,7 +171,7 @@ impl Cluster {
             .then(|| self.seen.get(&(client, key.clone())).cloned().unwrap_or_default());
         let op = self.history.writes.len();
         self.clients.insert((true, op), client);
-        self.world.tell(format!("client {client} writes {key} = {value:?}, has seen {seen:?}"));
+        self.world.tell(|| format!("client {client} writes {key} = {value:?}, has seen {seen:?}"));
         let (version, told) =
             self.router.write(&mut self.world, op, &key, value.clone(), seen.as_ref());
         let write = Write { key, version, seen, told: None, answers: 0 };
@@ -182,7 +182,7 @@ impl Cluster {
     fn read(&mut self, client: usize, key: Blob) -> Vec<Told> {
         let op = self.history.reads.len();
         self.clients.insert((false, op), client);
-        self.world.tell(format!("client {client} reads {key}"));
+        self.world.tell(|| format!("client {client} reads {key}"));
         let read = Read { key: key.clone(), began: self.world.now, answer: None, answers: 0 };
         self.history.reads.push(read);
         self.router.read(&mut self.world, op, &key)
@@ -190,7 +190,7 @@ impl Cluster {
 
     /// A client is told, and goes on.
     fn hear(&mut self, told: Told) {
-        self.world.tell(format!("told: {told:?}"));
+        self.world.tell(|| format!("told: {told:?}"));
         let client = match told {
             Told::Wrote { op, outcome } => {
                 let write = &mut self.history.writes[op];
@@ -223,12 +223,12 @@ impl Cluster {
         (0..KEYS).map(|n| Blob::from(format!("k{n}"))).collect()
     }
 
-    /// Fails with what happened, and how to see it again.
-    pub(crate) fn fail(&self, why: &str) -> ! {
-        let lines = &self.world.story;
+    /// What happened, and how to see it again.
+    pub(crate) fn story(&self) -> String {
+        let lines = self.world.story.as_deref().unwrap_or_default();
         let shown = lines.len().saturating_sub(400);
-        panic!(
-            "{why}\n\nseed {seed}, {plan:?}\nlast of {} lines:\n{}\n\nagain: SEED={seed} cargo test -p ringkv-coordinator --test simulation",
+        format!(
+            "seed {seed}, {plan:?}\nlast of {} lines:\n{}\n\nagain: SEED={seed} cargo test -p ringkv-coordinator --test simulation",
             lines.len(),
             lines[shown..].join("\n"),
             seed = self.seed,

@@ -24,14 +24,15 @@ fn every_request_has_one_answer() {
     with_seeds(200, plan, |cluster| {
         cluster.run();
         cluster.heal();
-        check(cluster);
+        check(cluster)
     });
 }
 
-fn check(cluster: &Cluster) {
+fn check(cluster: &Cluster) -> Result<(), String> {
     let writes = cluster.history.writes.iter().filter(|write| write.answers != 1).count();
     let reads = cluster.history.reads.iter().filter(|read| read.answers != 1).count();
-    if writes + reads > 0 {
-        cluster.fail(&format!("{writes} writes and {reads} reads were not answered once"));
+    match writes + reads {
+        0 => Ok(()),
+        _ => Err(format!("{writes} writes and {reads} reads were not answered once")),
     }
 }

@@ -25,8 +25,12 @@ mod no_acknowledged_write_is_lost;
 
 use cluster::{Cluster, Plan};
 
-/// Runs a plan from many seeds.
-fn with_seeds(count: u64, plan: impl Fn(u64) -> Plan, check: impl Fn(&mut Cluster)) {
+/// Runs a plan from many seeds. What fails is run once more, to tell its story.
+fn with_seeds(
+    count: u64,
+    plan: impl Fn(u64) -> Plan,
+    run: impl Fn(&mut Cluster) -> Result<(), String>,
+) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().unwrap());
     let (from, count) = match (number("SEED"), number("SEEDS")) {
         (Some(seed), _) => (seed, 1),
@@ -34,6 +38,11 @@ fn with_seeds(count: u64, plan: impl Fn(u64) -> Plan, check: impl Fn(&mut Cluste
         (None, None) => (1, count),
     };
     for seed in from..from + count {
-        check(&mut Cluster::new(seed, plan(seed)));
+        if let Err(why) = run(&mut Cluster::new(seed, plan(seed))) {
+            let mut again = Cluster::new(seed, plan(seed));
+            again.world.story = Some(Vec::new());
+            assert_eq!(run(&mut again), Err(why.clone()), "seed {seed} is not the same twice");
+            panic!("{why}\n\n{}", again.story());
+        }
     }
 }

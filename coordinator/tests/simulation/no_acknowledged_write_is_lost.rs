@@ -31,9 +31,7 @@ fn no_acknowledged_write_is_lost() {
         cluster.run();
         cluster.heal();
         let lost = cluster.history.lost(&everywhere(cluster));
-        if let Some(write) = lost.first() {
-            cluster.fail(&format!("acknowledged, and lost: {write:?}"));
-        }
+        lost.first().map_or(Ok(()), |write| Err(format!("acknowledged, and lost: {write:?}")))
     });
 }
 

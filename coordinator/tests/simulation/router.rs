@@ -245,7 +245,7 @@ impl Router {
     /// A reply, or none in time. What comes a second time is not heard.
     pub(crate) fn heard(&mut self, world: &mut World, ticket: u64, reply: &Reply) -> Vec<Told> {
         let Some((node, purpose)) = self.tickets.remove(&ticket) else { return Vec::new() };
-        world.tell(format!("#{ticket} <- {node} {:?} {}", reply.outcome, reply.result));
+        world.tell(|| format!("#{ticket} <- {node} {:?} {}", reply.outcome, reply.result));
         match purpose {
             Purpose::Write(op) => {
                 let writing = self.writes.get_mut(&op).expect("it waits for this");

@@ -60,8 +60,8 @@ pub(crate) struct World {
     queue: BTreeMap<(u64, u64), Event>,
     /// The number of the last event planned.
     last: u64,
-    /// What happened, for who has to understand it.
-    pub(crate) story: Vec<String>,
+    /// What happened, for who has to understand it; `None`: nobody has to.
+    pub(crate) story: Option<Vec<String>>,
 }
 
 /// How long a node has for an answer.
@@ -75,7 +75,7 @@ impl World {
         let replica =
             |(id, number): (&NodeId, u64)| (id.clone(), Replica::new(id.clone(), number, &mut rng));
         let replicas = nodes.iter().zip(1..).map(replica).collect();
-        let (cut, queue, story) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
+        let (cut, queue, story) = (BTreeSet::new(), BTreeMap::new(), None);
         Self { rng, now: 0, weather, replicas, cut, queue, last: 0, story }
     }
 
@@ -91,8 +91,11 @@ impl World {
         self.queue.insert((self.now + after, self.last), event);
     }
 
-    pub(crate) fn tell(&mut self, text: impl Into<String>) {
-        self.story.push(format!("{:>8} {}", self.now, text.into()));
+    pub(crate) fn tell(&mut self, text: impl FnOnce() -> String) {
+        let now = self.now;
+        if let Some(story) = &mut self.story {
+            story.push(format!("{now:>8} {}", text()));
+        }
     }
 
     pub(crate) fn chance(&mut self, of_100: u32) -> bool {
@@ -102,7 +105,7 @@ impl World {
     /// Sends a request. A node that is not there is known to be unreachable at once, or never
     /// answers.
     pub(crate) fn send(&mut self, to: &NodeId, ticket: u64, call: Call) {
-        self.tell(format!("#{ticket} -> {to} {call:?}"));
+        self.tell(|| format!("#{ticket} -> {to} {call:?}"));
         if !self.replicas[to].is_up() && self.chance(50) {
             let reply = Reply::failed(crate::message::Outcome::Unreachable);
             self.plan(100, Event::Reply { ticket, reply });
@@ -160,21 +163,21 @@ impl World {
         let up = self.replicas[&node].is_up();
         match self.rng.random_range(0..4) {
             0 if up => {
-                self.tell(format!("{node} crashes"));
+                self.tell(|| format!("{node} crashes"));
                 let rng = &mut self.rng;
                 self.replicas.get_mut(&node).expect("a member").crash(rng);
             }
             1 if !up => {
-                self.tell(format!("{node} starts"));
+                self.tell(|| format!("{node} starts"));
                 self.replicas.get_mut(&node).expect("a member").start();
             }
             2 if self.cut.len() + 1 < names.len() => {
-                self.tell(format!("{node} is cut off"));
+                self.tell(|| format!("{node} is cut off"));
                 self.cut.insert(node);
             }
             _ => {
                 if let Some(mended) = self.cut.pop_first() {
-                    self.tell(format!("{mended} is connected again"));
+                    self.tell(|| format!("{mended} is connected again"));
                 }
             }
         }
@@ -182,7 +185,7 @@ impl World {
 
     /// All is mended.
     pub(crate) fn heal(&mut self) {
-        self.tell("all is mended");
+        self.tell(|| "all is mended".to_owned());
         self.weather = Weather::FAIR;
         self.cut.clear();
         for replica in self.replicas.values_mut().filter(|replica| !replica.is_up()) {
