@@ -32,13 +32,16 @@ use crate::explain;
 use crate::put::{How, Intent, judge};
 use crate::replies::{self, some_owner};
 
+/// Who answered, what, and after how long.
+type Reply = (NodeId, Result<WriteReply, PeerError>, Duration);
+
 /// A write on its way: the machine, and the calls whose answers it waits for.
 pub(crate) struct Sending {
     cluster: Arc<Cluster>,
     view: Arc<View>,
     pub(crate) write: ReplicaWrite,
     put: Put,
-    calls: FuturesUnordered<BoxFuture<'static, (NodeId, Result<WriteReply, PeerError>, Duration)>>,
+    calls: FuturesUnordered<BoxFuture<'static, Reply>>,
     /// In the order in which they were asked.
     reports: Vec<ReplicaReport>,
     replies: Vec<WriteReply>,
@@ -256,7 +259,7 @@ impl Cluster {
 fn quorums(view: &View, keyspace: &Keyspace, set: &WriteSet, w: usize) -> Vec<Quorum> {
     let current = view.topology.current.needed(&keyspace.name, w);
     let owners = set.owners[..set.current].to_vec();
-    let current = (!owners.is_empty()).then(|| Quorum { owners, needed: current });
+    let current = (!owners.is_empty()).then_some(Quorum { owners, needed: current });
     let pending = view.topology.pending.as_ref().map(|pending| Quorum {
         owners: set.pending.clone(),
         needed: pending.needed(&keyspace.name, w),
