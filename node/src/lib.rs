@@ -15,6 +15,7 @@
 //! - [`store`] — the map: packed entries, expiry, eviction, pictures of it at one version; pure
 //! - [`disk`] — what a disk promises; the real one, and one that fails on request
 //! - [`log`] — lines, segments, recovery; the format is described in [`log::record`]
+//! - [`replica`] — what it keeps as one of several replicas: digests, floors, debts; pure
 //! - [`inspect`] — looking into a data directory without its node, and rescuing what is good of one
 //! - [`Engine`], [`Committer`] — map and log together, group commit
 //! - [`Compactor`] — snapshots
@@ -30,6 +31,7 @@
 pub mod disk;
 pub mod inspect;
 pub mod log;
+pub mod replica;
 pub mod store;
 
 mod answer;
