@@ -24,8 +24,11 @@ use ringkv_shared::protocol::node::{
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
 
 use crate::Entry;
-use crate::checks::{check_count, check_key, check_records, check_value, check_version};
+use crate::checks::{
+    check_count, check_key, check_records, check_space_keys, check_value, check_version,
+};
 use crate::engine::Engine;
+use crate::handoff::Owed;
 use crate::refusals::{no_page, no_picture, no_room, refused, unreadable};
 use crate::store::{FreezeError, FreezeId, PageRequest};
 use crate::write::WriteOutcome;
@@ -140,16 +143,28 @@ impl NodeApiServer for Api {
         Err(not_yet())
     }
 
-    fn owe(&self, _to: NodeId, _keys: Vec<SpaceKey>) -> Answer<DoneReply> {
-        Err(not_yet())
+    fn owe(&self, to: NodeId, keys: Vec<SpaceKey>) -> Answer<DoneReply> {
+        check_space_keys(&keys).map_err(failure_into_object)?;
+        self.0.owe(&to, &keys).map_err(no_room)?;
+        Ok(DoneReply { status: Status::Ok })
     }
 
-    fn owed(&self, _to: NodeId, _after: Option<SpaceKey>) -> Answer<OwedReply> {
-        Err(not_yet())
+    fn owed(&self, to: NodeId, after: Option<SpaceKey>) -> Answer<OwedReply> {
+        let Owed { keys, more } = self.0.owed(&to, after.as_ref());
+        let next = keys.last().filter(|_| more).cloned();
+        Ok(OwedReply { status: Status::Ok, keys, next })
     }
 
-    fn paid(&self, _to: NodeId, _keys: Option<Vec<SpaceKey>>) -> Answer<DoneReply> {
-        Err(not_yet())
+    fn paid(&self, to: NodeId, keys: Option<Vec<SpaceKey>>) -> Answer<DoneReply> {
+        let paid = match keys {
+            Some(keys) => {
+                check_space_keys(&keys).map_err(failure_into_object)?;
+                self.0.paid(&to, &keys)
+            }
+            None => self.0.all_paid(&to),
+        };
+        paid.map_err(no_room)?;
+        Ok(DoneReply { status: Status::Ok })
     }
 
     async fn history(&self, _key: Blob, _keyspace: Option<KeyspaceName>) -> Answer<LogReply> {
@@ -166,7 +181,7 @@ impl NodeApiServer for Api {
             uuid: self.0.uuid().to_string(),
             log_bytes: figures.log_bytes,
             state: figures.state,
-            debts: Vec::new(),
+            debts: self.0.debts(),
         })
     }
 
@@ -278,7 +293,7 @@ impl NodeApiServer for Api {
             swept: figures.swept,
             conflicts: 0,
             discarded: 0,
-            collected: 0,
+            collected: figures.collected,
             last_sync_us: 0,
             value_bytes: figures.tally.raw_bytes,
             stored_bytes: figures.tally.stored_bytes,

@@ -5,7 +5,7 @@
 //! The limits are those of the whole system, see [`ringkv_shared::limits`]; a node has none of its own.
 
 use ringkv_shared::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_BYTES_MAX};
-use ringkv_shared::protocol::node::Record;
+use ringkv_shared::protocol::node::{Record, SpaceKey};
 use ringkv_shared::{Blob, ErrorName, Failure, Version};
 
 /// The highest version counter taken from outside: half the range is left to count on in, which
@@ -34,6 +34,12 @@ pub(crate) fn check_count(count: usize) -> Result<(), Failure> {
     }
     let message = format!("{count} keys in one request; at most {PAGE_KEYS_MAX} are taken");
     Err(Failure::new(ErrorName::TooLarge, message).hint("send smaller batches"))
+}
+
+/// Keys that a node has missed, or has now.
+pub(crate) fn check_space_keys(keys: &[SpaceKey]) -> Result<(), Failure> {
+    check_count(keys.len())?;
+    keys.iter().try_for_each(|key| check_key(&key.key))
 }
 
 /// A counter near the end of its range is refused: the node counts on from it.

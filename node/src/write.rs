@@ -188,6 +188,11 @@ impl Engine {
                 kind = Kind::Put;
             }
         }
+        self.reserve(state, bytes, kind)
+    }
+
+    /// Asks for room for lines of so many bytes.
+    pub(crate) fn reserve(&self, state: &mut State, bytes: u64, kind: Kind) -> Result<(), Refused> {
         let end = state.sizes.active;
         state.room.admit(end, bytes, kind, || self.0.space_short.notify_one())
     }
@@ -201,7 +206,12 @@ impl Engine {
         state.sizes.active += u64::from(len);
         state.store.apply(&record, Some(place));
         self.0.evict(state);
-        state.barrier = record.seq;
+        self.appended(state, record.seq);
+    }
+
+    /// What follows from a line that was appended.
+    pub(crate) fn appended(&self, state: &mut State, seq: u64) {
+        state.barrier = seq;
         state.figures.appends += 1;
         state.operations += 1;
         self.0.work.notify_one();

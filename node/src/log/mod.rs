@@ -32,6 +32,7 @@ pub mod files;
 pub mod last;
 pub mod lines;
 pub mod mark;
+pub mod note;
 pub mod open;
 pub mod place;
 pub mod record;

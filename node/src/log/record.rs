@@ -17,6 +17,7 @@
 //! | `seg=` | number of the segment; of a snapshot, the last segment it covers | 6 digits or more |
 //! | `prev=` | checksum of the last line of the segment before (for a snapshot: of the last one covered) | 8 hex digits |
 //! | `PUT` `DEL` `DRP` | store a value, store a tombstone, forget the entry without a trace | |
+//! | `FLR` `OWE` `PAD` `OVF` `CLR` `FGT` | change no key: [`note`](super::note) | |
 //! | `BYE` | the node was stopped in good order here, all lines before are durable | `d=` is `s=` less 1 |
 //! | `END` | last line of a snapshot | |
 //! | key, value | tokens of [`escape`](super::escape); a value may be one of [`value`](super::value) | key 1 KiB, value 1 MiB, before escaping |
@@ -25,7 +26,7 @@
 //! | `x=` | when the value expires, unix milliseconds; a `DEL` has `-` | u64; `-`: never |
 //! | `s=` | sequence number, one more each line across segments; a header repeats the last one before it; a snapshot counts its lines from 1 | u64 |
 //! | `d=` | durable horizon: the highest `s` known to be on disk when the line was written; in a snapshot the `s` up to which it covers the log | u64 |
-//! | `n=` | how many records the snapshot has | u64 |
+//! | `n=` | how many records the snapshot has, notes too | u64 |
 //! | `c=` | checksum; last | 8 hex digits |
 //!
 //! The checksum is zlib's CRC-32 of everything in the line before ` c=`, seeded with the checksum
@@ -51,6 +52,7 @@ use ringkv_shared::Version;
 use ringkv_shared::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 
 use super::escape::BadToken;
+use super::note::Noted;
 use super::value::Value;
 
 /// The most bytes in a line: every byte escaped, and room for the fields after them.
@@ -124,6 +126,8 @@ pub struct End {
 pub enum Line<B = Bytes> {
     /// `PUT`, `DEL` or `DRP`.
     Record(Record<B>),
+    /// `FLR`, `OWE` and others that change no key.
+    Note(Noted),
     /// `BYE`, with its sequence number; all before it is durable.
     Bye(u64),
     /// `END`.
@@ -136,6 +140,7 @@ impl<B> Line<B> {
     pub const fn seq(&self) -> u64 {
         match self {
             Self::Record(record) => record.seq,
+            Self::Note(noted) => noted.seq,
             Self::Bye(seq) => *seq,
             Self::End(end) => end.seq,
         }
@@ -146,6 +151,7 @@ impl<B> Line<B> {
     pub const fn durable(&self) -> u64 {
         match self {
             Self::Record(record) => record.durable,
+            Self::Note(noted) => noted.durable,
             Self::Bye(seq) => *seq - 1,
             Self::End(end) => end.durable,
         }

@@ -13,6 +13,7 @@ use ringkv_shared::Version;
 use uuid::Uuid;
 
 use super::encode;
+use super::note::{self, Note, Noted};
 use super::place::FileId;
 use super::record::{Header, Op, Record};
 
@@ -46,6 +47,14 @@ impl Tail {
         let record = Record { key, op, version, seq: self.seq, durable: self.durable };
         self.crc = encode::encode_record(&record, self.crc, &mut self.waiting);
         record
+    }
+
+    /// Adds a note; returns its sequence number.
+    pub fn note(&mut self, note: Note) -> u64 {
+        self.seq += 1;
+        let noted = Noted { note, seq: self.seq, durable: self.durable };
+        self.crc = note::encode_note(&noted, self.crc, &mut self.waiting);
+        self.seq
     }
 
     /// Adds the line of a stop in good order. All lines before must be durable.
