@@ -10,15 +10,20 @@
 //! anybody holds. When a key is dropped, which another node has now, the floor of its leaf is lifted, for it would
 //! refuse that key if it came back.
 
+use bytes::Bytes;
 use ringkv_shared::causal::Context;
 use ringkv_shared::merkle::{self, Digest};
 use ringkv_shared::protocol::node::Collection;
-use ringkv_shared::{Blob, KeyspaceName};
+use ringkv_shared::{Blob, KeyspaceName, Version};
 
 use crate::engine::{Engine, State};
 use crate::log::key;
 use crate::log::note::{FLOOR_BYTES_MAX, Note};
-use crate::room::{Kind, Refused, line_bytes};
+use crate::log::record::Record;
+use crate::room::{Kind, Refused, line_room};
+
+/// The most bytes of the line that lifts a floor.
+pub(crate) const LIFT_BYTES: u64 = line_room(0, None, 0);
 
 impl Engine {
     /// Digests of what is held: of all parts, or of the leaves of one.
@@ -39,14 +44,10 @@ impl Engine {
     /// # Errors
     ///
     /// There is no room to log it; nothing was forgotten.
-    pub fn collect(
-        &self,
-        keyspace: &KeyspaceName,
-        leaves: &[Collection],
-    ) -> Result<u64, Refused> {
+    pub fn collect(&self, keyspace: &KeyspaceName, leaves: &[Collection]) -> Result<u64, Refused> {
         let now = self.now();
         let mut state = self.0.lock();
-        self.reserve(&mut state, leaves.iter().map(room).sum(), Kind::Delete)?;
+        self.admit_bytes(&mut state, leaves.iter().map(room).sum(), Kind::Delete)?;
         let mut forgotten = 0;
         for Collection { leaf, digest, floor, keys } in leaves {
             let is = state.store.digests().leaf(keyspace.as_str(), *leaf);
@@ -58,7 +59,7 @@ impl Engine {
             for key in keys.iter().filter(|key| merkle::leaf_of_key(key.as_bytes()) == *leaf) {
                 let key = key::stored(keyspace, key.clone().into_bytes());
                 if state.is_covered_tombstone(&key, &floor, now) {
-                    self.forget_now(&mut state, key);
+                    self.forget_one(&mut state, key);
                     forgotten += 1;
                 }
             }
@@ -67,13 +68,12 @@ impl Engine {
         Ok(forgotten)
     }
 
-    /// Lifts the floor of a key's leaf, if it has one; there must be room for [`lift_bytes`].
+    /// Lifts the floor of a key's leaf, if it has one; there must be [`LIFT_BYTES`] of room.
     pub(crate) fn lift_floor(&self, state: &mut State, stored: &[u8]) {
         if state.ledger.floors.is_empty() {
             return;
         }
-        let (keyspace, key) = key::split_named(stored);
-        let leaf = merkle::leaf_of_key(key);
+        let (keyspace, leaf) = place(stored);
         self.set_floor(state, &keyspace, leaf, Context::empty());
     }
 
@@ -87,6 +87,51 @@ impl Engine {
 }
 
 impl State {
+    /// A write as it is above the floor of its leaf, if nothing is held for its key: it takes over what
+    /// counts as replaced.
+    ///
+    /// # Errors
+    ///
+    /// It counts as replaced itself; the greatest version of its line that does.
+    pub(crate) fn above_floor(&self, record: Record) -> Result<Record, Version> {
+        if self.ledger.floors.is_empty() || self.store.get(&record.key, 0).is_some() {
+            return Ok(record);
+        }
+        let (keyspace, leaf) = place(&record.key);
+        let Some(floor) = self.ledger.floors.get(keyspace.as_str(), leaf) else {
+            return Ok(record);
+        };
+        let version = record.version;
+        if floor.covers(version) {
+            let bound = floor.bounds().find(|bound| bound.line() == version.line());
+            return Err(bound.map_or(version, |bound| bound.max(version)));
+        }
+        let mut seen = record.seen();
+        seen.join(&floor);
+        Ok(record.with_seen(&seen))
+    }
+
+    /// Of each group of writes, which is of one key, those that are above the floor; and the keys of which
+    /// none is.
+    pub(crate) fn above_floors(
+        &mut self,
+        groups: Vec<Vec<Record>>,
+    ) -> (Vec<Vec<Record>>, Vec<Bytes>) {
+        let mut covered = Vec::new();
+        if self.ledger.floors.is_empty() {
+            return (groups, covered);
+        }
+        self.depend_on_notes();
+        let above = groups.into_iter().map(|group| {
+            let key = group.first().map(|record| record.key.clone());
+            let above = group.into_iter().filter_map(|record| self.above_floor(record).ok());
+            let above: Vec<Record> = above.collect();
+            covered.extend(key.filter(|_| above.is_empty()));
+            above
+        });
+        (above.collect(), covered)
+    }
+
     /// What the floor of a leaf would be, with this added; `None` if it would be too long to keep.
     fn raised(&self, keyspace: &KeyspaceName, leaf: u16, by: &Context) -> Option<Context> {
         let mut floor = self.ledger.floors.get(keyspace.as_str(), leaf).unwrap_or_default();
@@ -103,13 +148,14 @@ impl State {
     }
 }
 
-/// The most bytes of the lines of a collection.
-fn room(collection: &Collection) -> u64 {
-    let keys = collection.keys.iter().map(|key: &Blob| line_bytes(key.len(), None));
-    FLOOR_BYTES_MAX as u64 + line_bytes(0, None) + keys.sum::<u64>()
+/// The keyspace of a stored key, and its leaf.
+fn place(stored: &[u8]) -> (KeyspaceName, u16) {
+    let (keyspace, key) = key::named(stored);
+    (keyspace, merkle::leaf_of_key(key))
 }
 
-/// The most bytes of the line that lifts a floor.
-pub(crate) const fn lift_bytes() -> u64 {
-    line_bytes(0, None)
+/// The most bytes of the lines of a collection.
+fn room(collection: &Collection) -> u64 {
+    let keys = collection.keys.iter().map(|key: &Blob| line_room(key.len(), None, 0));
+    FLOOR_BYTES_MAX as u64 + line_room(0, None, 0) + keys.sum::<u64>()
 }
