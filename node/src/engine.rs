@@ -47,7 +47,7 @@ use crate::log::tail::Tail;
 use crate::pictures::Pictures;
 use crate::policy::{Reason, SinceCompaction};
 use crate::replica::Ledger;
-use crate::room::{Kind, Room, line_bytes};
+use crate::room::{Kind, Room, line_room};
 use crate::space::Space;
 use crate::store::{Reads, Store, Tally};
 use crate::{Durability, EngineOptions, StorageError};
@@ -72,6 +72,8 @@ pub struct Figures {
     pub compactions: u64,
     pub swept: u64,
     pub collected: u64,
+    pub discarded: u64,
+    pub last_sync_us: u64,
     pub last_compaction: Option<(Instant, Reason)>,
     pub tally: Tally,
     pub reads: Reads,
@@ -277,7 +279,7 @@ impl State {
             return None;
         }
         let end = self.sizes.active;
-        self.room.admit(end, line_bytes(0, None), Kind::Delete, || ()).ok()?;
+        self.room.admit(end, line_room(0, None, 0), Kind::Delete, || ()).ok()?;
         self.tail.bye();
         self.sizes.active += self.tail.waiting_bytes() as u64;
         Some((self.tail.take(), self.tail.seq()))

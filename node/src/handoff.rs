@@ -8,13 +8,14 @@
 //! Notes that are thrown away, for want of room in their bounds or for age, are told as `overflow` in
 //! `size`, and nobody waits for them.
 
+use ringkv_shared::NodeId;
 use ringkv_shared::protocol::node::{Debt, SpaceKey};
-use ringkv_shared::{KeyspaceName, NodeId};
 
 use crate::engine::{Engine, State};
+use crate::log::key;
 use crate::log::note::Note;
 use crate::replica::{AGE_MS_MAX, Noting};
-use crate::room::{Kind, Refused, line_bytes};
+use crate::room::{Kind, Refused, line_room};
 
 /// Keys in a page of `owed`: as many as fit one `fetch`, when their values are of a usual size.
 const OWED_KEYS_MAX: usize = 500;
@@ -39,9 +40,10 @@ impl Engine {
         let now = self.now();
         let mut state = self.0.lock();
         let bytes = keys.iter().map(|key| debt_bytes(1, key.key.len())).sum();
-        self.reserve(&mut state, bytes, Kind::Put)?;
+        self.admit_bytes(&mut state, bytes, Kind::Put)?;
         for SpaceKey { keyspace, key } in keys {
-            self.note_debts(&mut state, &[to.clone()], keyspace, key.as_bytes(), now);
+            let stored = key::stored(keyspace, key.clone().into_bytes());
+            self.note_debts(&mut state, &[to.clone()], &stored, now);
         }
         Ok(())
     }
@@ -62,8 +64,8 @@ impl Engine {
     /// There is no room to log it; nothing was struck off.
     pub fn paid(&self, to: &NodeId, keys: &[SpaceKey]) -> Result<(), Refused> {
         let mut state = self.0.lock();
-        let bytes = keys.iter().map(|key| line_bytes(key.key.len(), None)).sum();
-        self.reserve(&mut state, bytes, Kind::Delete)?;
+        let bytes = keys.iter().map(|key| line_room(key.key.len(), None, 0)).sum();
+        self.admit_bytes(&mut state, bytes, Kind::Delete)?;
         state.depend_on_notes();
         for key in keys {
             if state.ledger.debts.is_owed(to, key) {
@@ -82,7 +84,7 @@ impl Engine {
     /// There is no room to log it; nothing was struck off.
     pub fn all_paid(&self, to: &NodeId) -> Result<(), Refused> {
         let mut state = self.0.lock();
-        self.reserve(&mut state, line_bytes(0, None), Kind::Delete)?;
+        self.admit_bytes(&mut state, line_room(0, None, 0), Kind::Delete)?;
         state.depend_on_notes();
         if state.ledger.debts.has(to) {
             self.note(&mut state, Note::AllPaid { to: to.clone() });
@@ -102,22 +104,19 @@ impl Engine {
         let mut state = self.0.lock();
         for to in state.ledger.debts.outdated(before_ms) {
             // Refused for want of room, they are found again in the next round.
-            if self.reserve(&mut state, line_bytes(0, None), Kind::Delete).is_ok() {
+            if self.admit_bytes(&mut state, line_room(0, None, 0), Kind::Delete).is_ok() {
                 self.note(&mut state, Note::Overflow { to, before_ms });
             }
         }
     }
 
-    /// Notes a key for those who missed it; there must be [`debt_bytes`] of room.
-    pub(crate) fn note_debts(
-        &self,
-        state: &mut State,
-        owe: &[NodeId],
-        keyspace: &KeyspaceName,
-        key: &[u8],
-        now: u64,
-    ) {
+    /// Notes a stored key for those who missed it; there must be [`debt_bytes`] of room.
+    pub(crate) fn note_debts(&self, state: &mut State, owe: &[NodeId], stored: &[u8], now: u64) {
+        if owe.is_empty() {
+            return;
+        }
         state.depend_on_notes();
+        let (keyspace, key) = key::named(stored);
         for to in owe.iter().filter(|to| **to != self.options().id) {
             let debts = &state.ledger.debts;
             let (to, keyspace) = (to.clone(), keyspace.clone());
@@ -145,5 +144,5 @@ impl Engine {
 
 /// The most bytes of the lines that note a key for so many nodes.
 pub(crate) const fn debt_bytes(nodes: usize, key: usize) -> u64 {
-    nodes as u64 * line_bytes(key, None)
+    nodes as u64 * line_room(key, None, 0)
 }

@@ -172,6 +172,17 @@ impl Debts {
         self.targets.contains_key(to)
     }
 
+    /// Whether any key of a keyspace is noted.
+    #[must_use]
+    pub fn has_of(&self, keyspace: &KeyspaceName) -> bool {
+        let first = space_key(keyspace, &[]);
+        let of = |target: &Target| {
+            let next = target.notes.range(&first..).next();
+            next.is_some_and(|(key, _)| key.keyspace == *keyspace)
+        };
+        self.targets.values().any(of)
+    }
+
     /// Whether notes for a node were thrown away.
     #[must_use]
     pub fn is_overflown(&self, to: &NodeId) -> bool {

@@ -68,6 +68,12 @@ impl Floors {
         self.spaces.is_empty()
     }
 
+    /// Whether a keyspace has any.
+    #[must_use]
+    pub fn has(&self, keyspace: &KeyspaceName) -> bool {
+        self.spaces.contains_key(keyspace)
+    }
+
     /// The floor of a leaf is now this; nothing lifts it.
     pub fn set(&mut self, keyspace: &KeyspaceName, leaf: u16, floor: Context) {
         if !floor.is_empty() {

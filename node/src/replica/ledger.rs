@@ -47,6 +47,12 @@ impl Ledger {
         }
     }
 
+    /// Whether a keyspace has a floor, or anything of it is owed.
+    #[must_use]
+    pub fn knows(&self, keyspace: &KeyspaceName) -> bool {
+        self.floors.has(keyspace) || self.debts.has_of(keyspace)
+    }
+
     /// Up to `max` notes that say what there is, behind a cursor; none at the end.
     #[must_use]
     pub fn page(&self, after: Option<&Cursor>, max: usize) -> Vec<Note> {
