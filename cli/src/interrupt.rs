@@ -25,7 +25,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit;
-use crate::grammar::Command;
+use crate::grammar::{Command, KeyspaceArgs};
 use crate::report::Report;
 
 /// Where Ctrl-C arrives: one that nobody waited for yet is kept for who waits next.
@@ -119,7 +119,10 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         }
         Command::Put { key, .. } | Command::Del { key } => unknown(format!("get {key} --all")),
         Command::Config { key: Some(key), value: Some(_) } => unknown(format!("config {key}")),
-        Command::Keyspace { ttl: Some(_), .. } => unknown("keyspace show".to_owned()),
+        Command::Keyspace(KeyspaceArgs { action: Some(action), .. }) if action.changes() => {
+            unknown("keyspace show".to_owned())
+        }
+        Command::Setquorum { .. } => unknown("keyspace show".to_owned()),
         Command::Compact { id } => unknown(format!("wal {id}")),
         Command::Addnode { .. }
         | Command::Removenode { .. }
@@ -141,7 +144,8 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         | Command::Count { .. }
         | Command::Export { .. }
         | Command::Wal { .. }
-        | Command::Keyspace { .. }
+        | Command::Keyspace(_)
+        | Command::Use { .. }
         | Command::Salvage { .. }
         | Command::Help { .. } => unchanged("nothing was changed"),
     };

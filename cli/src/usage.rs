@@ -130,15 +130,13 @@ fn arguments(command: &Command) -> String {
         !arg.is_global_set() && !arg.is_hide_set() && !everywhere
     };
     let shown = || command.get_arguments().filter(shown);
-    if shown().filter(|arg| !arg.is_positional()).count() > OPTIONS_SPELLED_MAX {
-        return "[OPTIONS]".to_owned();
-    }
-    let parts = shown().map(|arg| match spelling(arg) {
+    let many = shown().filter(|arg| !arg.is_positional()).count() > OPTIONS_SPELLED_MAX;
+    let parts = shown().filter(|arg| !many || arg.is_positional()).map(|arg| match spelling(arg) {
         text if arg.is_required_set() => text,
         text if arg.is_positional() => format!("[{}]", text.trim_matches(['<', '>'])),
         text => format!("[{text}]"),
     });
-    parts.collect::<Vec<_>>().join(" ")
+    parts.chain(many.then(|| "[OPTIONS]".to_owned())).collect::<Vec<_>>().join(" ")
 }
 
 /// `<key>`, `--all` or `--limit N`.

@@ -35,7 +35,7 @@ impl Cluster {
         }
         let keyspace = self.view().keyspace(&default)?;
         let row = KeyspaceRow { keyspace, n_now: None, guarantee: String::new() };
-        Ok(KeyspaceReply { status: Status::Ok, keyspaces: vec![row] })
+        Ok(KeyspaceReply { status: Status::Ok, keyspaces: vec![row], dropped: Vec::new() })
     }
 }
 

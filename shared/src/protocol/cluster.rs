@@ -405,6 +405,18 @@ pub struct KeyspaceReply {
     pub status: Status,
     /// All keyspaces, or the one that was named.
     pub keyspaces: Vec<KeyspaceRow>,
+    /// Keyspaces that were dropped, and of which nodes that were away may still hold something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<DroppedKeyspace>,
+}
+
+/// A keyspace that was dropped, while not every node knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedKeyspace {
+    /// Its name: none of that name can be made until all have heard of it.
+    pub name: KeyspaceName,
+    /// Who has not heard of it; they are told when they are back.
+    pub unheard: Vec<NodeId>,
 }
 
 /// A keyspace and what it promises.
