@@ -256,3 +256,25 @@ async fn a_write_notes_who_missed_it_even_if_it_came_before() {
     }
     rig.close().await;
 }
+
+/// A tombstone that only one replica still has, after a crash in the middle of a collection.
+#[tokio::test]
+async fn a_tombstone_that_the_floor_stands_for_goes_without_it() {
+    let rig = Rig::open(&SimDisk::new(1)).unwrap();
+    write(&rig.engine, None, "1.7", None);
+    let leaf = Collection { keys: vec![], ..collection(&rig.engine, KEY, "1.20") };
+    rig.engine.collect(&users(), &[leaf]).unwrap();
+    rig.engine.forget([(stored(KEY), Condition::Only(version("1.7")))]).unwrap();
+    refuses_what_is_old(&rig.engine);
+    rig.close().await;
+}
+
+#[tokio::test]
+async fn a_floor_of_too_many_versions_is_not_raised() {
+    let rig = Rig::open(&SimDisk::new(1)).unwrap();
+    write(&rig.engine, None, "1.7", None);
+    let dots: Vec<String> = (1..=600).map(|n| format!("+x80000001.{}", 2 * n)).collect();
+    assert_eq!(collect(&rig.engine, &format!("1.20,{}", dots.join(","))), 0);
+    assert!(is_held(&rig.engine));
+    rig.close().await;
+}
