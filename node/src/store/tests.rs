@@ -1,9 +1,12 @@
 //! Each rule of the map by an example.
 
 use super::*;
+
 use crate::log::place::FileId;
 use crate::log::value::Value;
+use crate::replica::Leaves;
 use bytes::Bytes;
+use ringkv_shared::merkle;
 
 const PLACE: Place = Place { file: FileId(2), offset: 100, len: 80 };
 
@@ -39,6 +42,7 @@ fn all() -> PageRequest {
         all_keyspaces: false,
         keys_max: 100,
         bytes_max: 1000,
+        leaves: None,
         keys_only: false,
         tombstones: false,
         at: None,
@@ -214,4 +218,28 @@ fn pictures_are_few_and_given_up_when_too_much_is_kept() {
     let at = Some((ids[0], Version::new(0, 1)));
     assert_eq!(store.page(&PageRequest { at, ..all() }, 0).unwrap_err(), FreezeError::Gone);
     assert_eq!(store.kept_bytes(), 0);
+}
+
+#[test]
+fn a_page_of_some_leaves_ends_after_a_while_where_it_was() {
+    let mut store = Store::default();
+    for n in 0..120_000 {
+        put(&mut store, &format!("key{n:06}"), "v", n + 1);
+    }
+    let wanted = "key110000";
+    let leaves: Leaves = [merkle::leaf_of_key(wanted.as_bytes())].into_iter().collect();
+    let (mut found, mut pages, mut after) = (Vec::new(), 0, None);
+    loop {
+        let request = PageRequest { after, leaves: Some(leaves.clone()), ..all() };
+        let page = store.page(&request, 0).unwrap();
+        found.extend(keys(&page).into_iter().map(<[u8]>::to_vec));
+        pages += 1;
+        if !page.more {
+            break;
+        }
+        after = page.reached;
+    }
+    let same = |key: &Vec<u8>| merkle::leaf_of_key(key) == merkle::leaf_of_key(wanted.as_bytes());
+    assert!(found.contains(&wanted.as_bytes().to_vec()) && found.iter().all(same));
+    assert_eq!(pages, 3);
 }
