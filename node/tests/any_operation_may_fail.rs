@@ -1,5 +1,5 @@
 //! Whichever operation of the disk fails, or is the last before the power goes: after the restart
-//! every acknowledged write is there, in order, and nothing that never was written.
+//! every acknowledged write is there, in order, siblings too, and nothing that never was written.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -9,7 +9,11 @@ use std::io::ErrorKind;
 
 use bytes::Bytes;
 use ringkv_node::disk::{Operation, SimDisk};
-use ringkv_node::{EngineOptions, NodeError, StorageError};
+use ringkv_node::log::key::stored;
+use ringkv_node::{Condition, EngineOptions, NodeError, StorageError};
+use ringkv_shared::causal::Context;
+use ringkv_shared::protocol::node::{Record, Via};
+use ringkv_shared::{KeyspaceName, Version};
 use support::{Map, Rig, options, power_cut};
 
 /// Power cuts tried after each run.
@@ -25,6 +29,10 @@ struct Trace {
     failure: Option<StorageError>,
 }
 
+fn keyspace() -> KeyspaceName {
+    "carts".parse().unwrap()
+}
+
 /// Ten groups of writes with a compaction in between, until something fails.
 async fn work(disk: &SimDisk, before: Map) -> Trace {
     let mut trace = Trace { maps: vec![before], acknowledged: 0, failure: None };
@@ -33,7 +41,7 @@ async fn work(disk: &SimDisk, before: Map) -> Trace {
         Ok(rig) => rig,
         Err(error) => return Trace { failure: Some(error), ..trace },
     };
-    for group in 0..10 {
+    for group in 0..10_u64 {
         for n in 0..=group % 3 {
             // Over a sector, so that what follows does not write it a second time.
             let value = format!("value {group} {n} {:1000}", "");
@@ -42,6 +50,10 @@ async fn work(disk: &SimDisk, before: Map) -> Trace {
         }
         if group % 4 == 3 {
             trace.write(&rig, Bytes::from_static(b"key1"), None);
+        }
+        trace.merge(&rig, group);
+        if group % 5 == 4 {
+            trace.forget(&rig);
         }
         if !rig.settles().await {
             trace.failure = rig.ended().await.err();
@@ -68,10 +80,42 @@ impl Trace {
     /// Writes; what is refused must not have been applied.
     fn write(&mut self, rig: &Rig, key: Bytes, value: Option<Bytes>) {
         let written = rig.engine.write(key, value, None);
+        self.wrote(rig, written.is_ok());
+    }
+
+    /// Two writers who knew nothing of each other, in a keyspace; each line by itself.
+    fn merge(&mut self, rig: &Rig, group: u64) {
+        let key = format!("cart{}", group % 3);
+        for (n, seen) in [(2, group.saturating_sub(1)), (3, group.saturating_sub(2))] {
+            let version = Version::new(1, 10 * group + n);
+            let copy =
+                Record::new(key.as_str().into(), Some(format!("{group} {n}").into()), version);
+            let context = Some(Context::up_to(Version::new(1, 10 * seen)));
+            let stored = stored(&keyspace(), Bytes::from(key.clone()));
+            let merged = rig.engine.merge([(stored, Record { context, ..copy })], Some(Via::Hint));
+            self.wrote(rig, merged.is_ok());
+        }
+    }
+
+    /// Forgets a key with several values, and then the keyspace.
+    fn forget(&mut self, rig: &Rig) {
+        let several = |(_, held): &(&Bytes, &Record)| !held.siblings.is_empty();
         let map = rig.map();
-        match written {
-            Ok(_) => self.maps.push(map),
-            Err(_) => assert_eq!(Some(&map), self.maps.last()),
+        if let Some((key, held)) = map.iter().find(several) {
+            let condition = Condition::Within(held.seen());
+            let forgotten = rig.engine.forget([(key.clone(), condition)]);
+            self.wrote(rig, forgotten.is_ok());
+        }
+        let forgotten = rig.engine.forget_keyspace(&keyspace());
+        self.wrote(rig, forgotten.is_ok());
+    }
+
+    fn wrote(&mut self, rig: &Rig, admitted: bool) {
+        let map = rig.map();
+        if admitted {
+            self.maps.push(map);
+        } else {
+            assert_eq!(Some(&map), self.maps.last());
         }
     }
 
