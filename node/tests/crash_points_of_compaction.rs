@@ -8,7 +8,11 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
+use ringkv_node::log::key::stored;
 use ringkv_node::{Condition, Durability, EngineOptions, Reason, Step, StepHook};
+use ringkv_shared::Version;
+use ringkv_shared::causal::Context;
+use ringkv_shared::protocol::node::Record;
 use support::{Rig, map_of, options, path, power_cut};
 
 /// Power cuts tried at each step.
@@ -33,6 +37,12 @@ fn fill(rig: &Rig) {
         rig.put(&format!("key{}", n % 7), &format!("value {n}"));
     }
     rig.engine.write(Bytes::from_static(b"key3"), None, None).unwrap();
+    for (n, keyspace) in [(2, "default"), (3, "carts"), (5, "carts"), (7, "default")] {
+        let stored = stored(&keyspace.parse().unwrap(), Bytes::from("both"));
+        let copy = Record::new("both".into(), Some("one".into()), Version::new(1, n));
+        let copy = Record { context: Some(Context::empty()), ..copy };
+        rig.engine.merge([(stored, copy)], None).unwrap();
+    }
     let version = rig.map()[&b"key4"[..]].version;
     assert_eq!(rig.forget("key4", version), 1);
 }

@@ -243,3 +243,82 @@ fn a_page_of_some_leaves_ends_after_a_while_where_it_was() {
     assert!(found.contains(&wanted.as_bytes().to_vec()) && found.iter().all(same));
     assert_eq!(pages, 3);
 }
+
+/// Each line: version, what its writer had seen (`=`: says nothing), its stamp, and what is held then: the
+/// past and the versions.
+#[test]
+fn what_is_held_after_each_write() {
+    let siblings = [
+        ("1.5", "=", "", "1.4; 1.5"),
+        ("1.7", "=", "", "1.6; 1.7"),
+        ("1.5", "=", "", "1.6; 1.7"),
+        ("1.9", "1.6", "", "1.6; 1.7 1.9"),
+        ("x80000001.4", "=", "", "1.6,x80000001.3; 1.7 1.9 x80000001.4"),
+        ("1.8", "1.7", "", "1.7,x80000001.3; 1.8 1.9 x80000001.4"),
+        ("1.10", "=", "", "1.9,x80000001.3; 1.10 x80000001.4"),
+        ("1.11", "1.10,x80000001.4", "", "1.10,x80000001.4; 1.11"),
+        ("1.12", "=", "", "1.11,x80000001.4; 1.12"),
+        ("2.1", "1.12,x80000001.4", "", "1.12,x80000001.4; 2.1"),
+        ("2.1", "9.9,x80000001.9", "", "1.12,x80000001.4; 2.1"),
+    ];
+    let last_wins = [
+        ("1.5", "=", "10.0", "1.4; 1.5"),
+        ("1.6", "-", "9.9", "1.4,+1.6; 1.5"),
+        ("1.8", "1.4", "10.0", "1.6; 1.8"),
+        ("1.9", "-", "", "1.6; 1.8 1.9"),
+        ("1.12", "1.9", "11.0", "1.9; 1.12"),
+    ];
+    for table in [&siblings[..], &last_wins] {
+        let mut store = Store::default();
+        for (seq, (version, seen, stamp, expected)) in (1..).zip(table) {
+            let op = Op::write(Some(value(version)));
+            let record = Record::new(Bytes::from("k"), op, version.parse().unwrap());
+            let record = match *seen {
+                "=" => record,
+                seen => record.with_seen(&seen.parse().unwrap()),
+            };
+            let record = Record { stamp: stamp.parse().ok(), seq, ..record };
+            store.apply(&record, None);
+            let held = store.get(b"k", 0).unwrap();
+            let versions: Vec<String> = held.entries().map(|e| e.version.to_string()).collect();
+            assert_eq!(format!("{}; {}", held.past(), versions.join(" ")), *expected, "{version}");
+            assert!(!store.standing(&record).changes, "{version} again");
+        }
+    }
+}
+
+#[test]
+fn a_page_is_of_one_keyspace_or_of_all() {
+    use crate::log::key::{prefix, stored};
+    let mut store = Store::default();
+    let names = ["carts", "default", "cart"];
+    let spaces = names.map(|name| name.parse::<ringkv_shared::KeyspaceName>().unwrap());
+    for (space, seq) in spaces.iter().zip(1..) {
+        for key in ["", "\0", "\0a\0", "b"] {
+            let op = Op::write(Some(value("x")));
+            let record = Record::new(stored(space, key.into()), op, Version::new(1, 1));
+            assert!(store.apply(&Record { seq, ..record }, None));
+        }
+    }
+    for keys_max in 1..5 {
+        for space in &spaces {
+            let start = if space.is_default() { Vec::new() } else { prefix(space) };
+            let mut request = PageRequest { prefix: start.into(), keys_max, ..all() };
+            let mut found = Vec::new();
+            loop {
+                let page = store.page(&request, 0).unwrap();
+                found.extend(page.entries.into_iter().map(|(key, _)| key));
+                request.after = found.last().cloned();
+                if !page.more {
+                    break;
+                }
+            }
+            let expected = ["", "\0", "\0a\0", "b"].map(|key| stored(space, key.into()));
+            assert_eq!(found, expected, "{space}, {keys_max} a page");
+        }
+    }
+    assert_eq!(store.page(&PageRequest::everything(), 0).unwrap().entries.len(), 12);
+    let carts = Record::new(Bytes::from(prefix(&spaces[0])), Op::DropSpace, Version::default());
+    assert!(store.apply(&carts, None) && !store.apply(&carts, None));
+    assert_eq!((store.tally().live, store.count(&prefix(&spaces[2]))), (8, 4));
+}
