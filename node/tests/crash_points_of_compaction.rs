@@ -8,8 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
-use ringkv_node::{Durability, EngineOptions, Reason, Step, StepHook};
+use ringkv_node::log::key::stored;
+use ringkv_node::{Condition, Durability, EngineOptions, Reason, Step, StepHook};
 use ringkv_shared::Version;
+use ringkv_shared::causal::Context;
+use ringkv_shared::hlc::Stamp;
+use ringkv_shared::protocol::node::Record;
 use support::{Rig, map_of, options, path, power_cut};
 
 /// Power cuts tried at each step.
@@ -34,7 +38,21 @@ fn fill(rig: &Rig) {
         rig.put(&format!("key{}", n % 7), &format!("value {n}"));
     }
     rig.engine.write(Bytes::from_static(b"key3"), None, None).unwrap();
-    rig.engine.forget([(Bytes::from_static(b"key4"), Version::new(0, 19))]).unwrap();
+    for (n, keyspace) in [(2, "default"), (3, "carts"), (5, "carts"), (7, "default")] {
+        let stored = stored(&keyspace.parse().unwrap(), Bytes::from("both"));
+        let copy = Record::new("both".into(), Some("one".into()), Version::new(1, n));
+        let copy = Record { context: Some(Context::empty()), ..copy };
+        rig.engine.merge([(stored, copy)], None).unwrap();
+    }
+    for (n, ms) in [(3, 7), (4, 9), (5, 8), (6, 2)] {
+        let copy = Record::new("last".into(), Some("wins".into()), Version::new(1, n));
+        let stamp = Some(Stamp { ms, count: 0 });
+        let copy = Record { context: Some(Context::empty()), stamp, ..copy };
+        rig.engine.merge([("last".into(), copy)], None).unwrap();
+    }
+    assert_eq!(rig.map()[&b"last"[..]].seen().to_string(), "+1.3,+1.4,+1.5,+1.6");
+    let version = rig.map()[&b"key4"[..]].version;
+    assert_eq!(rig.forget("key4", version), 1);
 }
 
 #[tokio::test]
@@ -110,9 +128,9 @@ async fn writes_during_a_compaction_are_kept() {
             match n % 5 {
                 0 => drop(engine.write(key, None, None).unwrap()),
                 1 => {
-                    let version =
-                        engine.get(&key).unwrap().map_or(Version::new(0, 1), |e| e.version);
-                    engine.forget([(key, version)]).unwrap();
+                    let held = engine.get(&key).unwrap();
+                    let only = held.map(|held| (key, Condition::Only(held.version)));
+                    engine.forget(only).unwrap();
                 }
                 _ => drop(engine.write(key, Some(Bytes::from(format!("{n}"))), None).unwrap()),
             }
@@ -154,7 +172,7 @@ async fn no_snapshot_has_a_change_whose_predecessor_can_be_lost() {
         compacted.unwrap();
         for seed in 0..CUTS {
             let map = map_of(&power_cut(&disk, seed), "after a power cut");
-            let version = |key: &'static str| map[key.as_bytes()].1.counter;
+            let version = |key: &'static str| map[key.as_bytes()].version.counter;
             let (first, last) = (version("key00"), version("key19"));
             assert!(last == first + 1 || last < first, "{durability}, {seed}: {first} {last}");
         }
