@@ -6,8 +6,8 @@
 
 use bytes::Bytes;
 use ringkv_shared::Blob;
-use ringkv_shared::protocol::node::{GetReply, Record, Sibling};
 use ringkv_shared::protocol::Status;
+use ringkv_shared::protocol::node::{GetReply, Record, Sibling};
 
 use crate::log::key;
 use crate::store::{Content, Entry, Held};

@@ -164,7 +164,11 @@ impl NodeApiServer for Api {
         check_key(&key).map_err(failure_into_object)?;
         let lines = self.0.history(stored(keyspace.as_ref(), key)).await;
         let lines = lines.map_err(unreadable_log)?;
-        Ok(LogReply { status: Status::Ok, file: self.0.options().data.display().to_string(), lines })
+        Ok(LogReply {
+            status: Status::Ok,
+            file: self.0.options().data.display().to_string(),
+            lines,
+        })
     }
 
     fn size(&self) -> Answer<SizeReply> {

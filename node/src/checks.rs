@@ -4,10 +4,10 @@
 //!
 //! The limits are those of the whole system, see [`ringkv_shared::limits`]; a node has none of its own.
 
+use ringkv_shared::causal::Context;
 use ringkv_shared::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_BYTES_MAX};
 use ringkv_shared::protocol::node::Record;
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, Version};
-use ringkv_shared::causal::Context;
 
 /// The highest version counter taken from outside: half the range is left to count on in, which
 /// nobody will ever use up.
@@ -69,7 +69,8 @@ fn check_context(context: &Context, parts_max: usize) -> Result<(), Failure> {
         check_version(Some(version))?;
     }
     if context.parts() > parts_max {
-        let message = format!("a context of {} versions; at most {parts_max} are taken", context.parts());
+        let message =
+            format!("a context of {} versions; at most {parts_max} are taken", context.parts());
         return Err(Failure::new(ErrorName::TooLarge, message).hint("write without a context"));
     }
     Ok(())
@@ -99,7 +100,10 @@ fn check_record(record: &Record, parts_max: usize) -> Result<usize, Failure> {
         }
         if past.covers(sibling.version) {
             let version = sibling.version;
-            return bad(format!("record {:?} says of its version {version} that it was replaced", record.key));
+            return bad(format!(
+                "record {:?} says of its version {version} that it was replaced",
+                record.key
+            ));
         }
         if let Some(value) = &sibling.value {
             check_value(value)?;

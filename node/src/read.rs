@@ -105,7 +105,8 @@ impl Engine {
             let log = LogFiles::open(&*shared.options.disk, &shared.options.data)?;
             history(&log, &key)
         };
-        let lines = tokio::task::spawn_blocking(read).await.expect("reading the log does not panic");
+        let lines =
+            tokio::task::spawn_blocking(read).await.expect("reading the log does not panic");
         // Lines in the files may not be safe yet.
         self.0.lock().depend_on_all();
         self.settle().await;

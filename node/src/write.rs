@@ -158,14 +158,17 @@ impl Engine {
             state.depend_on(&key);
         }
         let (version, superseded) = match standing.arrival {
-            Arrival::Replaced(held) => (state.store.get(&key, 0).map_or(held, |h| h.entry.version), true),
+            Arrival::Replaced(held) => {
+                (state.store.get(&key, 0).map_or(held, |h| h.entry.version), true)
+            }
             Arrival::New | Arrival::Held => (version, false),
         };
         let siblings = if standing.parts == 0 { 0 } else { others(&state, &key, version, now) };
         let held = again.is_some().then(|| state.store.find(&key, version).map(|e| e.copied()));
         drop(state);
         // Another value under the same number is another write.
-        let same = again.zip(held.flatten()).is_some_and(|(op, held)| self.is_held_as(&key, &op, held));
+        let same =
+            again.zip(held.flatten()).is_some_and(|(op, held)| self.is_held_as(&key, &op, held));
         let differs = standing.arrival == Arrival::Held && !same;
         let (superseded, existed) = (superseded || differs, existed || same);
         Ok(WriteOutcome { version, superseded, existed, siblings })
@@ -214,7 +217,8 @@ impl Engine {
             state.depend_on(&key);
             // Asked again: the same key may come twice.
             if condition.holds(&state, &key) {
-                let version = state.store.get(&key, 0).expect("it was there just now").entry.version;
+                let version =
+                    state.store.get(&key, 0).expect("it was there just now").entry.version;
                 self.append(&mut state, Record::new(key, Op::Drop, version));
                 forgotten += 1;
             }
@@ -247,7 +251,8 @@ impl Engine {
     /// Applies of each group the lines that change something; says of how many groups any did.
     fn change_all(&self, groups: Vec<Vec<Record>>) -> Result<u64, Refused> {
         let mut state = self.0.lock();
-        let standings = groups.iter().flatten().map(|record| (record, state.store.standing(record)));
+        let standings =
+            groups.iter().flatten().map(|record| (record, state.store.standing(record)));
         let due: Vec<(&Record, Standing)> = standings.filter(|(_, s)| s.changes).collect();
         self.admit(&mut state, due)?;
         let mut changed = 0;

@@ -11,9 +11,9 @@ use std::borrow::Cow;
 
 use ringkv_shared::causal::Context;
 use ringkv_shared::hlc::Stamp;
+use ringkv_shared::limits::KEY_BYTES_MAX;
 use ringkv_shared::protocol::node::Via;
 use ringkv_shared::{KeyspaceName, NODE_EPOCH, Version};
-use ringkv_shared::limits::KEY_BYTES_MAX;
 
 use super::encode::via_name;
 use super::escape::{self, BadToken};
@@ -325,7 +325,8 @@ mod tests {
 
     #[test]
     fn a_dropped_keyspace_comes_back() {
-        let record = Record::new(Bytes::from_static(b"\0carts\0"), Op::DropSpace, Version::default());
+        let record =
+            Record::new(Bytes::from_static(b"\0carts\0"), Op::DropSpace, Version::default());
         let mut out = Vec::new();
         let crc = encode_record(&Record { seq: 9, durable: 8, ..record.clone() }, 7, &mut out);
         let (line, found) = decode_line(out.trim_ascii_end(), 7).unwrap();

@@ -63,9 +63,9 @@
 //! A CRC finds accidents, not malice: who can write the file can forge it.
 
 use bytes::Bytes;
+use ringkv_shared::Version;
 use ringkv_shared::causal::Context;
 use ringkv_shared::hlc::Stamp;
-use ringkv_shared::Version;
 use ringkv_shared::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use ringkv_shared::protocol::node::Via;
 
@@ -80,9 +80,8 @@ pub const CONTEXT_PARTS_MAX: usize = 32 * 1024;
 pub const CONTEXT_PART_BYTES_MAX: usize = 32;
 
 /// The most bytes in a line: every byte escaped, and room for the fields after them.
-pub const LINE_BYTES_MAX: usize = 3 * (KEY_BYTES_MAX + VALUE_BYTES_MAX)
-    + CONTEXT_PARTS_MAX * CONTEXT_PART_BYTES_MAX
-    + 256;
+pub const LINE_BYTES_MAX: usize =
+    3 * (KEY_BYTES_MAX + VALUE_BYTES_MAX) + CONTEXT_PARTS_MAX * CONTEXT_PART_BYTES_MAX + 256;
 
 /// The first line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -77,7 +77,8 @@ impl Store {
     /// [`FreezeError::Gone`], if the request is for a picture that is.
     pub fn page(&self, request: &PageRequest, now: u64) -> Result<Page, FreezeError> {
         let mut filling = Filling { request, now, page: Page::default(), bytes: 0 };
-        let moment = request.at.map(|(id, version)| self.freezes.moment(id, version).map(|m| (id, m)));
+        let moment =
+            request.at.map(|(id, version)| self.freezes.moment(id, version).map(|m| (id, m)));
         let moment = moment.transpose()?;
         for (from, until) in request.ranges() {
             let goes_on = match moment {
@@ -116,7 +117,8 @@ impl Store {
             let before = if order.is_ge() { kept.next() } else { None };
             let before = before.map_or(&[][..], |(_, left)| left);
             // Of two that are as new as each other, the last wins: the current one.
-            let before = before.iter().filter(|(left, _)| *left >= id).map(|(_, left)| left.state());
+            let before =
+                before.iter().filter(|(left, _)| *left >= id).map(|(_, left)| left.state());
             let all = before.chain(now.map(|slot| self.state_of(slot)));
             let there = all.filter_map(|state| moment.rank(state).map(|rank| (rank, state)));
             Some(there.max_by_key(|(rank, _)| *rank).map(|(_, state)| state))
