@@ -17,6 +17,7 @@ use bytes::Bytes;
 use jsonrpsee::types::ErrorObjectOwned;
 use jsonrpsee::{Methods, core::async_trait};
 use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
+use ringkv_shared::merkle::Digest;
 use ringkv_shared::net::{NODE_METHODS, NodeApiServer, Service, failure_into_object, takes};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{
@@ -29,16 +30,19 @@ use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
 use crate::StorageError;
 use crate::answer::get_reply;
 use crate::checks::{
-    check_count, check_dropped, check_key, check_records, check_value, check_version, check_write,
+    check_collections, check_count, check_dropped, check_key, check_owed, check_records,
+    check_space_keys, check_value, check_version, check_write,
 };
 use crate::engine::Engine;
+use crate::handoff::Owed;
 use crate::log::key;
 use crate::log::record;
 use crate::log::record::Op;
 use crate::log::value::Value;
 use crate::refusals::{no_page, no_picture, no_room, refused, unreadable};
+use crate::replica::Leaves;
 use crate::store::{FreezeError, FreezeId, PageRequest};
-use crate::write::{Condition, WriteOutcome};
+use crate::write::{Condition, Merged, WriteOutcome};
 
 const TAIL_LINES_DEFAULT: usize = 20;
 const TAIL_LINES_MAX: usize = 1_000;
@@ -121,12 +125,14 @@ impl NodeApiServer for Api {
 
     fn write(&self, write: ReplicaWrite) -> Answer<WriteReply> {
         check_write(&write.record).map_err(failure_into_object)?;
+        check_owed(&write.owe).map_err(failure_into_object)?;
         let Record { key, value, version, expires, stamp, context, .. } = write.record;
         let (key, deletes) = (stored(Some(&write.keyspace), key), value.is_none());
         let put = |value: Blob| Op::Put { value: Value::new(value.into_bytes()), expires };
         let record = record::Record::new(key, value.map_or(Op::Del, put), version);
         let record = context.iter().fold(record, record::Record::with_seen);
-        let outcome = self.0.take(record::Record { stamp, ..record }).map_err(no_room)?;
+        let outcome = self.0.take(record::Record { stamp, ..record }, &write.owe);
+        let outcome = outcome.map_err(no_room)?;
         Ok(if deletes { del_reply(outcome) } else { put_reply(outcome) })
     }
 
@@ -136,28 +142,44 @@ impl NodeApiServer for Api {
         Ok(BatchReply { status: Status::Ok, changed, deleted: Vec::new() })
     }
 
-    fn digests(&self, _keyspace: Option<KeyspaceName>, _part: Option<u8>) -> Answer<DigestsReply> {
-        Err(not_yet())
+    fn digests(&self, keyspace: Option<KeyspaceName>, part: Option<u8>) -> Answer<DigestsReply> {
+        let digests = self.0.digests(&keyspace.unwrap_or_default(), part);
+        let digests = digests.iter().map(Digest::to_string).collect();
+        Ok(DigestsReply { status: Status::Ok, digests })
     }
 
     fn collect(
         &self,
-        _leaves: Vec<Collection>,
-        _keyspace: Option<KeyspaceName>,
+        leaves: Vec<Collection>,
+        keyspace: Option<KeyspaceName>,
     ) -> Answer<BatchReply> {
-        Err(not_yet())
+        check_collections(&leaves).map_err(failure_into_object)?;
+        let changed = self.0.collect(&keyspace.unwrap_or_default(), &leaves).map_err(no_room)?;
+        Ok(BatchReply { status: Status::Ok, changed, deleted: Vec::new() })
     }
 
-    fn owe(&self, _to: NodeId, _keys: Vec<SpaceKey>) -> Answer<DoneReply> {
-        Err(not_yet())
+    fn owe(&self, to: NodeId, keys: Vec<SpaceKey>) -> Answer<DoneReply> {
+        check_space_keys(&keys).map_err(failure_into_object)?;
+        self.0.owe(&to, &keys).map_err(no_room)?;
+        Ok(DoneReply { status: Status::Ok })
     }
 
-    fn owed(&self, _to: NodeId, _after: Option<SpaceKey>) -> Answer<OwedReply> {
-        Err(not_yet())
+    fn owed(&self, to: NodeId, after: Option<SpaceKey>) -> Answer<OwedReply> {
+        let Owed { keys, more } = self.0.owed(&to, after.as_ref());
+        let next = keys.last().filter(|_| more).cloned();
+        Ok(OwedReply { status: Status::Ok, keys, next })
     }
 
-    fn paid(&self, _to: NodeId, _keys: Option<Vec<SpaceKey>>) -> Answer<DoneReply> {
-        Err(not_yet())
+    fn paid(&self, to: NodeId, keys: Option<Vec<SpaceKey>>) -> Answer<DoneReply> {
+        let paid = match keys {
+            Some(keys) => {
+                check_space_keys(&keys).map_err(failure_into_object)?;
+                self.0.paid(&to, &keys)
+            }
+            None => self.0.all_paid(&to),
+        };
+        paid.map_err(no_room)?;
+        Ok(DoneReply { status: Status::Ok })
     }
 
     async fn history(&self, key: Blob, keyspace: Option<KeyspaceName>) -> Answer<LogReply> {
@@ -181,7 +203,7 @@ impl NodeApiServer for Api {
             uuid: self.0.uuid().to_string(),
             log_bytes: figures.log_bytes,
             state: figures.state,
-            debts: Vec::new(),
+            debts: self.0.debts(),
         })
     }
 
@@ -194,7 +216,7 @@ impl NodeApiServer for Api {
         tombstones: Option<bool>,
         at: Option<PictureAt>,
         keyspace: Option<KeyspaceName>,
-        _leaves: Option<Vec<u16>>,
+        leaves: Option<Vec<u16>>,
     ) -> Answer<DumpReply> {
         let keyspace = keyspace.as_ref();
         let page = self.0.page(&PageRequest {
@@ -203,13 +225,16 @@ impl NodeApiServer for Api {
             all_keyspaces: false,
             keys_max: limit.unwrap_or(PAGE_KEYS_MAX).clamp(1, PAGE_KEYS_MAX),
             bytes_max: PAGE_BYTES_MAX,
+            leaves: leaves.map(Leaves::from_iter),
             keys_only: keys_only.unwrap_or(false),
             tombstones: tombstones.unwrap_or(false),
             at: at.map(|at| self.picture(at)).transpose().map_err(no_picture)?,
         });
         let page = page.map_err(no_page)?;
+        let reached = page.reached.map(|stored| Blob::from(key::split(&stored).1.to_vec()));
         let items: Vec<Record> = page.entries.into_iter().map(|(_, record)| record).collect();
-        let next = items.last().map(|record| record.key.clone()).filter(|_| page.more);
+        let last = reached.or_else(|| items.last().map(|record| record.key.clone()));
+        let next = last.filter(|_| page.more);
         Ok(DumpReply { status: Status::Ok, items, next })
     }
 
@@ -224,8 +249,9 @@ impl NodeApiServer for Api {
             let key = stored(keyspace.as_ref(), record.key.clone());
             (key, record)
         });
-        let changed = self.0.merge(copies, via).map_err(no_room)?;
-        Ok(BatchReply { status: Status::Ok, changed, deleted: Vec::new() })
+        let Merged { changed, deleted } = self.0.merge(copies, via).map_err(no_room)?;
+        let deleted = deleted.iter().map(|key| Blob::from(key::split(key).1.to_vec())).collect();
+        Ok(BatchReply { status: Status::Ok, changed, deleted })
     }
 
     fn fetch(&self, keys: Vec<Blob>, keyspace: Option<KeyspaceName>) -> Answer<FetchReply> {
@@ -294,7 +320,7 @@ impl NodeApiServer for Api {
             swept: figures.swept,
             conflicts: figures.tally.conflicts,
             discarded: figures.discarded,
-            collected: 0,
+            collected: figures.collected,
             last_sync_us: figures.last_sync_us,
             value_bytes: figures.tally.raw_bytes,
             stored_bytes: figures.tally.stored_bytes,
@@ -346,10 +372,6 @@ fn del_reply(outcome: WriteOutcome) -> WriteReply {
 fn unreadable_log(error: StorageError) -> ErrorObjectOwned {
     let failure = Failure::new(ErrorName::NotReady, error.to_string());
     failure_into_object(failure.hint("try again"))
-}
-
-fn not_yet() -> ErrorObjectOwned {
-    failure_into_object(Failure::new(ErrorName::NotReady, "not built yet"))
 }
 
 impl Api {

@@ -20,7 +20,7 @@ use super::escape::{self, BadToken};
 use super::key;
 use super::record::{self, BadLine, CONTEXT_PARTS_MAX, End, Header, Line, Op, Record};
 use super::scan::Scanned;
-use super::value;
+use super::{note, value};
 
 /// ` c=` and eight digits.
 pub(super) const SEAL_BYTES: usize = 11;
@@ -73,6 +73,9 @@ pub fn decode_unchecked(line: &[u8]) -> Result<Borrowed<'_>, BadLine> {
 
 fn parse(body: &[u8]) -> Result<Borrowed<'_>, BadLine> {
     let (word, rest) = body.split_at_checked(4).ok_or(NO_OPERATION)?;
+    if note::is_note(word) {
+        return note::decode_note(body).map(Line::Note);
+    }
     let mut fields = Fields(rest);
     let line = match word {
         b"PUT " => fields.put()?,
@@ -87,7 +90,8 @@ fn parse(body: &[u8]) -> Result<Borrowed<'_>, BadLine> {
     Ok(line)
 }
 
-const NO_OPERATION: BadLine = BadLine::Field("operation (PUT, DEL, DRP, DRK, BYE, END)");
+const NO_OPERATION: BadLine =
+    BadLine::Field("operation (PUT, DEL, DRP, DRK, BYE, END, or one of the notes)");
 
 /// The checksum a line says it has, for who checks a chain behind a hole.
 #[must_use]

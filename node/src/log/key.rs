@@ -70,6 +70,18 @@ pub fn split(stored: &[u8]) -> (Option<&str>, &[u8]) {
     }
 }
 
+/// The same with the keyspace as a name.
+///
+/// # Panics
+///
+/// The bytes are no stored key.
+#[must_use]
+pub fn named(stored: &[u8]) -> (KeyspaceName, &[u8]) {
+    let (name, key) = split(stored);
+    let name = name.map(|name| name.parse().expect("a name is one when its key is stored"));
+    (name.unwrap_or_default(), key)
+}
+
 /// Whether a stored key is of `default`.
 #[must_use]
 pub fn is_default(stored: &[u8]) -> bool {
