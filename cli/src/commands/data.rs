@@ -61,8 +61,11 @@ pub(super) async fn put(
 pub(super) async fn get(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
     let options = ReadOptions { keyspace: s.keyspace(), ..ReadOptions::default() };
-    let options = Some(options).filter(|options| *options != ReadOptions::default());
-    let reply = s.call(async |c| ClusterApiClient::get(c, key, options).await).await?;
+    let get = async |c: &Client| match options == ReadOptions::default() {
+        false => ClusterApiClient::get(c, key, Some(options)).await,
+        true => c.request("get", rpc_params![key]).await,
+    };
+    let reply = s.call(get).await?;
     Ok(get_report(&reply))
 }
 

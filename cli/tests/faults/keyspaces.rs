@@ -230,7 +230,10 @@ fn a_cursor_outlives_changes_of_the_ring() {
             }
             // One node is silent for one page: with two copies that page lacks nothing.
             5 => cluster.node("n1").pause(),
-            6 => cluster.node("n1").resume(),
+            6 => {
+                cluster.node("n1").resume();
+                caller.wait_until("n1", "health", json!("UP"));
+            }
             8 => drop(caller.call("removenode", json!({"id": "n2"}))),
             9 => caller.rebalance(),
             _ => {}
