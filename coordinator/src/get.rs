@@ -208,8 +208,9 @@ impl Reading {
             .filter(|report| report.node != from && report.outcome != ReplicaOutcome::Pending);
         let tried = tried.map(|report| ReplicaReport { took_us: None, ..report.clone() }).collect();
         let reply = answer(self.key.clone(), merged, from, tried);
+        let needed = self.view.topology.current.needed(&keyspace.name, r).max(1);
         self.settle().await;
-        Ok(ClusterGet { explained, ..reply })
+        Ok(ClusterGet { needed, explained, ..reply })
     }
 
     /// Who may say that there is no such key: an owner that should have it by now.
@@ -301,6 +302,7 @@ fn answer(
         context: None,
         siblings: Vec::new(),
         from,
+        needed: 1,
         tried,
         explained: None,
     };

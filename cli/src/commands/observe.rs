@@ -223,7 +223,8 @@ fn config_report(reply: &ConfigReply, width: Option<usize>) -> Report {
     report.say(table.draw(width))
 }
 
-fn names(ids: &[NodeId]) -> String {
+/// `n1 n2`.
+pub(super) fn names(ids: &[NodeId]) -> String {
     ids.iter().map(NodeId::as_str).collect::<Vec<_>>().join(" ")
 }
 
