@@ -235,13 +235,19 @@ fn address(global: &Global) -> String {
 /// A session for one command or a list of them.
 fn one_shot(global: &Global, value_from_stdin: bool) -> Session {
     let settings = Settings { value_from_stdin, ..settings(global, global.narrate) };
-    Session::connect(address(global), settings, Box::new(Console::new(global.color.into())))
+    let out = Box::new(Console::new(global.color.into()));
+    in_keyspace(global, Session::connect(address(global), settings, out))
 }
 
 /// A session for a person.
 fn shell(global: &Global, addr: String) -> Session {
     let out = Box::new(Console::new(global.color.into()));
-    Session::connect(addr, settings(global, true), out)
+    in_keyspace(global, Session::connect(addr, settings(global, true), out))
+}
+
+fn in_keyspace(global: &Global, mut session: Session) -> Session {
+    session.use_keyspace(global.keyspace.clone().unwrap_or_default());
+    session
 }
 
 fn settings(global: &Global, narrate: bool) -> Settings {

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ringkv_shared::KeyspaceName;
 
 use crate::exit;
 use crate::grammar::{CheckArgs, Command};
@@ -33,6 +34,9 @@ pub(crate) struct Global {
     /// The coordinator to talk to (without it: 127.0.0.1:5000).
     #[arg(long, global = true, env = "KV_CONNECT", value_name = "HOST:PORT")]
     pub(crate) connect: Option<String>,
+    /// The keyspace of commands that name none.
+    #[arg(long, global = true, env = "KV_KEYSPACE", value_name = "NAME")]
+    pub(crate) keyspace: Option<KeyspaceName>,
     /// One JSON object a command, errors too.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -177,6 +181,9 @@ mod tests {
             "kv help put",
             "kv stop n1",
             "kv put n -5",
+            "kv --keyspace orders put a 1",
+            "kv scan --keyspace orders",
+            "kv keyspace create orders --n 2",
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             assert!(Cli::try_parse_from(&words).is_ok(), "{line}");

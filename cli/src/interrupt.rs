@@ -26,7 +26,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit;
-use crate::grammar::{CheckArgs, Command, Data, DelArgs, Explained, Follow, PutArgs};
+use crate::grammar::{CheckArgs, Command, Data, DelArgs, Explained, Follow, KeyspaceArgs, PutArgs};
 use crate::report::Report;
 
 /// Where Ctrl-C arrives: one that nobody waited for yet is kept for who waits next.
@@ -125,7 +125,10 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
             None => unchanged("nothing was changed"),
         },
         Command::Config { key: Some(key), value: Some(_) } => unknown(format!("config {key}")),
-        Command::Keyspace { ttl: Some(_), .. } => unknown("keyspace show".to_owned()),
+        Command::Keyspace(KeyspaceArgs { action: Some(action), .. }) if action.changes() => {
+            unknown("keyspace show".to_owned())
+        }
+        Command::Setquorum { .. } => unknown("keyspace show".to_owned()),
         Command::Compact { id } => unknown(format!("wal {id}")),
         Command::Addnode { .. }
         | Command::Removenode { .. }
@@ -147,7 +150,8 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         | Command::Count { .. }
         | Command::Export { .. }
         | Command::Wal { .. }
-        | Command::Keyspace { .. }
+        | Command::Keyspace(_)
+        | Command::Use { .. }
         | Command::Salvage { .. }
         | Command::Help { .. } => unchanged("nothing was changed"),
     };

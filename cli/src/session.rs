@@ -132,6 +132,17 @@ impl Session {
         Some(self.keyspace()).filter(|name| !name.is_default())
     }
 
+    /// From now on commands work in that keyspace.
+    pub(crate) fn use_keyspace(&mut self, name: KeyspaceName) {
+        self.keyspace = name;
+    }
+
+    /// What stands before a line that is typed.
+    #[must_use]
+    pub(crate) fn prompt(&self) -> String {
+        self.keyspace_named().map_or_else(|| "kv> ".to_owned(), |name| format!("kv:{name}> "))
+    }
+
     /// The nodes seen so far.
     #[must_use]
     pub(crate) fn known_nodes(&self) -> KnownNodes {

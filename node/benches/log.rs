@@ -25,7 +25,7 @@ fn write(c: &mut Criterion) {
     let mut tail = Tail::new(uuid::Uuid::nil(), 1, 0, 0);
     group.bench_function("append to the tail", |b| {
         b.iter(|| {
-            let record = tail.append(one.key.clone(), one.op.clone(), one.version);
+            let record = tail.append(one.clone());
             if record.seq.is_multiple_of(1000) {
                 tail.take();
             }

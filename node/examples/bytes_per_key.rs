@@ -48,7 +48,8 @@ fn one(value_bytes: usize, order: &str) {
         let key = Bytes::from(format!("user:{n:011}"));
         let value = Value::new(Bytes::from(format!("{n:0>value_bytes$}")));
         let op = Op::Put { value, expires: None };
-        let record = Record { key, op, version: Version::new(1, seq), seq, durable: seq - 1 };
+        let record = Record::new(key, op, Version::new(1, seq));
+        let record = Record { seq, durable: seq - 1, ..record };
         store.apply(&record, Some(Place { file: FileId(2), offset: seq * 170, len: 170 }));
     }
     let grown = resident_bytes() - before;

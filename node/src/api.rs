@@ -1,7 +1,10 @@
 //! The node's methods: limits first, then the engine, then the shape of the answer.
 //!
-//! All but `compact` are synchronous: a burst of requests runs in the order in which it came, and
+//! All but `compact` and `history` are synchronous: a burst of requests runs in the order in which it came, and
 //! its replies leave together once [`Engine::settle`] says that they are safe.
+//!
+//! On the wire a key stands beside its keyspace; from here on it is one *stored* key, see
+//! [`key`](crate::log::key).
 //!
 //! # Caveats
 //!
@@ -23,12 +26,19 @@ use ringkv_shared::protocol::node::{
 };
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
 
-use crate::Entry;
-use crate::checks::{check_count, check_key, check_records, check_value, check_version};
+use crate::StorageError;
+use crate::answer::get_reply;
+use crate::checks::{
+    check_count, check_dropped, check_key, check_records, check_value, check_version, check_write,
+};
 use crate::engine::Engine;
+use crate::log::key;
+use crate::log::record;
+use crate::log::record::Op;
+use crate::log::value::Value;
 use crate::refusals::{no_page, no_picture, no_room, refused, unreadable};
 use crate::store::{FreezeError, FreezeId, PageRequest};
-use crate::write::WriteOutcome;
+use crate::write::{Condition, WriteOutcome};
 
 const TAIL_LINES_DEFAULT: usize = 20;
 const TAIL_LINES_MAX: usize = 1_000;
@@ -63,7 +73,7 @@ impl Service for NodeService {
     }
 
     fn is_barrier(&self, method: &str) -> bool {
-        method == "compact"
+        matches!(method, "compact" | "history")
     }
 }
 
@@ -79,53 +89,51 @@ impl NodeApiServer for Api {
         value: Blob,
         version: Option<Version>,
         expires: Option<u64>,
-        _keyspace: Option<KeyspaceName>,
+        keyspace: Option<KeyspaceName>,
     ) -> Answer<WriteReply> {
         check_key(&key).and_then(|()| check_value(&value)).map_err(failure_into_object)?;
         check_version(version).map_err(failure_into_object)?;
-        let (key, value) = (key.into_bytes(), value.into_bytes());
+        let (key, value) = (stored(keyspace.as_ref(), key), value.into_bytes());
         let outcome = match expires {
             Some(expires) => self.0.put_until(key, value, expires, version),
             None => self.0.write(key, Some(value), version),
         };
-        let outcome = outcome.map_err(no_room)?;
-        Ok(write_reply(Status::Ok, outcome))
+        Ok(put_reply(outcome.map_err(no_room)?))
     }
 
-    fn get(&self, key: Blob, _keyspace: Option<KeyspaceName>) -> Answer<GetReply> {
+    fn get(&self, key: Blob, keyspace: Option<KeyspaceName>) -> Answer<GetReply> {
         check_key(&key).map_err(failure_into_object)?;
-        let entry = self.0.get(key.as_bytes()).map_err(|error| unreadable(&error))?;
-        let version = entry.as_ref().map(|entry| entry.version);
-        let expires = entry.as_ref().and_then(|entry| entry.expires);
-        let value = entry.and_then(|entry| entry.value).map(Blob::from);
-        let status = if value.is_some() { Status::Ok } else { Status::NotFound };
-        let (stamp, context, siblings) = (None, None, Vec::new());
-        Ok(GetReply { status, value, version, expires, stamp, context, siblings })
+        let held = self.0.get(&stored(keyspace.as_ref(), key));
+        Ok(get_reply(held.map_err(|error| unreadable(&error))?))
     }
 
     fn del(
         &self,
         key: Blob,
         version: Option<Version>,
-        _keyspace: Option<KeyspaceName>,
+        keyspace: Option<KeyspaceName>,
     ) -> Answer<WriteReply> {
         check_key(&key).map_err(failure_into_object)?;
         check_version(version).map_err(failure_into_object)?;
-        let outcome = self.0.write(key.into_bytes(), None, version).map_err(no_room)?;
-        let status = if outcome.existed { Status::Ok } else { Status::NotFound };
-        Ok(write_reply(status, outcome))
+        let outcome = self.0.write(stored(keyspace.as_ref(), key), None, version);
+        Ok(del_reply(outcome.map_err(no_room)?))
     }
 
     fn write(&self, write: ReplicaWrite) -> Answer<WriteReply> {
-        let Record { key, value, version, expires, .. } = write.record;
-        match value {
-            Some(value) => self.put(key, value, Some(version), expires, None),
-            None => self.del(key, Some(version), None),
-        }
+        check_write(&write.record).map_err(failure_into_object)?;
+        let Record { key, value, version, expires, stamp, context, .. } = write.record;
+        let (key, deletes) = (stored(Some(&write.keyspace), key), value.is_none());
+        let put = |value: Blob| Op::Put { value: Value::new(value.into_bytes()), expires };
+        let record = record::Record::new(key, value.map_or(Op::Del, put), version);
+        let record = context.iter().fold(record, record::Record::with_seen);
+        let outcome = self.0.take(record::Record { stamp, ..record }).map_err(no_room)?;
+        Ok(if deletes { del_reply(outcome) } else { put_reply(outcome) })
     }
 
-    fn drop_keyspace(&self, _keyspace: KeyspaceName) -> Answer<BatchReply> {
-        Err(not_yet())
+    fn drop_keyspace(&self, keyspace: KeyspaceName) -> Answer<BatchReply> {
+        check_dropped(&keyspace).map_err(failure_into_object)?;
+        let changed = self.0.forget_keyspace(&keyspace).map_err(no_room)?;
+        Ok(BatchReply { status: Status::Ok, changed, deleted: Vec::new() })
     }
 
     fn digests(&self, _keyspace: Option<KeyspaceName>, _part: Option<u8>) -> Answer<DigestsReply> {
@@ -152,8 +160,11 @@ impl NodeApiServer for Api {
         Err(not_yet())
     }
 
-    async fn history(&self, _key: Blob, _keyspace: Option<KeyspaceName>) -> Answer<LogReply> {
-        Err(not_yet())
+    async fn history(&self, key: Blob, keyspace: Option<KeyspaceName>) -> Answer<LogReply> {
+        check_key(&key).map_err(failure_into_object)?;
+        let lines = self.0.history(stored(keyspace.as_ref(), key)).await;
+        let lines = lines.map_err(unreadable_log)?;
+        Ok(LogReply { status: Status::Ok, file: self.0.options().data.display().to_string(), lines })
     }
 
     fn size(&self) -> Answer<SizeReply> {
@@ -178,54 +189,53 @@ impl NodeApiServer for Api {
         keys_only: Option<bool>,
         tombstones: Option<bool>,
         at: Option<PictureAt>,
-        _keyspace: Option<KeyspaceName>,
+        keyspace: Option<KeyspaceName>,
         _leaves: Option<Vec<u16>>,
     ) -> Answer<DumpReply> {
-        let keys_only = keys_only.unwrap_or(false);
+        let keyspace = keyspace.as_ref();
         let page = self.0.page(&PageRequest {
-            after: after.map(Blob::into_bytes),
-            prefix: prefix.unwrap_or_default().into_bytes(),
+            after: after.map(|after| stored(keyspace, after)),
+            prefix: stored(keyspace, prefix.unwrap_or_default()),
+            all_keyspaces: false,
             keys_max: limit.unwrap_or(PAGE_KEYS_MAX).clamp(1, PAGE_KEYS_MAX),
             bytes_max: PAGE_BYTES_MAX,
-            keys_only,
+            keys_only: keys_only.unwrap_or(false),
             tombstones: tombstones.unwrap_or(false),
             at: at.map(|at| self.picture(at)).transpose().map_err(no_picture)?,
         });
         let page = page.map_err(no_page)?;
-        let last = page.entries.last().map(|(key, _)| Blob::from(key.clone()));
-        let items = page.entries.into_iter().map(|(key, entry)| record(key, entry, !keys_only));
-        Ok(DumpReply {
-            status: Status::Ok,
-            items: items.collect(),
-            next: last.filter(|_| page.more),
-        })
+        let items: Vec<Record> = page.entries.into_iter().map(|(_, record)| record).collect();
+        let next = items.last().map(|record| record.key.clone()).filter(|_| page.more);
+        Ok(DumpReply { status: Status::Ok, items, next })
     }
 
     fn apply(
         &self,
         records: Vec<Record>,
-        _keyspace: Option<KeyspaceName>,
-        _via: Option<Via>,
+        keyspace: Option<KeyspaceName>,
+        via: Option<Via>,
     ) -> Answer<BatchReply> {
         check_records(&records).map_err(failure_into_object)?;
-        let records = records.into_iter().map(|Record { key, value, version, expires, .. }| {
-            (key.into_bytes(), Entry { value: value.map(Blob::into_bytes), version, expires })
+        let copies = records.into_iter().map(|record| {
+            let key = stored(keyspace.as_ref(), record.key.clone());
+            (key, record)
         });
-        let changed = self.0.merge(records).map_err(no_room)?;
+        let changed = self.0.merge(copies, via).map_err(no_room)?;
         Ok(BatchReply { status: Status::Ok, changed, deleted: Vec::new() })
     }
 
-    fn fetch(&self, keys: Vec<Blob>, _keyspace: Option<KeyspaceName>) -> Answer<FetchReply> {
+    fn fetch(&self, keys: Vec<Blob>, keyspace: Option<KeyspaceName>) -> Answer<FetchReply> {
         check_count(keys.len()).map_err(failure_into_object)?;
         let (mut records, mut bytes) = (Vec::new(), 0);
         for key in keys {
-            let entry = self.0.peek(key.as_bytes()).map_err(|error| unreadable(&error))?;
-            let Some(entry) = entry else { continue };
-            bytes += key.len() + entry.value.as_ref().map_or(0, Bytes::len);
+            let held = self.0.peek(&stored(keyspace.as_ref(), key));
+            let Some(record) = held.map_err(|error| unreadable(&error))? else { continue };
+            let values = record.values().filter_map(|sibling| sibling.value);
+            bytes += record.key.len() + values.map(|value| value.len()).sum::<usize>();
             if bytes > PAGE_BYTES_MAX && !records.is_empty() {
                 break;
             }
-            records.push(record(key.into_bytes(), entry, true));
+            records.push(record);
         }
         Ok(FetchReply { status: Status::Ok, records })
     }
@@ -233,11 +243,13 @@ impl NodeApiServer for Api {
     fn drop_keys(
         &self,
         keys: Vec<KeyVersion>,
-        _keyspace: Option<KeyspaceName>,
+        keyspace: Option<KeyspaceName>,
     ) -> Answer<BatchReply> {
         check_count(keys.len()).map_err(failure_into_object)?;
-        let keys =
-            keys.into_iter().map(|KeyVersion { key, version, .. }| (key.into_bytes(), version));
+        let keys = keys.into_iter().map(|KeyVersion { key, version, context }| {
+            let condition = context.map_or(Condition::Only(version), Condition::Within);
+            (stored(keyspace.as_ref(), key), condition)
+        });
         let changed = self.0.forget(keys).map_err(no_room)?;
         Ok(BatchReply { status: Status::Ok, changed, deleted: Vec::new() })
     }
@@ -276,10 +288,10 @@ impl NodeApiServer for Api {
             compactions: figures.compactions,
             expiring: figures.tally.expiring,
             swept: figures.swept,
-            conflicts: 0,
-            discarded: 0,
+            conflicts: figures.tally.conflicts,
+            discarded: figures.discarded,
             collected: 0,
-            last_sync_us: 0,
+            last_sync_us: figures.last_sync_us,
             value_bytes: figures.tally.raw_bytes,
             stored_bytes: figures.tally.stored_bytes,
             resident_values: figures.tally.resident_values,
@@ -305,28 +317,35 @@ impl NodeApiServer for Api {
     fn log(&self, tail: Option<usize>) -> Answer<LogReply> {
         let path = self.0.active_path();
         let lines_max = tail.unwrap_or(TAIL_LINES_DEFAULT).min(TAIL_LINES_MAX);
-        let lines = self.0.last_lines(lines_max).map_err(|error| {
-            let failure = Failure::new(ErrorName::NotReady, error.to_string());
-            failure_into_object(failure.hint("try again"))
-        })?;
+        let lines = self.0.last_lines(lines_max).map_err(unreadable_log)?;
         Ok(LogReply { status: Status::Ok, file: path.display().to_string(), lines })
     }
 }
 
-fn write_reply(status: Status, outcome: WriteOutcome) -> WriteReply {
-    WriteReply { status, version: outcome.version, superseded: outcome.superseded, siblings: 0 }
+fn stored(keyspace: Option<&KeyspaceName>, key: Blob) -> Bytes {
+    match keyspace {
+        Some(keyspace) => key::stored(keyspace, key.into_bytes()),
+        None => key::stored(&KeyspaceName::default(), key.into_bytes()),
+    }
+}
+
+fn put_reply(outcome: WriteOutcome) -> WriteReply {
+    let WriteOutcome { version, superseded, siblings, .. } = outcome;
+    WriteReply { status: Status::Ok, version, superseded, siblings }
+}
+
+fn del_reply(outcome: WriteOutcome) -> WriteReply {
+    let status = if outcome.existed { Status::Ok } else { Status::NotFound };
+    WriteReply { status, ..put_reply(outcome) }
+}
+
+fn unreadable_log(error: StorageError) -> ErrorObjectOwned {
+    let failure = Failure::new(ErrorName::NotReady, error.to_string());
+    failure_into_object(failure.hint("try again"))
 }
 
 fn not_yet() -> ErrorObjectOwned {
     failure_into_object(Failure::new(ErrorName::NotReady, "not built yet"))
-}
-
-fn record(key: Bytes, entry: Entry, with_value: bool) -> Record {
-    let deleted = entry.value.is_none();
-    let value = entry.value.clone().filter(|_| with_value).map(Blob::from);
-    let Entry { version, expires, .. } = entry;
-    let (stamp, context, siblings) = (None, None, Vec::new());
-    Record { key: key.into(), value, deleted, version, expires, stamp, context, siblings }
 }
 
 impl Api {

@@ -1,4 +1,4 @@
-//! What a request may bring: sizes, counts and versions, refused before anything is applied.
+//! What a request may bring: sizes, counts, versions and contexts, refused before anything is applied.
 //!
 //! # Caveats
 //!
@@ -6,11 +6,18 @@
 
 use ringkv_shared::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_BYTES_MAX};
 use ringkv_shared::protocol::node::Record;
-use ringkv_shared::{Blob, ErrorName, Failure, Version};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, Version};
+use ringkv_shared::causal::Context;
 
 /// The highest version counter taken from outside: half the range is left to count on in, which
-/// no node will ever use up.
+/// nobody will ever use up.
 pub(crate) const COUNTER_MAX: u64 = u64::MAX / 2;
+
+/// The most versions in the context of a write: a writer that has seen more should write without one.
+pub(crate) const CONTEXT_PARTS_MAX: usize = 1_000;
+
+/// The most versions in what a replica holds for a key: what came with several writes may meet there.
+pub(crate) const RECORD_PARTS_MAX: usize = 10 * CONTEXT_PARTS_MAX;
 
 pub(crate) fn check_key(key: &Blob) -> Result<(), Failure> {
     check_size("key", key.len(), KEY_BYTES_MAX)
@@ -36,7 +43,7 @@ pub(crate) fn check_count(count: usize) -> Result<(), Failure> {
     Err(Failure::new(ErrorName::TooLarge, message).hint("send smaller batches"))
 }
 
-/// A counter near the end of its range is refused: the node counts on from it.
+/// A counter near the end of its range is refused: others count on from it.
 pub(crate) fn check_version(version: Option<Version>) -> Result<(), Failure> {
     match version {
         Some(Version { counter, .. }) if counter > COUNTER_MAX => {
@@ -47,22 +54,67 @@ pub(crate) fn check_version(version: Option<Version>) -> Result<(), Failure> {
     }
 }
 
+/// Checks a write that was numbered by who routes it.
+pub(crate) fn check_write(record: &Record) -> Result<(), Failure> {
+    if !record.siblings.is_empty() {
+        let message = "a write is one value or tombstone; this one has several";
+        return Err(Failure::new(ErrorName::BadArgument, message).hint("use apply to merge copies"));
+    }
+    check_record(record, CONTEXT_PARTS_MAX).map(|_| ())
+}
+
+fn check_context(context: &Context, parts_max: usize) -> Result<(), Failure> {
+    // What is before the first number of an epoch is all of the one before, whatever its numbers.
+    for version in context.versions().filter(|version| version.counter != u64::MAX) {
+        check_version(Some(version))?;
+    }
+    if context.parts() > parts_max {
+        let message = format!("a context of {} versions; at most {parts_max} are taken", context.parts());
+        return Err(Failure::new(ErrorName::TooLarge, message).hint("write without a context"));
+    }
+    Ok(())
+}
+
+/// The keyspace of all that names none is never dropped.
+pub(crate) fn check_dropped(keyspace: &KeyspaceName) -> Result<(), Failure> {
+    if !keyspace.is_default() {
+        return Ok(());
+    }
+    let failure = Failure::new(ErrorName::BadArgument, "the keyspace default cannot be dropped");
+    Err(failure.hint("delete its keys, or start the node with an empty directory"))
+}
+
+/// Checks one record; says how many bytes of keys and values it has.
+fn check_record(record: &Record, parts_max: usize) -> Result<usize, Failure> {
+    check_key(&record.key)?;
+    let bad = |message: String| Err(Failure::new(ErrorName::BadArgument, message));
+    if let Some(context) = &record.context {
+        check_context(context, parts_max)?;
+    }
+    let (mut bytes, past) = (record.key.len(), record.past());
+    for sibling in record.values() {
+        check_version(Some(sibling.version))?;
+        if sibling.value.is_some() == sibling.deleted {
+            return bad(format!("record {:?} needs either a value or deleted", record.key));
+        }
+        if past.covers(sibling.version) {
+            let version = sibling.version;
+            return bad(format!("record {:?} says of its version {version} that it was replaced", record.key));
+        }
+        if let Some(value) = &sibling.value {
+            check_value(value)?;
+            bytes += value.len();
+        }
+    }
+    Ok(bytes)
+}
+
 /// Checks a whole batch before any of it is applied.
 pub(crate) fn check_records(records: &[Record]) -> Result<(), Failure> {
     check_count(records.len())?;
     let mut bytes = 0;
     for record in records {
-        check_key(&record.key)?;
-        check_version(Some(record.version))?;
-        if record.value.is_some() == record.deleted {
-            let message = format!("record {:?} needs either a value or deleted", record.key);
-            return Err(Failure::new(ErrorName::BadArgument, message));
-        }
-        if let Some(value) = &record.value {
-            check_value(value)?;
-            bytes += value.len();
-        }
-        bytes += record.key.len();
+        bytes += check_record(record, RECORD_PARTS_MAX)?;
     }
     if records.len() > 1 { check_size("batch", bytes, PAGE_BYTES_MAX) } else { Ok(()) }
 }

@@ -12,6 +12,7 @@
 //! depends on them waits, and everybody else can read.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
@@ -151,7 +152,12 @@ impl Committer {
         loop {
             let these = Arc::clone(&lines);
             match self.blocking(move |writer| write(writer, &these, seq, sync)).await? {
-                Written::Done => break,
+                Written::Done(sync_us) => {
+                    if let Some(sync_us) = sync_us {
+                        self.shared.lock().figures.last_sync_us = sync_us;
+                    }
+                    break;
+                }
                 Written::ReadOnly(error) => self.wait_until_writable(error).await?,
             }
             waited = true;
@@ -218,7 +224,8 @@ impl Committer {
 }
 
 enum Written {
-    Done,
+    /// How long the sync took, in microseconds, if there was one.
+    Done(Option<u64>),
     /// Nothing was written; it can be tried again.
     ReadOnly(StorageError),
 }
@@ -231,10 +238,13 @@ fn write(writer: &mut Writer, lines: &[u8], seq: u64, sync: bool) -> Result<Writ
         }
     }
     // Never tried again, whatever it says.
+    let mut sync_us = None;
     if sync {
+        let started = Instant::now();
         writer.sync(seq)?;
+        sync_us = Some(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
     }
-    Ok(Written::Done)
+    Ok(Written::Done(sync_us))
 }
 
 #[cfg(test)]

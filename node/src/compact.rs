@@ -259,9 +259,9 @@ impl Compactor {
             after = entries.last().map(|(key, _)| key.clone());
             let shared = Arc::clone(&self.shared);
             writer = blocking(move || {
-                let load = |(key, entry): (Bytes, _)| {
-                    let entry = shared.load(&key, entry)?;
-                    Ok((key, entry))
+                let load = |(key, held): (Bytes, _)| {
+                    let held = shared.load_all(&key, held)?;
+                    Ok((key, held))
                 };
                 let entries: Result<Vec<_>, StorageError> = entries.into_iter().map(load).collect();
                 writer.add(entries?)?;

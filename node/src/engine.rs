@@ -46,7 +46,7 @@ use crate::log::sizes::Sizes;
 use crate::log::tail::Tail;
 use crate::pictures::Pictures;
 use crate::policy::{Reason, SinceCompaction};
-use crate::room::{Kind, Room, line_bytes};
+use crate::room::{Kind, Room, line_room};
 use crate::space::Space;
 use crate::store::{Reads, Store, Tally};
 use crate::{Durability, EngineOptions, StorageError};
@@ -70,6 +70,8 @@ pub struct Figures {
     pub appends: u64,
     pub compactions: u64,
     pub swept: u64,
+    pub discarded: u64,
+    pub last_sync_us: u64,
     pub last_compaction: Option<(Instant, Reason)>,
     pub tally: Tally,
     pub reads: Reads,
@@ -269,7 +271,7 @@ impl State {
             return None;
         }
         let end = self.sizes.active;
-        self.room.admit(end, line_bytes(0, None), Kind::Delete, || ()).ok()?;
+        self.room.admit(end, line_room(0, None, 0), Kind::Delete, || ()).ok()?;
         self.tail.bye();
         self.sizes.active += self.tail.waiting_bytes() as u64;
         Some((self.tail.take(), self.tail.seq()))

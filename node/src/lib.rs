@@ -55,7 +55,7 @@ mod step;
 mod sweep;
 mod write;
 
-pub use answer::{Entry, Page};
+pub use answer::Page;
 pub use api::NodeService;
 pub use args::{NodeArgs, parse_size};
 pub use clock::{Clock, SystemClock};
@@ -70,4 +70,4 @@ pub use room::Refused;
 pub use server::{NodeConfig, main_with, run};
 pub use step::{Step, StepHook};
 pub use store::{PageRequest, Standing, Store};
-pub use write::WriteOutcome;
+pub use write::{Condition, WriteOutcome};

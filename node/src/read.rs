@@ -8,13 +8,19 @@
 //! Reading a value back waits for the disk, and with it all requests of the node. A page of values
 //! that are all evicted waits for each of them.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringkv_shared::protocol::node::Record as Copied;
+
 use crate::StorageError;
-use crate::answer::{Entry, Page};
+use crate::answer::{Page, record};
 use crate::engine::{Engine, Shared};
+use crate::inspect::{LogFiles, history};
 use crate::log::place::Place;
 use crate::log::record::{BadLine, Op, Record};
 use crate::log::value::Value;
-use crate::store::{self, Content, FreezeError, FreezeId, PageRequest};
+use crate::store::{self, Content, FreezeError, FreezeId, Held, PageRequest};
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -28,46 +34,46 @@ pub enum PageError {
 }
 
 impl Engine {
-    /// What is held for a key, for who asked for it: its value stays in memory longer.
+    /// All that is held for a stored key, for who asked for it: its value stays in memory longer.
     ///
     /// # Errors
     ///
-    /// The value is only on the disk and cannot be read back.
-    pub fn get(&self, key: &[u8]) -> Result<Option<Entry>, StorageError> {
+    /// A value is only on the disk and cannot be read back.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Copied>, StorageError> {
         let now = self.now();
         let found = {
             let mut state = self.0.lock();
             state.depend_on(key);
-            state.store.read(key, now).map(|entry| entry.copied())
+            state.store.read(key, now).map(|held| held.copied())
         };
         let Some(found) = found else { return Ok(None) };
-        let evicted = matches!(found.content, Content::Evicted { .. });
-        let entry = self.0.load(key, found)?;
-        if evicted && let Content::Value(value) = &entry.content {
+        let evicted = matches!(found.entry.content, Content::Evicted { .. });
+        let held = self.0.load_all(key, found)?;
+        if evicted && let Content::Value(value) = &held.entry.content {
             let mut state = self.0.lock();
-            state.store.admit(key, entry.version, value);
+            state.store.admit(key, held.entry.version, value);
             self.0.evict(&mut state);
         }
-        Ok(Some(entry.into()))
+        Ok(Some(record(key, held, true)))
     }
 
-    /// What is held for a key, for who passes by.
+    /// All that is held for a stored key, for who passes by.
     ///
     /// # Errors
     ///
-    /// The value is only on the disk and cannot be read back.
-    pub fn peek(&self, key: &[u8]) -> Result<Option<Entry>, StorageError> {
+    /// A value is only on the disk and cannot be read back.
+    pub fn peek(&self, key: &[u8]) -> Result<Option<Copied>, StorageError> {
         let now = self.now();
         let found = {
             let mut state = self.0.lock();
             state.depend_on(key);
-            state.store.get(key, now).map(|entry| entry.copied())
+            state.store.get(key, now).map(|held| held.copied())
         };
-        let loaded = found.map(|entry| self.0.load(key, entry)).transpose()?;
-        Ok(loaded.map(Entry::from))
+        let loaded = found.map(|held| self.0.load_all(key, held)).transpose()?;
+        Ok(loaded.map(|held| record(key, held, true)))
     }
 
-    /// A page of entries.
+    /// A page of keys with all that is held for each.
     ///
     /// # Errors
     ///
@@ -80,11 +86,30 @@ impl Engine {
             state.store.page(request, now)?
         };
         let mut entries = Vec::with_capacity(page.entries.len());
-        for (key, entry) in page.entries {
-            let entry = self.0.load(&key, entry)?.into();
-            entries.push((key, entry));
+        for (key, held) in page.entries {
+            let record = record(&key, self.0.load_all(&key, held)?, !request.keys_only);
+            entries.push((key, record));
         }
         Ok(Page { entries, more: page.more })
+    }
+
+    /// The log's lines about a stored key, the oldest first; see [`history`](crate::inspect::history). Reads
+    /// files, on a thread that may wait for the disk.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read.
+    pub(crate) async fn history(&self, key: Bytes) -> Result<Vec<String>, StorageError> {
+        let shared = Arc::clone(&self.0);
+        let read = move || {
+            let log = LogFiles::open(&*shared.options.disk, &shared.options.data)?;
+            history(&log, &key)
+        };
+        let lines = tokio::task::spawn_blocking(read).await.expect("reading the log does not panic");
+        // Lines in the files may not be safe yet.
+        self.0.lock().depend_on_all();
+        self.settle().await;
+        lines
     }
 
     /// Begins a picture of the map: pages can be had of it, for as long as not too much changes.
@@ -103,6 +128,11 @@ impl Engine {
 }
 
 impl Shared {
+    /// The same with all values in memory, wherever they were.
+    pub(crate) fn load_all(&self, key: &[u8], held: Held) -> Result<Held, StorageError> {
+        held.try_map(|entry| self.load(key, entry))
+    }
+
     /// The entry with its value in memory, wherever that was.
     pub(crate) fn load(
         &self,
@@ -137,8 +167,7 @@ impl Shared {
 
     /// The same entry, if its line stands elsewhere by now.
     fn moved(&self, key: &[u8], entry: &store::Entry) -> Option<store::Entry> {
-        // At time 0 nothing has expired: this asks for the entry, not for an answer.
-        let now = self.lock().store.get(key, 0).map(|entry| entry.copied())?;
-        (now.version == entry.version && now.place != entry.place).then_some(now)
+        let now = self.lock().store.find(key, entry.version)?.copied();
+        (now.place != entry.place).then_some(now)
     }
 }

@@ -31,12 +31,13 @@ pub(crate) fn no_picture(why: FreezeError) -> ErrorObjectOwned {
 }
 
 pub(crate) fn no_room(why: Refused) -> ErrorObjectOwned {
-    let hint = match why {
-        Refused::DiskFull => FREE_SOME_ROOM,
-        Refused::ReadOnly => "mount it writable; the node notices by itself",
+    let (name, hint) = match why {
+        Refused::DiskFull => (ErrorName::DiskFull, FREE_SOME_ROOM),
+        Refused::ReadOnly => (ErrorName::DiskFull, "mount it writable; the node notices by itself"),
+        Refused::Crowded => (ErrorName::TooLarge, "write the key once without a context"),
     };
     let message = format!("{why} and the write was refused; nothing was applied");
-    failure_into_object(Failure::new(ErrorName::DiskFull, message).hint(hint))
+    failure_into_object(Failure::new(name, message).hint(hint))
 }
 
 pub(crate) fn unreadable(error: &impl std::fmt::Display) -> ErrorObjectOwned {

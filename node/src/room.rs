@@ -24,8 +24,9 @@ use std::sync::Arc;
 use ringkv_shared::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use ringkv_shared::protocol::node::DiskState;
 
+use crate::checks::RECORD_PARTS_MAX;
 use crate::disk::{self, DiskFile};
-use crate::log::record::LINE_BYTES_MAX;
+use crate::log::record::{CONTEXT_PART_BYTES_MAX, CONTEXT_PARTS_MAX, LINE_BYTES_MAX};
 
 /// How much is reserved at once, in bytes.
 const STEP_BYTES: u64 = 4 * 1024 * 1024;
@@ -35,17 +36,19 @@ const DELETES_BYTES: u64 = 512 * 1024;
 const FIELDS_BYTES_MAX: u64 = 256;
 
 // What is admitted for a line is what the longest line needs.
-const _: () = assert!(line_bytes(KEY_BYTES_MAX, Some(VALUE_BYTES_MAX)) >= LINE_BYTES_MAX as u64);
-const _: () = assert!(line_bytes(KEY_BYTES_MAX, None) < DELETES_BYTES);
+const LONGEST: u64 = line_room(KEY_BYTES_MAX, Some(VALUE_BYTES_MAX), CONTEXT_PARTS_MAX);
+const _: () = assert!(LONGEST >= LINE_BYTES_MAX as u64);
+const _: () = assert!(line_room(KEY_BYTES_MAX, None, RECORD_PARTS_MAX) < DELETES_BYTES);
 
-/// The most bytes that the line of such a key and value has; without a value, of a delete.
+/// The most bytes that the line of such a key and value has, with so many versions in its context;
+/// without a value, of a delete.
 #[must_use]
-pub(crate) const fn line_bytes(key: usize, value: Option<usize>) -> u64 {
+pub(crate) const fn line_room(key: usize, value: Option<usize>, parts: usize) -> u64 {
     let value = match value {
         Some(bytes) => bytes,
         None => 0,
     };
-    3 * (key + value) as u64 + FIELDS_BYTES_MAX
+    (3 * (key + value) + CONTEXT_PART_BYTES_MAX * parts) as u64 + FIELDS_BYTES_MAX
 }
 
 /// What kind of write asks for room.
@@ -66,6 +69,9 @@ pub enum Refused {
     /// The file system takes no writes.
     #[error("the file system is read-only")]
     ReadOnly,
+    /// The key was written with too many contexts.
+    #[error("more than {CONTEXT_PARTS_MAX} versions would have to be remembered for the key")]
+    Crowded,
 }
 
 /// The room for one segment.

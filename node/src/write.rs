@@ -1,8 +1,8 @@
-//! Writes: admitted, numbered, applied and appended in one step.
+//! Writes: admitted, numbered, merged and appended in one step.
 //!
 //! ```text
-//!   standing ── not newer ─────────────► nothing to do, nothing to refuse
-//!      │ newer
+//!   standing ── changes nothing ───────► nothing to do, nothing to refuse
+//!      │ changes something
 //!      ▼
 //!   room ────── no ────────────────────► refused, nothing was applied
 //!      │ yes
@@ -10,56 +10,68 @@
 //!   map and log, at once
 //! ```
 //!
+//! Who gives no version lets the node number the write, in a line of its own: its epoch is made from the
+//! identity of the data directory, the counter is the sequence number of the write's line in the log, which
+//! is never given twice. Such a write replaces all that the node holds for the key.
+//!
 //! # Caveats
 //!
 //! A batch asks for room for all that it would change, before any of it is changed; but it is no
-//! transaction: a crash may keep its first part.
+//! transaction: a crash may keep its first part. Where lines are acknowledged before they are synced, a
+//! power cut may take some, and their numbers, which others may have seen, are given again.
+
+use std::sync::MutexGuard;
 
 use bytes::Bytes;
-use ringkv_shared::Version;
+use ringkv_shared::causal::Context;
+use ringkv_shared::protocol::node::{Record as Copied, Sibling, Via};
+use ringkv_shared::{Blob, KeyspaceName, NODE_EPOCH, Version};
+use tracing::warn;
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::answer::Entry;
 use crate::engine::{Engine, State};
 use crate::log::place::Place;
-use crate::log::record::Op;
+use crate::log::record::{CONTEXT_PARTS_MAX, Op, Record};
 use crate::log::value::Value;
-use crate::room::{Kind, Refused, line_bytes};
-use crate::store::{self, Standing};
+use crate::log::{escape, key};
+use crate::room::{Kind, Refused, line_room};
+use crate::store::{self, Arrival, Standing};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteOutcome {
-    /// The version that is stored now.
+    /// The version of the write; if it was superseded, the greatest that is stored.
     pub version: Version,
-    /// True if that is a newer one, and this write changed nothing.
+    /// True if it was replaced before it came, or another value has its version: its value is not stored.
     pub superseded: bool,
     /// Whether there was a value before. A write that comes again counts as the first one did.
     pub existed: bool,
+    /// How many other values are stored now.
+    pub siblings: usize,
 }
 
-/// A change of one key, not numbered yet.
-struct Change {
-    key: Bytes,
-    op: Op,
-    version: Version,
+/// What must be so for a key to be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// This version is held, and nothing else.
+    Only(Version),
+    /// All that is held, and all that it has replaced, is in this context.
+    Within(Context),
 }
 
-impl Change {
-    fn standing(&self, state: &State) -> Standing {
-        state.store.standing(&self.key, self.version, &self.op)
-    }
-
-    /// What kind of write it is, and the most bytes that its line has.
-    fn room(&self) -> (Kind, u64) {
-        match &self.op {
-            Op::Put { value, .. } => (Kind::Put, line_bytes(self.key.len(), Some(value.len()))),
-            Op::Del | Op::Drop => (Kind::Delete, line_bytes(self.key.len(), None)),
-        }
+impl Condition {
+    fn holds(&self, state: &State, key: &[u8]) -> bool {
+        let held = state.store.get(key, 0);
+        held.is_some_and(|held| match self {
+            Self::Only(version) => held.is_only(*version),
+            Self::Within(context) => context.includes(&held.seen()),
+        })
     }
 }
 
 impl Engine {
-    /// Stores a value (`Some`) or a tombstone, under the given or the next version.
+    /// Stores a value (`Some`) or a tombstone under a stored key, as the given version or one of the
+    /// node's own.
     ///
     /// # Errors
     ///
@@ -70,7 +82,7 @@ impl Engine {
         value: Option<Bytes>,
         version: Option<Version>,
     ) -> Result<WriteOutcome, Refused> {
-        self.change(key, Op::write(value.map(Value::new)), version)
+        self.put_or_del(key, Op::write(value.map(Value::new)), version)
     }
 
     /// Stores a value that expires, at a time in unix milliseconds.
@@ -86,91 +98,170 @@ impl Engine {
         version: Option<Version>,
     ) -> Result<WriteOutcome, Refused> {
         let op = Op::Put { value: Value::new(value), expires: Some(expires) };
-        self.change(key, op, version)
+        self.put_or_del(key, op, version)
     }
 
-    fn change(
+    fn put_or_del(
         &self,
         key: Bytes,
         op: Op,
         version: Option<Version>,
     ) -> Result<WriteOutcome, Refused> {
-        let now = self.now();
-        let mut state = self.0.lock();
-        let version = version.unwrap_or_else(|| state.store.next_version());
-        let existed = state.store.get(&key, now).is_some_and(|entry| entry.is_live());
-        let change = Change { key, op, version };
-        let outcome = |version, superseded, existed| WriteOutcome { version, superseded, existed };
-        Ok(match change.standing(&state) {
-            Standing::Newer => {
-                self.admit(&mut state, [&change])?;
-                self.append(&mut state, change);
-                outcome(version, false, existed)
-            }
-            Standing::Same => {
-                state.depend_on(&change.key);
-                // At time 0 nothing has expired: this asks for what was written, not for an answer.
-                let held = state.store.get(&change.key, 0).map(|held| held.copied());
-                drop(state);
-                let again = held.is_some_and(|held| self.is_held_as(&change, held));
-                outcome(version, !again, existed || again)
-            }
-            Standing::Older(stored) => {
-                state.depend_on(&change.key);
-                outcome(stored, true, existed)
-            }
-        })
+        let state = self.0.lock();
+        let record = match version {
+            Some(version) => Record::new(key, op, version),
+            None => self.numbered(&state, key, op),
+        };
+        self.change(state, record)
     }
 
-    /// Whether a change is what is held already. Another value under the same number is another write.
-    fn is_held_as(&self, change: &Change, held: store::Entry) -> bool {
-        self.0.load(&change.key, held).is_ok_and(|held| held.is_of(&change.op))
-    }
-
-    /// Stores what another replica has, each if it is newer; says how many were.
+    /// Takes a write with its version, stamp and what its writer had seen.
     ///
     /// # Errors
     ///
-    /// There is no room for all that are newer; nothing was applied.
-    pub fn merge(&self, entries: impl IntoIterator<Item = (Bytes, Entry)>) -> Result<u64, Refused> {
-        let changes = entries.into_iter().map(|(key, Entry { value, version, expires })| {
-            let op = value.map_or(Op::Del, |value| Op::Put { value: Value::new(value), expires });
-            Change { key, op, version }
-        });
-        self.change_all(changes.collect(), Standing::Newer)
+    /// There is no room, or too many versions would have to be remembered; nothing was applied.
+    pub fn take(&self, record: Record) -> Result<WriteOutcome, Refused> {
+        self.change(self.0.lock(), record)
+    }
+
+    /// A write of the node's own, which has seen all that is held.
+    fn numbered(&self, state: &State, key: Bytes, op: Op) -> Record {
+        let version = Version::new(self.own_epoch(), state.tail.seq() + 1);
+        let held = state.store.get(&key, 0);
+        let others = held.filter(|h| h.more.is_some() || h.entry.version.line() != version.line());
+        let record = Record::new(key, op, version);
+        let Some(others) = others else { return record };
+        let mut seen = others.seen();
+        seen.join(&Context::before(version));
+        record.with_seen(&seen)
+    }
+
+    /// The epoch of the node's own line of versions.
+    fn own_epoch(&self) -> u32 {
+        NODE_EPOCH | xxh3_64(self.uuid().as_bytes()) as u32
+    }
+
+    fn change(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        record: Record,
+    ) -> Result<WriteOutcome, Refused> {
+        let (now, key, version) = (self.now(), record.key.clone(), record.version);
+        let existed = state.store.get(&key, now).is_some_and(|held| held.is_live());
+        let standing = state.store.standing(&record);
+        // Only of a version that is there already it matters which value it brings.
+        let again = (standing.arrival == Arrival::Held).then(|| record.op.clone());
+        if standing.changes {
+            self.admit(&mut state, [(&record, standing)])?;
+            self.append(&mut state, record);
+        } else {
+            state.depend_on(&key);
+        }
+        let (version, superseded) = match standing.arrival {
+            Arrival::Replaced(held) => (state.store.get(&key, 0).map_or(held, |h| h.entry.version), true),
+            Arrival::New | Arrival::Held => (version, false),
+        };
+        let siblings = if standing.parts == 0 { 0 } else { others(&state, &key, version, now) };
+        let held = again.is_some().then(|| state.store.find(&key, version).map(|e| e.copied()));
+        drop(state);
+        // Another value under the same number is another write.
+        let same = again.zip(held.flatten()).is_some_and(|(op, held)| self.is_held_as(&key, &op, held));
+        let differs = standing.arrival == Arrival::Held && !same;
+        let (superseded, existed) = (superseded || differs, existed || same);
+        Ok(WriteOutcome { version, superseded, existed, siblings })
+    }
+
+    fn is_held_as(&self, key: &[u8], op: &Op, held: store::Entry) -> bool {
+        self.0.load(key, held).is_ok_and(|held| held.is_of(op))
+    }
+
+    /// Merges what another replica holds for stored keys into what is held here; says how many of them
+    /// brought something.
+    ///
+    /// # Errors
+    ///
+    /// There is no room for all that do, or too many versions would have to be remembered; nothing
+    /// was applied.
+    pub fn merge(
+        &self,
+        copies: impl IntoIterator<Item = (Bytes, Copied)>,
+        via: Option<Via>,
+    ) -> Result<u64, Refused> {
+        self.change_all(copies.into_iter().map(|(key, copy)| lines(&key, &copy, via)).collect())
     }
 
     /// Makes values that have expired tombstones of the same version; says how many.
-    pub(crate) fn delete_expired(&self, expired: Vec<(Bytes, Version)>) -> Result<u64, Refused> {
-        let changes =
-            expired.into_iter().map(|(key, version)| Change { key, op: Op::Del, version });
-        self.change_all(changes.collect(), Standing::Newer)
+    pub(crate) fn delete_expired(&self, expired: Vec<Record>) -> Result<u64, Refused> {
+        self.change_all(expired.into_iter().map(|end| vec![end]).collect())
     }
 
-    /// Forgets keys, each if it has exactly this version; says how many had.
+    /// Forgets stored keys, each on its condition; says how many were.
     ///
     /// # Errors
     ///
     /// There is no room to log it; nothing was forgotten.
-    pub fn forget(&self, keys: impl IntoIterator<Item = (Bytes, Version)>) -> Result<u64, Refused> {
-        let changes = keys.into_iter().map(|(key, version)| Change { key, op: Op::Drop, version });
-        self.change_all(changes.collect(), Standing::Same)
+    pub fn forget(
+        &self,
+        keys: impl IntoIterator<Item = (Bytes, Condition)>,
+    ) -> Result<u64, Refused> {
+        let keys: Vec<(Bytes, Condition)> = keys.into_iter().collect();
+        let mut state = self.0.lock();
+        let due = keys.iter().filter(|(key, condition)| condition.holds(&state, key)).count();
+        let bytes = keys.iter().map(|(key, _)| line_room(key.len(), None, 0)).max().unwrap_or(0);
+        self.admit_bytes(&mut state, bytes * due as u64, Kind::Delete)?;
+        let mut forgotten = 0;
+        for (key, condition) in keys {
+            state.depend_on(&key);
+            // Asked again: the same key may come twice.
+            if condition.holds(&state, &key) {
+                let version = state.store.get(&key, 0).expect("it was there just now").entry.version;
+                self.append(&mut state, Record::new(key, Op::Drop, version));
+                forgotten += 1;
+            }
+        }
+        Ok(forgotten)
     }
 
-    /// Applies the changes that stand so to what is held.
-    fn change_all(&self, changes: Vec<Change>, standing: Standing) -> Result<u64, Refused> {
+    /// Forgets all keys of a keyspace other than `default`; says how many there were.
+    ///
+    /// # Errors
+    ///
+    /// There is no room to log it; nothing was forgotten.
+    ///
+    /// # Panics
+    ///
+    /// It is `default`.
+    pub fn forget_keyspace(&self, keyspace: &KeyspaceName) -> Result<u64, Refused> {
+        assert!(!keyspace.is_default(), "the default keyspace stays");
+        let prefix = Bytes::from(key::prefix(keyspace));
         let mut state = self.0.lock();
-        let due = changes.iter().filter(|change| change.standing(&state) == standing);
-        let due: Vec<&Change> = due.collect();
+        state.depend_on_all();
+        let keys = state.store.count(&prefix);
+        if keys > 0 {
+            self.admit_bytes(&mut state, line_room(prefix.len(), None, 0), Kind::Delete)?;
+            self.append(&mut state, Record::new(prefix, Op::DropSpace, Version::default()));
+        }
+        Ok(keys)
+    }
+
+    /// Applies of each group the lines that change something; says of how many groups any did.
+    fn change_all(&self, groups: Vec<Vec<Record>>) -> Result<u64, Refused> {
+        let mut state = self.0.lock();
+        let standings = groups.iter().flatten().map(|record| (record, state.store.standing(record)));
+        let due: Vec<(&Record, Standing)> = standings.filter(|(_, s)| s.changes).collect();
         self.admit(&mut state, due)?;
         let mut changed = 0;
-        for change in changes {
-            state.depend_on(&change.key);
-            // Asked again: the same key may come twice.
-            if change.standing(&state) == standing {
-                self.append(&mut state, change);
-                changed += 1;
+        for group in groups {
+            let mut changes = false;
+            for record in group {
+                state.depend_on(&record.key);
+                // Asked again: the same key may come twice.
+                if state.store.standing(&record).changes {
+                    self.append(&mut state, record);
+                    changes = true;
+                }
             }
+            changed += u64::from(changes);
         }
         Ok(changed)
     }
@@ -179,27 +270,36 @@ impl Engine {
     fn admit<'a>(
         &self,
         state: &mut State,
-        changes: impl IntoIterator<Item = &'a Change>,
+        changes: impl IntoIterator<Item = (&'a Record, Standing)>,
     ) -> Result<(), Refused> {
         let (mut kind, mut bytes) = (Kind::Delete, 0);
-        for (its_kind, its_bytes) in changes.into_iter().map(Change::room) {
+        for (record, standing) in changes {
+            if standing.parts > CONTEXT_PARTS_MAX {
+                return Err(Refused::Crowded);
+            }
+            let (its_kind, its_bytes) = room(record);
             bytes += its_bytes;
             if its_kind == Kind::Put {
                 kind = Kind::Put;
             }
         }
+        self.admit_bytes(state, bytes, kind)
+    }
+
+    fn admit_bytes(&self, state: &mut State, bytes: u64, kind: Kind) -> Result<(), Refused> {
         let end = state.sizes.active;
         state.room.admit(end, bytes, kind, || self.0.space_short.notify_one())
     }
 
-    fn append(&self, state: &mut State, change: Change) {
+    fn append(&self, state: &mut State, record: Record) {
         let before = state.tail.waiting_bytes();
-        let record = state.tail.append(change.key, change.op, change.version);
+        let record = state.tail.append(record);
         let bytes = state.tail.waiting_bytes() - before;
         let len = u32::try_from(bytes).expect("a line is a few MiB at most");
         let place = Place { file: state.tail.file(), offset: state.sizes.active, len };
         state.sizes.active += u64::from(len);
         state.store.apply(&record, Some(place));
+        tell_discards(state, &record.key);
         self.0.evict(state);
         state.barrier = record.seq;
         state.figures.appends += 1;
@@ -208,5 +308,45 @@ impl Engine {
         if self.0.options.compaction.due(&state.since_compaction()).is_some() {
             self.0.compaction_due.notify_one();
         }
+    }
+}
+
+/// What kind of write it is, and the most bytes that its line has.
+fn room(record: &Record) -> (Kind, u64) {
+    let (key, parts) = (record.key.len(), record.context.as_ref().map_or(0, |seen| seen.parts()));
+    match &record.op {
+        Op::Put { value, .. } => (Kind::Put, line_room(key, Some(value.len()), parts)),
+        Op::Del | Op::Drop | Op::DropSpace => (Kind::Delete, line_room(key, None, parts)),
+    }
+}
+
+/// How many values a key has beside the one of this version.
+fn others(state: &State, key: &[u8], version: Version, now: u64) -> usize {
+    let held = state.store.get(key, now);
+    let entries = held.iter().flat_map(|held| held.entries());
+    entries.filter(|entry| entry.is_live() && entry.version != version).count()
+}
+
+/// The lines that what a replica holds comes to: one a value.
+fn lines(key: &Bytes, copy: &Copied, via: Option<Via>) -> Vec<Record> {
+    let past = copy.past();
+    let line = |sibling: Sibling| {
+        let Sibling { value, version, expires, stamp, .. } = sibling;
+        let put = |value: Blob| Op::Put { value: Value::new(value.into_bytes()), expires };
+        let record = Record::new(key.clone(), value.map_or(Op::Del, put), version);
+        Record { stamp, via, ..record.with_seen(&past) }
+    };
+    copy.values().map(line).collect()
+}
+
+/// Where the last write wins, the others are gone, acknowledged or not: who looks for one finds it here.
+fn tell_discards(state: &mut State, key: &[u8]) {
+    state.figures.discarded += state.store.discards().len() as u64;
+    for discard in state.store.discards() {
+        let (keyspace, key) = key::split(key);
+        let mut token = Vec::new();
+        escape::encode(key, &mut token);
+        let (keyspace, key) = (keyspace.unwrap_or("default"), String::from_utf8_lossy(&token));
+        warn!(keyspace, %key, version = %discard.version, by = %discard.by, "the last write wins: discarded a value");
     }
 }

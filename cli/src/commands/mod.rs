@@ -14,7 +14,7 @@
 //! | [`rebalance`] | `rebalance` |
 //! | [`observe`] | `show` `stats` `where` `ring` `config` |
 //! | [`figures`] | `stats` of one node |
-//! | [`keyspace`] | `keyspace` |
+//! | [`keyspace`] | `keyspace` `setquorum` `use` |
 //! | [`pages`] | `scan` `count` |
 //! | [`export`] | `export` |
 //! | [`load`] | `load` |
@@ -88,7 +88,9 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Repor
         Command::Where { key } => observe::locate(session, key).await,
         Command::Ring { tokens } => observe::ring(session, tokens).await,
         Command::Config { key, value } => observe::config(session, key, value).await,
-        Command::Keyspace { action, name, ttl } => keyspace::run(session, action, name, ttl).await,
+        Command::Keyspace(args) => keyspace::run(session, args).await,
+        Command::Setquorum { r, w } => keyspace::set_quorum(session, r, w).await,
+        Command::Use { name } => keyspace::enter(session, name).await,
         Command::Scan { prefix, limit } => pages::scan(session, prefix, limit).await,
         Command::Count { prefix } => pages::count(session, prefix).await,
         Command::Export { file, partial } => export::export(session, &file, partial).await,

@@ -21,18 +21,21 @@
 mod client;
 mod data;
 mod follow;
+mod keyspace;
 mod values;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use ringkv_shared::NodeId;
+use ringkv_shared::{KeyspaceName, NodeId};
 
 pub(crate) use client::Client;
 pub(crate) use data::{Data, DelArgs, Explained, GetArgs, KeyArgs, PutArgs, ReadArgs};
 pub(crate) use follow::{CheckArgs, Follow, UntilArgs};
-pub(crate) use values::{FileForm, Format, KeyspaceAction, Switch, Ttl, WalView};
-use values::{parse_address, parse_copies, parse_ttl};
+pub(crate) use keyspace::{KeyspaceAction, KeyspaceArgs, QuorumWord};
+use keyspace::{parse_quorum, parse_replicas};
+pub(crate) use values::{FileForm, Format, Switch, Ttl, WalView};
+use values::{parse_address, parse_copies};
 
 /// A whole line.
 #[derive(Debug, Parser)]
@@ -88,7 +91,7 @@ pub(crate) enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// How many nodes keep each key.
+    /// How many nodes keep each key of the keyspace.
     #[command(after_help = "setreplica 2")]
     Setreplica {
         /// The number of copies.
@@ -222,19 +225,28 @@ pub(crate) enum Command {
         #[arg(allow_negative_numbers = true)]
         value: Option<String>,
     },
-    /// What holds for all keys of a keyspace: how long values live.
+    /// What holds for all keys of a keyspace: copies, quorums, conflicts, how long values live.
     #[command(
-        after_help = "keyspace show\nkeyspace set default --ttl 1h    (for what is put from now on)\nkeyspace set default --ttl none"
+        after_help = "keyspace\nkeyspace create orders --n 3 --r 2 --w 2\nkeyspace create clicks --n 2 --policy lww --sloppy on\nkeyspace set default --ttl 1h    (for what is put from now on)\nkeyspace drop clicks             (with all that is in it)"
     )]
-    Keyspace {
-        /// What to do; without a word, show.
-        #[arg(value_name = "show|set", hide_possible_values = true)]
-        action: Option<KeyspaceAction>,
-        /// Which; so far there is one, `default`.
-        name: Option<String>,
-        /// How long values live that are put without a time of their own; `none`: for ever.
-        #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
-        ttl: Option<Ttl>,
+    Keyspace(KeyspaceArgs),
+    /// How many replicas must answer a read and take a write.
+    #[command(
+        after_help = "setquorum 2 2         (R and W)\nsetquorum strong-read (a majority of both: a read meets the last acknowledged write)\nsetquorum read-heavy  (R=1 W=N)\nsetquorum write-heavy (R=N W=1)\nsetquorum available   (R=1 W=1, others stand in for owners that are away)"
+    )]
+    Setquorum {
+        /// Replicas that must answer a read; or strong-read, read-heavy, write-heavy, available.
+        #[arg(value_name = "R|PRESET", value_parser = parse_quorum)]
+        r: QuorumWord,
+        /// Replicas that must have a write before it is acknowledged.
+        #[arg(value_name = "W", value_parser = parse_replicas)]
+        w: Option<usize>,
+    },
+    /// Work in a keyspace from now on, in this session.
+    #[command(after_help = "use orders\nuse default")]
+    Use {
+        /// Its name.
+        name: KeyspaceName,
     },
     /// End a node at once, as a crash would (local cluster).
     Kill {

@@ -36,15 +36,6 @@ pub(crate) enum FileForm {
     Log,
 }
 
-/// What to do with a keyspace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum KeyspaceAction {
-    /// Show it, or all.
-    Show,
-    /// Change it.
-    Set,
-}
-
 /// How long a value lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ttl {

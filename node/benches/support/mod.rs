@@ -43,7 +43,7 @@ pub fn nth(n: u64, order: Order) -> u64 {
 
 pub fn record(seq: u64, n: u64, value_bytes: usize) -> Record {
     let op = Op::write(Some(Value::new(value(n, value_bytes))));
-    Record { key: key(n), op, version: Version::new(1, seq), seq, durable: seq - 1 }
+    Record { seq, durable: seq - 1, ..Record::new(key(n), op, Version::new(1, seq)) }
 }
 
 pub fn log(order: Order, value_bytes: usize) -> Vec<u8> {

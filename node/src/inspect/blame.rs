@@ -1,8 +1,9 @@
 //! The lines of a log that touched one key, and what became of each.
 //!
 //! All files are read, the oldest content first, those too that a newer snapshot stands for: they are
-//! history that is still there. The rules are those of the map: a newer version wins, an older one
-//! changes nothing, a `DEL` of the same version is the end of a value that expired.
+//! history that is still there. The rules are those of the map: a line takes the place of all that its
+//! writer had seen, what was replaced before it came changes nothing, a `DEL` of the same version is the
+//! end of a value that expired, and where the last write wins it pushes out the others.
 //!
 //! # Caveats
 //!
@@ -11,6 +12,9 @@
 use std::path::PathBuf;
 
 use ringkv_shared::Version;
+use ringkv_shared::causal::{Context, Siblings};
+use ringkv_shared::hlc::Stamp;
+use ringkv_shared::protocol::node::Via;
 
 use super::files::{LogFiles, Role};
 use super::lines::{Judge, Judged, Lines};
@@ -32,14 +36,16 @@ pub enum Did {
     Deleted,
     /// Made an expired value the tombstone of its version.
     Expired,
-    /// Forgot the entry: other nodes have it.
+    /// Forgot all that was held: other nodes have it.
     Dropped,
+    /// Forgot the keyspace.
+    KeyspaceDropped,
 }
 
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is what the node has.
+    /// It is what the node has, or one of several values that it has.
     Current,
     /// A later line, given by its place in the list, took its place.
     Superseded(usize),
@@ -62,6 +68,12 @@ pub struct Touch {
     pub text: String,
     /// The version that it has.
     pub version: Version,
+    /// When it was written, where the last write wins.
+    pub stamp: Option<Stamp>,
+    /// What its writer had seen; `None`: all of its line before it.
+    pub context: Option<Context>,
+    /// How it came here; `None`: as a write.
+    pub via: Option<Via>,
     /// What it did.
     pub did: Did,
     /// What became of it.
@@ -83,12 +95,12 @@ pub struct Blame {
 ///
 /// A file cannot be read.
 pub fn blame(log: &LogFiles, key: &[u8]) -> Result<Blame, StorageError> {
-    let (mut found, mut held) = (Blame::default(), None);
+    let (mut found, mut held) = (Blame::default(), Siblings::default());
     for file in &log.files {
         let (mut lines, mut judge) = (Lines::new(file), Judge::default());
         while let Some(raw) = lines.next_line()? {
             let record = match judge.judge(&raw) {
-                Judged::Good(Line::Record(record)) if *record.key == *key => record,
+                Judged::Good(Line::Record(record)) if record.touches(key) => record,
                 // The line that is just being written.
                 Judged::Bad(_) if !raw.whole => continue,
                 Judged::Bad(_) => {
@@ -103,10 +115,13 @@ pub fn blame(log: &LogFiles, key: &[u8]) -> Result<Blame, StorageError> {
                 in_snapshot: matches!(file.role, Role::Snapshot(_)),
                 text: String::from_utf8_lossy(&raw.bytes).into_owned(),
                 version: record.version,
+                stamp: record.stamp,
+                context: record.context.as_deref().cloned(),
+                via: record.via,
                 did: did(&record.copied().op),
                 fate: Fate::Current,
             });
-            held = decide(&mut found.touches, held);
+            decide(&mut found.touches, &mut held);
         }
     }
     Ok(found)
@@ -117,37 +132,45 @@ fn did(op: &Op) -> Did {
         Op::Put { value, expires } => Did::Set { value: value.clone(), expires: *expires },
         Op::Del => Did::Deleted,
         Op::Drop => Did::Dropped,
+        Op::DropSpace => Did::KeyspaceDropped,
     }
 }
 
-/// What the last line does to what is held; gives what is held then.
-fn decide(touches: &mut [Touch], held: Option<usize>) -> Option<usize> {
+/// What the last line does to what is held: values named by the line that stored them.
+fn decide(touches: &mut [Touch], held: &mut Siblings<usize>) {
     let last = touches.len() - 1;
-    let (before, new) = touches.split_at_mut(last);
-    let new = &mut new[0];
-    let Some(at) = held else {
-        if new.did == Did::Dropped {
-            new.fate = Fate::Ignored(None);
-            return None;
+    let before = held.clone();
+    let (version, greatest) = (touches[last].version, before.values().last().map(|(v, _)| *v));
+    if matches!(touches[last].did, Did::Dropped | Did::KeyspaceDropped) {
+        if greatest.is_none() {
+            touches[last].fate = Fate::Ignored(None);
         }
-        return Some(last);
-    };
-    let old = &mut before[at];
-    let expiring = matches!(old.did, Did::Set { expires: Some(_), .. });
-    if new.did == Did::Deleted && new.version == old.version && expiring {
-        new.did = Did::Expired;
-    } else if new.version == old.version && new.in_snapshot {
-        new.fate = Fate::Carried(at);
-        return held;
+        *held = Siblings::default();
+    } else {
+        let same = before.values().iter().find(|(other, _)| *other == version).map(|(_, at)| *at);
+        let expiring = |at: usize| matches!(touches[at].did, Did::Set { expires: Some(_), .. });
+        let ends = touches[last].did == Did::Deleted && same.is_some_and(expiring);
+        let seen = touches[last].context.clone().unwrap_or_else(|| Context::before(version));
+        if ends {
+            touches[last].did = Did::Expired;
+            let values = before.values().iter().map(|(v, at)| (*v, if *v == version { last } else { *at }));
+            *held = Siblings::new(before.past().clone(), values);
+        }
+        held.write(version, &seen, last);
+        if held.values().len() > 1 && held.values().iter().all(|(_, at)| touches[*at].stamp.is_some()) {
+            held.keep_last(|at| touches[*at].stamp);
+        }
+        let stored = held.values().iter().any(|(_, at)| *at == last);
+        if !stored {
+            touches[last].fate = match same {
+                Some(at) if touches[last].in_snapshot => Fate::Carried(at),
+                _ => Fate::Ignored(greatest),
+            };
+        }
     }
-    let wins = match new.did {
-        Did::Dropped | Did::Expired => new.version == old.version,
-        Did::Set { .. } | Did::Deleted => new.version > old.version,
-    };
-    if !wins {
-        new.fate = Fate::Ignored(Some(old.version));
-        return held;
+    for (_, at) in before.values() {
+        if !held.values().iter().any(|(_, other)| other == at) {
+            touches[*at].fate = Fate::Superseded(last);
+        }
     }
-    old.fate = Fate::Superseded(last);
-    if new.did == Did::Dropped { None } else { Some(last) }
 }

@@ -7,6 +7,7 @@
 //! | `lines` | one line after another, the good ones behind a hole too |
 //! | `verify` | what recovery would say, and more: every file, every finding |
 //! | `blame` | the lines that touched a key |
+//! | `history` | the same, for who asks the node itself: few lines, and short |
 //! | `salvage` | what is good of a damaged directory, as a new one |
 //!
 //! Everything here but `salvage` only reads, and `salvage` writes only into a directory of its own.
@@ -18,12 +19,14 @@
 
 mod blame;
 mod files;
+mod history;
 mod lines;
 mod salvage;
 mod verify;
 
 pub use blame::{Blame, Did, Fate, Touch, blame};
 pub use files::{Identity, LogFile, LogFiles, Role};
+pub use history::{HISTORY_LINES_MAX, HISTORY_VALUE_CHARS_MAX, history};
 pub use lines::{Judge, Judged, Lines, RawLine};
 pub use salvage::{Loss, NotSalvaged, Salvaged, salvage};
 pub use verify::{Checked, FileReport, Finding, Harm, verify};

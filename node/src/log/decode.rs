@@ -9,11 +9,17 @@
 
 use std::borrow::Cow;
 
-use ringkv_shared::Version;
+use ringkv_shared::causal::Context;
+use ringkv_shared::hlc::Stamp;
+use ringkv_shared::protocol::node::Via;
+use ringkv_shared::{KeyspaceName, NODE_EPOCH, Version};
 use ringkv_shared::limits::KEY_BYTES_MAX;
 
+use super::encode::via_name;
 use super::escape::{self, BadToken};
-use super::record::{self, BadLine, End, Header, Line, Op, Record};
+use super::key;
+use super::record::{self, BadLine, CONTEXT_PARTS_MAX, End, Header, Line, Op, Record};
+use super::scan::Scanned;
 use super::value;
 
 /// ` c=` and eight digits.
@@ -72,6 +78,7 @@ fn parse(body: &[u8]) -> Result<Borrowed<'_>, BadLine> {
         b"PUT " => fields.put()?,
         b"DEL " => fields.del()?,
         b"DRP " => fields.drop()?,
+        b"DRK " => fields.drop_space()?,
         b"BYE " => fields.bye()?,
         b"END " => fields.end_of_snapshot()?,
         _ => return Err(NO_OPERATION),
@@ -80,7 +87,7 @@ fn parse(body: &[u8]) -> Result<Borrowed<'_>, BadLine> {
     Ok(line)
 }
 
-const NO_OPERATION: BadLine = BadLine::Field("operation (PUT, DEL, DRP, BYE, END)");
+const NO_OPERATION: BadLine = BadLine::Field("operation (PUT, DEL, DRP, DRK, BYE, END)");
 
 /// The checksum a line says it has, for who checks a chain behind a hole.
 #[must_use]
@@ -119,6 +126,13 @@ fn hex(digits: &[u8]) -> Option<u32> {
     })
 }
 
+fn in_keyspace(key: Cow<'_, [u8]>, keyspace: Option<KeyspaceName>) -> Cow<'_, [u8]> {
+    match keyspace {
+        None if key.first() != Some(&0) => key,
+        keyspace => key::stored_cow(&keyspace.unwrap_or_default(), key),
+    }
+}
+
 /// What is left of a line.
 struct Fields<'a>(&'a [u8]);
 
@@ -130,28 +144,62 @@ impl<'a> Fields<'a> {
         self.literal(" ")?;
         let token = self.until_space();
         let value = value::decode(token).map_err(|why| BadLine::Token { what: "value", why })?;
-        let version = self.version()?;
+        let (keyspace, version) = (self.keyspace(" k=")?, self.version()?);
         self.literal(" x=")?;
         let expires = if self.literal("-").is_ok() { None } else { Some(self.digits("x=")?) };
-        self.record(key, Op::Put { value, expires }, version)
+        let record = Record::new(in_keyspace(key, keyspace), Op::Put { value, expires }, version);
+        self.caused(record)
     }
 
     fn del(&mut self) -> Read<'a> {
-        let key = self.key()?;
-        let version = self.version()?;
+        let (key, keyspace, version) = (self.key()?, self.keyspace(" k=")?, self.version()?);
         self.literal(" x=-")?;
-        self.record(key, Op::Del, version)
+        self.caused(Record::new(in_keyspace(key, keyspace), Op::Del, version))
     }
 
     fn drop(&mut self) -> Read<'a> {
-        let key = self.key()?;
-        let version = self.version()?;
-        self.record(key, Op::Drop, version)
+        let (key, keyspace, version) = (self.key()?, self.keyspace(" k=")?, self.version()?);
+        self.sequenced(Record::new(in_keyspace(key, keyspace), Op::Drop, version))
     }
 
-    fn record(&mut self, key: Cow<'a, [u8]>, op: Op<Cow<'a, [u8]>>, version: Version) -> Read<'a> {
+    fn drop_space(&mut self) -> Read<'a> {
+        let name = self.keyspace("k=")?.ok_or(BadLine::Field("k= (default is never dropped)"))?;
+        let record = Record::new(key::prefix(&name).into(), Op::DropSpace, Version::default());
+        self.sequenced(record)
+    }
+
+    /// The fields that only few lines have.
+    fn caused(&mut self, mut record: Scanned<'a>) -> Read<'a> {
+        record.stamp = self.optional(" t=", "t=", |text| text.parse::<Stamp>().ok())?;
+        let version = record.version;
+        let context = |text: &str| {
+            let context = text.parse::<Context>().ok();
+            context.filter(|c| !c.is_before(version) && c.parts() <= CONTEXT_PARTS_MAX)
+        };
+        record.context = self.optional(" ctx=", "ctx=", context)?.map(Box::new);
+        let ways = [Via::Hint, Via::Repair, Via::Sync, Via::Move];
+        let via = |text: &str| ways.into_iter().find(|way| via_name(*way) == text);
+        record.via = self.optional(" via=", "via=", via)?;
+        self.sequenced(record)
+    }
+
+    fn sequenced(&mut self, record: Scanned<'a>) -> Read<'a> {
         let (seq, durable) = (self.number(" s=")?, self.number(" d=")?);
-        Ok(Line::Record(Record { key, op, version, seq, durable }))
+        Ok(Line::Record(Record { seq, durable, ..record }))
+    }
+
+    /// A field that may be absent.
+    fn optional<T>(
+        &mut self,
+        literal: &'static str,
+        name: &'static str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, BadLine> {
+        if self.literal(literal).is_err() {
+            return Ok(None);
+        }
+        let value = std::str::from_utf8(self.until_space()).ok().and_then(read);
+        Ok(Some(value.ok_or(BadLine::Field(name))?))
     }
 
     fn bye(&mut self) -> Read<'a> {
@@ -177,10 +225,29 @@ impl<'a> Fields<'a> {
         Ok(key)
     }
 
+    /// The name of a keyspace; `None`: `default`.
+    fn keyspace(&mut self, literal: &'static str) -> Result<Option<KeyspaceName>, BadLine> {
+        self.literal(literal)?;
+        let name = self.until_space();
+        if name == b"default" {
+            return Ok(None);
+        }
+        let name = std::str::from_utf8(name).ok().and_then(|name| name.parse().ok());
+        Ok(Some(name.ok_or(BadLine::Field("k="))?))
+    }
+
     fn version(&mut self) -> Result<Version, BadLine> {
-        self.literal(" k=default")?;
-        let epoch = u32::try_from(self.number(" v=")?).map_err(|_| BadLine::Field("v="))?;
-        self.literal(".").map_err(|_| BadLine::Field("v="))?;
+        const BAD: BadLine = BadLine::Field("v=");
+        self.literal(" v=")?;
+        let of_node = self.literal("x").is_ok();
+        let epoch = match of_node {
+            true => self.take(8).and_then(hex).ok_or(BAD)?,
+            false => u32::try_from(self.digits("v=")?).map_err(|_| BAD)?,
+        };
+        if (epoch & NODE_EPOCH != 0) != of_node {
+            return Err(BAD);
+        }
+        self.literal(".").map_err(|_| BAD)?;
         Ok(Version::new(epoch, self.digits("v=")?))
     }
 
@@ -251,9 +318,20 @@ impl<'a> Fields<'a> {
 mod tests {
     use super::*;
     use crate::log::encode::{encode_bye, encode_end, encode_header, encode_record, seal};
+    use crate::log::key::tests::any_stored;
     use crate::log::value::Value;
     use bytes::Bytes;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_dropped_keyspace_comes_back() {
+        let record = Record::new(Bytes::from_static(b"\0carts\0"), Op::DropSpace, Version::default());
+        let mut out = Vec::new();
+        let crc = encode_record(&Record { seq: 9, durable: 8, ..record.clone() }, 7, &mut out);
+        let (line, found) = decode_line(out.trim_ascii_end(), 7).unwrap();
+        let Line::Record(read) = line else { panic!("{line:?}") };
+        assert_eq!((read.copied(), found), (Record { seq: 9, durable: 8, ..record }, crc));
+    }
 
     #[test]
     fn headers_come_back() {
@@ -296,8 +374,10 @@ mod tests {
     #[test]
     fn every_flipped_bit_shows() {
         let op = Op::Put { value: Value::Plain(&b"v"[..]), expires: Some(5) };
-        let record =
-            Record { key: &b"k"[..], op, version: Version::new(3, 42), seq: 9, durable: 8 };
+        let stamp = Some(Stamp { ms: 5, count: 0 });
+        let context = Some(Box::new("3.40,+3.41".parse().unwrap()));
+        let record = Record::new(&b"\0s\0k"[..], op, Version::new(3, 42));
+        let record = Record { stamp, context, via: Some(Via::Hint), seq: 9, durable: 8, ..record };
         let mut line = Vec::new();
         encode_record(&record, 0x1234_5678, &mut line);
         line.pop();
@@ -316,7 +396,23 @@ mod tests {
             "PUT a b k=default v=1.1 x=- s=+1 d=0",
             "PUT a b k=default v=1.1 x=- s= d=0",
             "PUT a b k=default v=1.1 x=- s=18446744073709551616 d=0",
-            "PUT a b k=other v=1.1 x=- s=1 d=0",
+            "PUT a b k= v=1.1 x=- s=1 d=0",
+            "PUT a b k=Other v=1.1 x=- s=1 d=0",
+            "PUT a b k=default v=1.1 x=- t=5 s=1 d=0",
+            "PUT a b k=default v=1.1 x=- t=05.1 s=1 d=0",
+            "PUT a b k=default v=1.1 x=- ctx=1.0 s=1 d=0",
+            "PUT a b k=default v=1.1 x=- ctx= s=1 d=0",
+            "PUT a b k=default v=1.1 x=- ctx=+1.5,2.1 s=1 d=0",
+            "PUT a b k=default v=1.1 x=- ctx=- t=5.0 s=1 d=0",
+            "PUT a b k=default v=1.1 x=- via=mail s=1 d=0",
+            "PUT a b k=default v=1.1 x=- via=sync ctx=- s=1 d=0",
+            "PUT a b k=default v=2147483648.1 x=- s=1 d=0",
+            "PUT a b k=default v=x00000001.1 x=- s=1 d=0",
+            "PUT a b k=default v=x9F00c001.1 x=- s=1 d=0",
+            "DRP a k=default v=1.1 ctx=- s=1 d=0",
+            "DRK k=default s=1 d=0",
+            "DRK a k=carts s=1 d=0",
+            "DRK  k=carts s=1 d=0",
             "PUT a b k=default v=01.1 x=- s=1 d=0",
             "PUT a b k=default v=4294967296.1 x=- s=1 d=0",
             "PUT a b k=default v=1.1 x=05 s=1 d=0",
@@ -349,7 +445,7 @@ mod tests {
             let key = vec![b'k'; bytes];
             let version = Version::new(1, 1);
             let mut line = Vec::new();
-            let record = Record { key: &key[..], op: Op::Del, version, seq: 1, durable: 0 };
+            let record = Record { seq: 1, ..Record::new(&key[..], Op::Del, version) };
             encode_record(&record, 7, &mut line);
             assert_eq!(decode_line(&line[..line.len() - 1], 7).is_ok(), fits);
         }
@@ -374,15 +470,35 @@ mod tests {
         prop_oneof![3 => put, 1 => Just(Op::Del), 1 => Just(Op::Drop)]
     }
 
+    fn any_version() -> impl Strategy<Value = Version> {
+        any::<(u32, u64)>().prop_map(|(epoch, counter)| Version::new(epoch, counter))
+    }
+
+    fn any_context() -> impl Strategy<Value = Context> {
+        let parts = proptest::collection::vec((any_version(), any::<bool>()), 0..5);
+        parts.prop_map(|parts| {
+            let mut context = Context::empty();
+            for (version, all) in parts {
+                context.join(&Context::up_to(if all { version } else { Version::default() }));
+                context.add(version);
+            }
+            context
+        })
+    }
+
     proptest! {
         #[test]
         fn any_record_comes_back(
-            key in proptest::collection::vec(any::<u8>(), 0..32), op in any_op(),
-            version in any::<(u32, u64)>(), seq in any::<u64>(), durable in any::<u64>(),
-            prev in any::<u32>(),
+            key in any_stored(), op in any_op(), version in any_version(),
+            stamp in any::<Option<(u64, u32)>>(), seen in proptest::option::of(any_context()),
+            via in proptest::option::of(prop::sample::select(vec![Via::Hint, Via::Repair, Via::Sync, Via::Move])),
+            seq in any::<u64>(), durable in any::<u64>(), prev in any::<u32>(),
         ) {
-            let version = Version::new(version.0, version.1);
-            let record = Record { key: Bytes::from(key), op, version, seq, durable };
+            let mut record = Record { seq, durable, ..Record::new(key, op, version) };
+            if matches!(record.op, Op::Put { .. } | Op::Del) {
+                record = seen.map_or(record.clone(), |seen| record.with_seen(&seen));
+                (record.stamp, record.via) = (stamp.map(|(ms, count)| Stamp { ms, count }), via);
+            }
             let mut out = Vec::new();
             let crc = encode_record(&record, prev, &mut out);
             prop_assert_eq!(out.pop(), Some(b'\n'));

@@ -9,9 +9,11 @@
 
 use std::io::Write as _;
 
-use ringkv_shared::Version;
+use ringkv_shared::protocol::node::Via;
+use ringkv_shared::{Line, Version};
 
 use super::escape;
+use super::key;
 use super::record::{self, End, Header, Op, Record};
 
 /// Appends a header line; returns its checksum.
@@ -26,27 +28,74 @@ pub fn encode_header(header: &Header, out: &mut Vec<u8>) -> u32 {
 /// Appends a record line; returns its checksum.
 pub fn encode_record<B: AsRef<[u8]>>(record: &Record<B>, prev: u32, out: &mut Vec<u8>) -> u32 {
     let start = out.len();
-    let Record { key, op, version, seq, durable } = record;
+    let Record { op, seq, durable, .. } = record;
+    let (keyspace, key) = key::split(record.key.as_ref());
+    let keyspace = keyspace.unwrap_or("default").as_bytes();
     out.extend_from_slice(match op {
         Op::Put { .. } => b"PUT ",
         Op::Del => b"DEL ",
         Op::Drop => b"DRP ",
+        Op::DropSpace => b"DRK",
     });
-    escape::encode(key.as_ref(), out);
+    if !matches!(op, Op::DropSpace) {
+        escape::encode(key, out);
+    }
     if let Op::Put { value, .. } = op {
         out.push(b' ');
         value.encode(out);
     }
-    let Version { epoch, counter } = version;
-    field(b" k=default v=", u64::from(*epoch), out);
-    field(b".", *counter, out);
+    out.extend_from_slice(b" k=");
+    out.extend_from_slice(keyspace);
+    if !matches!(op, Op::DropSpace) {
+        version(record.version, out);
+    }
     match op {
         Op::Put { expires: Some(expires), .. } => field(b" x=", *expires, out),
         Op::Put { expires: None, .. } | Op::Del => out.extend_from_slice(b" x=-"),
-        Op::Drop => {}
+        Op::Drop | Op::DropSpace => {}
+    }
+    if matches!(op, Op::Put { .. } | Op::Del) {
+        cause(record, out);
     }
     sequence(*seq, *durable, out);
     seal(out, start, prev)
+}
+
+fn version(version: Version, out: &mut Vec<u8>) {
+    let Version { epoch, counter } = version;
+    match version.line() {
+        Line::Coordinators => {
+            field(b" v=", u64::from(epoch), out);
+            field(b".", counter, out);
+        }
+        Line::Node(_) => write!(out, " v={version}").expect("a Vec takes every byte"),
+    }
+}
+
+/// What only few lines have: stamp, context, and how it came here.
+fn cause<B>(record: &Record<B>, out: &mut Vec<u8>) {
+    let Record { stamp, context, via, .. } = record;
+    if let Some(stamp) = stamp {
+        field(b" t=", stamp.ms, out);
+        field(b".", u64::from(stamp.count), out);
+    }
+    if let Some(context) = context {
+        write!(out, " ctx={context}").expect("a Vec takes every byte");
+    }
+    if let Some(via) = via {
+        out.extend_from_slice(b" via=");
+        out.extend_from_slice(via_name(*via).as_bytes());
+    }
+}
+
+/// How a line names a way.
+pub(super) const fn via_name(via: Via) -> &'static str {
+    match via {
+        Via::Hint => "hint",
+        Via::Repair => "repair",
+        Via::Sync => "sync",
+        Via::Move => "move",
+    }
 }
 
 /// Appends the line of a stop in good order, with its own sequence number; returns its checksum.
@@ -105,8 +154,8 @@ mod tests {
     use bytes::Bytes;
 
     fn record(key: &'static str, op: Op) -> Record {
-        let version = Version::new(3, 42);
-        Record { key: Bytes::from_static(key.as_bytes()), op, version, seq: 1041, durable: 1030 }
+        let record = Record::new(Bytes::from_static(key.as_bytes()), op, Version::new(3, 42));
+        Record { seq: 1041, durable: 1030, ..record }
     }
 
     fn put(value: &[u8], expires: Option<u64>) -> Op {
@@ -171,6 +220,34 @@ mod tests {
         assert_eq!(
             encoded(&record("user:2", Op::Drop)),
             "DRP user:2 k=default v=3.42 s=1041 d=1030 c=7926299d\n"
+        );
+    }
+
+    #[test]
+    fn golden_put_with_a_context() {
+        let context = Some(Box::new("3.40,xafd0a001.7,+3.41".parse().unwrap()));
+        let record = record("\0carts\0cart:7", put(b"milk", None));
+        assert_eq!(
+            encoded(&Record { context, via: Some(Via::Sync), ..record }),
+            "PUT cart:7 milk k=carts v=3.42 x=- ctx=3.40,xafd0a001.7,+3.41 via=sync s=1041 d=1030 c=00000000\n"
+        );
+    }
+
+    #[test]
+    fn golden_del_with_a_stamp_of_a_node() {
+        let version = "x9f00c001.1041".parse().unwrap();
+        let stamp = Some("1763721600123.4".parse().unwrap());
+        assert_eq!(
+            encoded(&Record { stamp, version, ..record("\0\0user", Op::Del) }),
+            "DEL %00user k=default v=x9f00c001.1041 x=- t=1763721600123.4 s=1041 d=1030 c=00000000\n"
+        );
+    }
+
+    #[test]
+    fn golden_drop_of_a_keyspace() {
+        assert_eq!(
+            encoded(&record("\0carts\0", Op::DropSpace)),
+            "DRK k=carts s=1041 d=1030 c=00000000\n"
         );
     }
 

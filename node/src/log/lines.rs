@@ -136,7 +136,8 @@ mod tests {
         for n in 1..20 {
             let value = Value::new(Bytes::from(vec![b'v'; n * 100]));
             let key = Bytes::from(format!("key {n}"));
-            tail.append(key, Op::write(Some(value)), Version::new(1, n as u64));
+            let op = Op::write(Some(value));
+            tail.append(Record::new(key, op, Version::new(1, n as u64)));
         }
         bytes.extend(tail.take());
         let mut all = Vec::new();

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`escape`] | bytes as one printable token | no |
 //! | [`value`] | a value plain or compressed, and its token | no |
+//! | [`key`] | a key with its keyspace as one string of bytes | no |
 //! | [`record`] | one line, its checksum, the chain: the format | no |
 //! | [`encode`], [`decode`] | a line written, a line read | no |
 //! | [`place`] | where a line stands | no |
@@ -29,6 +30,7 @@ pub mod decode;
 pub mod encode;
 pub mod escape;
 pub mod files;
+pub mod key;
 pub mod last;
 pub mod lines;
 pub mod mark;

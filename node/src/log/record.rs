@@ -5,8 +5,11 @@
 //! PUT user:1 hello%20world k=default v=3.42 x=- s=1041 d=1030 c=5b1f9c02
 //! PUT page:7 %zKLUv/WAQBAUB… k=default v=3.44 x=1767225600000 s=1042 d=1041 c=61b0d3aa
 //! DEL user:1 k=default v=3.43 x=- s=1043 d=1041 c=90aa01ff
-//! DRP user:2 k=default v=3.7 s=1044 d=1043 c=0c2e55b1
-//! BYE s=1045 d=1044 c=7710ff02
+//! PUT cart:7 milk k=carts v=3.45 x=- ctx=3.40,+3.44 via=sync s=1044 d=1043 c=51f08a3e
+//! PUT seen:9 now k=recent v=3.46 x=- t=1763721600123.4 s=1045 d=1043 c=0d4471c9
+//! DRP user:2 k=default v=3.7 s=1046 d=1043 c=0c2e55b1
+//! DRK k=carts s=1047 d=1046 c=33ab9c10
+//! BYE s=1048 d=1047 c=7710ff02
 //! END n=2 s=3 d=1040 c=4e1f0a77
 //! ```
 //!
@@ -16,13 +19,17 @@
 //! | `node=` | identity of the data directory the file belongs to | a UUID |
 //! | `seg=` | number of the segment; of a snapshot, the last segment it covers | 6 digits or more |
 //! | `prev=` | checksum of the last line of the segment before (for a snapshot: of the last one covered) | 8 hex digits |
-//! | `PUT` `DEL` `DRP` | store a value, store a tombstone, forget the entry without a trace | |
+//! | `PUT` `DEL` | a value, a tombstone: merged into what is held for the key | |
+//! | `DRP` `DRK` | forget all that is held for the key, for all keys of the keyspace, without a trace | |
 //! | `BYE` | the node was stopped in good order here, all lines before are durable | `d=` is `s=` less 1 |
 //! | `END` | last line of a snapshot | |
 //! | key, value | tokens of [`escape`](super::escape); a value may be one of [`value`](super::value) | key 1 KiB, value 1 MiB, before escaping |
-//! | `k=` | keyspace | `default` |
-//! | `v=` | version, `epoch.counter` | u32, u64 |
+//! | `k=` | keyspace; a `DRK` has no other than `default` | 32 characters |
+//! | `v=` | version, `epoch.counter`, or of a node's own line `x9f00c001.7` | u31, u64 |
 //! | `x=` | when the value expires, unix milliseconds; a `DEL` has `-` | u64; `-`: never |
+//! | `t=` | stamp of a write of a keyspace where the last one wins; absent elsewhere | u64.u32 |
+//! | `ctx=` | what the writer had seen; absent: all of the version's line before it, and nothing else | [`CONTEXT_PARTS_MAX`] versions |
+//! | `via=` | how a copy came here: `hint`, `repair`, `sync`, `move`; absent: as a write | |
 //! | `s=` | sequence number, one more each line across segments; a header repeats the last one before it; a snapshot counts its lines from 1 | u64 |
 //! | `d=` | durable horizon: the highest `s` known to be on disk when the line was written; in a snapshot the `s` up to which it covers the log | u64 |
 //! | `n=` | how many records the snapshot has | u64 |
@@ -38,6 +45,15 @@
 //! assert zlib.crc32(body, previous_c) == int(c, 16)
 //! ```
 //!
+//! What is held for a key is the merge of its lines, so their order does not matter but for `DRP` and
+//! `DRK`, which take away all that came before. A state with several values is several lines: each has
+//! one of the values, and in `ctx=` all that was replaced.
+//!
+//! `DRP` and `DRK` ask for nothing when they are replayed: they were only written when they did
+//! what they say. The `v=` of a `DRP` is the greatest version that was held. A `DRK` is one line, not one
+//! a key: as many keys as there are would not fit in the room that deletes have on a full disk, and a crash
+//! in between would leave half a keyspace.
+//!
 //! A line has one spelling: numbers without sign or leading zero, one space between fields. So two
 //! lines with the same text are the same line, and what is read can be written back bit for bit.
 //! [`encode`](super::encode) writes them, [`decode`](super::decode) reads them.
@@ -47,14 +63,26 @@
 //! A CRC finds accidents, not malice: who can write the file can forge it.
 
 use bytes::Bytes;
+use ringkv_shared::causal::Context;
+use ringkv_shared::hlc::Stamp;
 use ringkv_shared::Version;
 use ringkv_shared::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use ringkv_shared::protocol::node::Via;
 
 use super::escape::BadToken;
 use super::value::Value;
 
+/// The most versions in a context of a line. What a writer may bring is less; what merges come to is
+/// kept below this, too, so that it can be written.
+pub const CONTEXT_PARTS_MAX: usize = 32 * 1024;
+
+/// The most bytes of one version in a context: `,+x9f00c001.18446744073709551615`.
+pub const CONTEXT_PART_BYTES_MAX: usize = 32;
+
 /// The most bytes in a line: every byte escaped, and room for the fields after them.
-pub const LINE_BYTES_MAX: usize = 3 * (KEY_BYTES_MAX + VALUE_BYTES_MAX) + 256;
+pub const LINE_BYTES_MAX: usize = 3 * (KEY_BYTES_MAX + VALUE_BYTES_MAX)
+    + CONTEXT_PARTS_MAX * CONTEXT_PART_BYTES_MAX
+    + 256;
 
 /// The first line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +109,10 @@ pub enum Op<B = Bytes> {
     },
     /// Stores a tombstone.
     Del,
-    /// Forgets the entry, if it still has the record's version.
+    /// Forgets all that is held for the key.
     Drop,
+    /// Forgets all keys that begin with this one: a keyspace, whose prefix it is.
+    DropSpace,
 }
 
 impl Op {
@@ -94,14 +124,20 @@ impl Op {
 }
 
 /// A change of one key, in bytes that it owns (`Bytes`) or borrows from its line (`Cow`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<B = Bytes> {
-    /// The key.
+    /// The stored key, see [`key`](super::key).
     pub key: B,
     /// The change.
     pub op: Op<B>,
     /// The version stored or forgotten.
     pub version: Version,
+    /// When it was written, where the last write wins.
+    pub stamp: Option<Stamp>,
+    /// What its writer had seen; `None`: all of its line before it. Boxed: nearly no write has one.
+    pub context: Option<Box<Context>>,
+    /// How it came here; `None`: as a write.
+    pub via: Option<Via>,
     /// Sequence number, from 1.
     pub seq: u64,
     /// Durable horizon.
@@ -122,7 +158,7 @@ pub struct End {
 /// A line after the header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line<B = Bytes> {
-    /// `PUT`, `DEL` or `DRP`.
+    /// `PUT`, `DEL`, `DRP` or `DRK`.
     Record(Record<B>),
     /// `BYE`, with its sequence number; all before it is durable.
     Bye(u64),
@@ -204,7 +240,37 @@ pub fn checksum(bytes: &[u8], prev: u32) -> u32 {
     hasher.finalize()
 }
 
+impl<B> Record<B> {
+    /// A change that has no place in a log yet, of a writer who says nothing about what it had seen.
+    pub const fn new(key: B, op: Op<B>, version: Version) -> Self {
+        let (stamp, context, via, seq, durable) = (None, None, None, 0, 0);
+        Self { key, op, version, stamp, context, via, seq, durable }
+    }
+
+    /// What its writer had seen.
+    #[must_use]
+    pub fn seen(&self) -> Context {
+        self.context.as_deref().cloned().unwrap_or_else(|| Context::before(self.version))
+    }
+
+    /// The same change by a writer who had seen this.
+    #[must_use]
+    pub fn with_seen(self, seen: &Context) -> Self {
+        let context = (!seen.is_before(self.version)).then(|| Box::new(seen.clone()));
+        Self { context, ..self }
+    }
+}
+
 impl<B: AsRef<[u8]>> Record<B> {
+    /// Whether it is about this stored key.
+    #[must_use]
+    pub fn touches(&self, key: &[u8]) -> bool {
+        match self.op {
+            Op::DropSpace => key.starts_with(self.key.as_ref()),
+            _ => key == self.key.as_ref(),
+        }
+    }
+
     /// The same record, borrowed, without a place in the log: a snapshot counts its own lines, and
     /// what stands in one is safe.
     #[must_use]
@@ -213,9 +279,11 @@ impl<B: AsRef<[u8]>> Record<B> {
             Op::Put { value, expires } => Op::Put { value: value.as_ref(), expires: *expires },
             Op::Del => Op::Del,
             Op::Drop => Op::Drop,
+            Op::DropSpace => Op::DropSpace,
         };
-        let Self { version, durable, .. } = *self;
-        Record { key: self.key.as_ref(), op, version, seq: 0, durable }
+        let Self { version, stamp, via, durable, .. } = *self;
+        let (key, context) = (self.key.as_ref(), self.context.clone());
+        Record { key, op, version, stamp, context, via, seq: 0, durable }
     }
 
     /// The same record with its own copy of all bytes.
@@ -225,8 +293,10 @@ impl<B: AsRef<[u8]>> Record<B> {
             Op::Put { value, expires } => Op::Put { value: value.copied(), expires: *expires },
             Op::Del => Op::Del,
             Op::Drop => Op::Drop,
+            Op::DropSpace => Op::DropSpace,
         };
-        let key = Bytes::copy_from_slice(self.key.as_ref());
-        Record { key, op, version: self.version, seq: self.seq, durable: self.durable }
+        let Self { version, stamp, via, seq, durable, .. } = *self;
+        let (key, context) = (Bytes::copy_from_slice(self.key.as_ref()), self.context.clone());
+        Record { key, op, version, stamp, context, via, seq, durable }
     }
 }

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
     use crate::log::encode::encode_header;
     use crate::log::place::FileId;
-    use crate::log::record::{Header, Op};
+    use crate::log::record::{Header, Op, Record};
     use crate::log::scan::{Kind, Scan, scan_all};
     use crate::log::tail::Tail;
     use bytes::Bytes;
@@ -74,7 +74,8 @@ mod tests {
         let crc = encode_header(&header, &mut bytes);
         let mut tail = Tail::new(uuid, 1, 0, crc);
         for n in 1..=lines {
-            tail.append(Bytes::from(format!("key{n}")), Op::Del, Version::new(1, n));
+            let key = Bytes::from(format!("key{n}"));
+            tail.append(Record::new(key, Op::Del, Version::new(1, n)));
             if n == durable {
                 tail.made_durable(n);
             }

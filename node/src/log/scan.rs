@@ -11,7 +11,7 @@
 //!
 //! # Caveats
 //!
-//! Memory is bounded by the longest legal line (3 MiB), which is more than most chunks.
+//! Memory is bounded by the longest legal line (4 MiB), which is more than most chunks.
 
 use std::borrow::Cow;
 
@@ -275,8 +275,8 @@ mod tests {
             let value = Value::new(Bytes::from(vec![b'v'; value_bytes]));
             let op = Op::Put { value, expires: None };
             let (version, seq) = (Version::new(1, self.seq), self.seq);
-            let record =
-                Record { key: Bytes::from(format!("k{seq}")), op, version, seq, durable: 0 };
+            let key = Bytes::from(format!("k{seq}"));
+            let record = Record { seq, ..Record::new(key, op, version) };
             self.crc = encode_record(&record, self.crc, &mut self.bytes);
             self
         }

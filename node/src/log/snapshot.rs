@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ringkv_shared::causal::Context;
 
 use super::encode;
 use super::files::{self, DataDir};
@@ -23,7 +24,7 @@ use super::record::{End, Header, Op, Record};
 use crate::StorageError;
 use crate::disk::DiskFile;
 use crate::step::{Step, StepHook};
-use crate::store::{Content, Entry};
+use crate::store::{Content, Entry, Held};
 
 /// A snapshot being written.
 #[derive(Debug)]
@@ -59,24 +60,41 @@ impl SnapshotWriter {
         Ok(Self { dir, file, tmp, segment, covered, crc, count: 0, bytes })
     }
 
-    /// Adds entries.
+    /// Adds all that is held for some keys, a line for each value and tombstone. Values must be in
+    /// memory.
     ///
     /// # Errors
     ///
     /// The write failed.
-    pub fn add(&mut self, entries: Vec<(Bytes, Entry)>) -> Result<(), StorageError> {
+    pub fn add(&mut self, entries: Vec<(Bytes, Held)>) -> Result<(), StorageError> {
         let mut lines = Vec::new();
-        for (key, Entry { content, version, expires, .. }) in entries {
-            self.count += 1;
-            let op = match content {
-                Content::Value(value) => Op::Put { value, expires },
-                Content::Tombstone => Op::Del,
-                Content::Evicted { .. } => unreachable!("the compactor reads them back"),
-            };
-            let record = Record { key, op, version, seq: self.count, durable: self.covered };
-            self.crc = encode::encode_record(&record, self.crc, &mut lines);
+        for (key, held) in entries {
+            match held.more {
+                None => self.line(key, held.entry, None, &mut lines),
+                Some(more) => {
+                    for entry in more.others.into_iter().chain([held.entry]) {
+                        self.line(key.clone(), entry, Some(&more.past), &mut lines);
+                    }
+                }
+            }
         }
         self.write(&lines)
+    }
+
+    fn line(&mut self, key: Bytes, entry: Entry, past: Option<&Context>, lines: &mut Vec<u8>) {
+        self.count += 1;
+        let Entry { content, version, expires, stamp, .. } = entry;
+        let op = match content {
+            Content::Value(value) => Op::Put { value, expires },
+            Content::Tombstone => Op::Del,
+            Content::Evicted { .. } => unreachable!("the compactor reads them back"),
+        };
+        let mut record = Record::new(key, op, version);
+        if let Some(past) = past {
+            record = record.with_seen(past);
+        }
+        let record = Record { stamp, seq: self.count, durable: self.covered, ..record };
+        self.crc = encode::encode_record(&record, self.crc, lines);
     }
 
     /// Closes the file, gives it its name and makes both durable. Returns records and bytes.

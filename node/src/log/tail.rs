@@ -8,13 +8,11 @@
 //! The buffer has no bound of its own: it holds at most what all connections may have in flight,
 //! because a connection reads no further request before its replies are settled.
 
-use bytes::Bytes;
-use ringkv_shared::Version;
 use uuid::Uuid;
 
 use super::encode;
 use super::place::FileId;
-use super::record::{Header, Op, Record};
+use super::record::{Header, Record};
 
 /// The end of the log.
 #[derive(Debug)]
@@ -40,10 +38,10 @@ impl Tail {
         Self { uuid, segment, seq, crc, durable: seq, waiting: Vec::new() }
     }
 
-    /// Adds a record; returns it as it stands in the log.
-    pub fn append(&mut self, key: Bytes, op: Op, version: Version) -> Record {
+    /// Adds a record; returns it as it stands in the log: with its sequence number and horizon.
+    pub fn append(&mut self, record: Record) -> Record {
         self.seq += 1;
-        let record = Record { key, op, version, seq: self.seq, durable: self.durable };
+        let record = Record { seq: self.seq, durable: self.durable, ..record };
         self.crc = encode::encode_record(&record, self.crc, &mut self.waiting);
         record
     }

@@ -1,4 +1,4 @@
-//! What is held for a key.
+//! One value that is held for a key, or the tombstone of one.
 //!
 //! # Caveats
 //!
@@ -7,6 +7,7 @@
 
 use bytes::Bytes;
 use ringkv_shared::Version;
+use ringkv_shared::hlc::Stamp;
 
 use crate::log::place::Place;
 use crate::log::record::Op;
@@ -28,7 +29,7 @@ pub enum Content<B = Bytes> {
     Tombstone,
 }
 
-/// What is held for a key, in bytes that it owns (`Bytes`) or borrows from the map (`&[u8]`).
+/// A value or tombstone of a key, in bytes that it owns (`Bytes`) or borrows from the map (`&[u8]`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<B = Bytes> {
     /// The value or tombstone.
@@ -41,6 +42,8 @@ pub struct Entry<B = Bytes> {
     pub place: Option<Place>,
     /// When the value expires, in unix milliseconds; a tombstone has none.
     pub expires: Option<u64>,
+    /// When it was written, where the last write wins.
+    pub stamp: Option<Stamp>,
 }
 
 impl<B: AsRef<[u8]>> Entry<B> {
@@ -124,7 +127,7 @@ impl<B: AsRef<[u8]>> Entry<B> {
             }
             Content::Tombstone => Content::Tombstone,
         };
-        let Self { version, seq, place, expires, .. } = *self;
-        Entry { content, version, seq, place, expires }
+        let Self { version, seq, place, expires, stamp, .. } = *self;
+        Entry { content, version, seq, place, expires, stamp }
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! # Caveats
 //!
-//! Small values are not worth it: an evicted one keeps about 20 bytes beside its key. The hand
+//! Of a key with several values only the one with the greatest version is ever evicted. Small values are not worth it: an evicted one keeps about 20 bytes beside its key. The hand
 //! meets every entry, with a value in memory or not; a call does a bounded piece of the round.
 
 use std::ops::Bound;
@@ -134,7 +134,7 @@ impl Store {
                 if let Content::Evicted { stored_len, .. } = gone.content {
                     (bytes, values) = (bytes - u64::from(stored_len), values - 1);
                 }
-                victims.push(Slot::new(slot.key(), &gone));
+                victims.push(slot.rewritten(&gone));
             }
             if budget.allows(bytes, values) {
                 break;
@@ -156,7 +156,7 @@ impl Store {
         let fits = entry.version == version && matches!(entry.content, Content::Evicted { .. });
         if fits {
             let content = Content::Value(value.as_ref());
-            let admitted = Slot::new(key, &Entry { content, ..entry });
+            let admitted = slot.rewritten(&Entry { content, ..entry });
             self.exchange(admitted);
         }
         fits

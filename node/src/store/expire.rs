@@ -21,14 +21,15 @@
 use std::ops::Bound;
 
 use bytes::Bytes;
-use ringkv_shared::Version;
 
 use super::Store;
+use super::more::State;
+use crate::log::record::{Op, Record};
 
 impl Store {
-    /// Visits up to `visits_max` more entries; returns those that expired by `now`, in unix
-    /// milliseconds, to be deleted at their version.
-    pub fn sweep(&mut self, now: u64, visits_max: usize) -> Vec<(Bytes, Version)> {
+    /// Visits up to `visits_max` more keys; returns the deletes that end values which expired by `now`,
+    /// in unix milliseconds. Each has seen what its value's writers had seen, and no more.
+    pub fn sweep(&mut self, now: u64, visits_max: usize) -> Vec<Record> {
         let mut expired = Vec::new();
         if self.tally.expiring == 0 {
             return expired;
@@ -37,9 +38,12 @@ impl Store {
         let from = from.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut walk = self.entries.from(from);
         for slot in walk.by_ref().take(visits_max) {
-            let entry = slot.entry();
-            if entry.is_expired(now) {
-                expired.push((Bytes::copy_from_slice(slot.key()), entry.version));
+            let more = if slot.has_more() { self.more.get(slot.key()) } else { None };
+            let state = State { slot, more: more.map(|more| &**more) };
+            for entry in state.entries().filter(|entry| entry.is_expired(now)) {
+                let key = Bytes::copy_from_slice(slot.key());
+                let end = Record::new(key, Op::Del, entry.version).with_seen(&state.past());
+                expired.push(Record { stamp: entry.stamp, ..end });
             }
             self.sweep_hand = Some(slot.key().into());
         }

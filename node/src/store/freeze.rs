@@ -1,8 +1,13 @@
 //! A picture of the map at one version, taken while writes go on.
 //!
-//! [`Store::freeze`] begins it: from then on an entry that is overwritten, deleted, swept or
-//! dropped is kept aside. A page of version V then gives, of the current and the kept
-//! entries of each key, the newest with a version up to V. [`Store::thaw`] ends it.
+//! [`Store::freeze`] begins it: from then on what a key had is kept aside when it is overwritten, deleted, swept or
+//! dropped. A page of version V then gives, of the current and the kept states of each key, the newest
+//! that was there at V. [`Store::thaw`] ends it.
+//!
+//! An entry *was there at V* when its version is up to V. Versions that a node gave itself
+//! are no part of that order: such an entry was there when it was there as the picture
+//! began. Of a key with siblings, the page has those that were there, from the state whose greatest
+//! coordinators' version up to V is the greatest; of two such, the one that has nothing else, then the later one.
 //!
 //! What is kept is bounded ([`KEPT_BYTES_MAX`]). Beyond it all pictures are given up, writes go on,
 //! and the next page of one says so: a backup is begun again, a node that is out of
@@ -15,10 +20,13 @@
 //! deleted. A write of a version up to V that arrives later is in the picture, too:
 //! the picture is of versions, not of a moment.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use ringkv_shared::{Line, Version};
 
 use super::Store;
-use super::slot::Slot;
+use super::entry::Entry;
+use super::more::{Left, State};
 
 /// How many pictures may be taken at once.
 pub const FREEZES_MAX: usize = 4;
@@ -50,31 +58,66 @@ pub enum FreezeError {
 /// The pictures and what is kept for them.
 #[derive(Debug, Default)]
 pub(super) struct Freezes {
-    active: BTreeSet<FreezeId>,
+    /// The pictures, each with the last line that was applied when it began.
+    active: BTreeMap<FreezeId, u64>,
     /// The last id given. Monotonic.
     last: FreezeId,
     /// What each key had, oldest first, with the newest picture of the time when it left the map.
-    pub(super) kept: BTreeMap<Box<[u8]>, Vec<(FreezeId, Slot)>>,
+    pub(super) kept: BTreeMap<Box<[u8]>, Vec<(FreezeId, Left)>>,
     /// Bytes in `kept`, about.
     bytes: usize,
 }
 
+/// A version in a picture.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    version: Version,
+    /// The last line that was applied when the picture began.
+    begun: u64,
+}
+
+impl Moment {
+    /// Whether an entry was there.
+    pub(super) fn has(self, entry: &Entry<&[u8]>) -> bool {
+        match entry.version.line() {
+            Line::Coordinators => entry.version <= self.version,
+            Line::Node(_) => entry.seq <= self.begun,
+        }
+    }
+
+    /// How new a state is, of those that were there; `None`: nothing of it was.
+    pub(super) fn rank(self, state: State<'_>) -> Option<(Option<Version>, bool)> {
+        let (mut newest, mut all, mut any) = (None, true, false);
+        for entry in state.entries() {
+            let has = self.has(&entry);
+            (all, any) = (all && has, any || has);
+            if has && entry.version.line() == Line::Coordinators {
+                newest = newest.max(Some(entry.version));
+            }
+        }
+        any.then_some((newest, all))
+    }
+}
+
 impl Freezes {
-    /// Keeps an entry that leaves the map, if a picture may need it.
-    pub(super) fn keep(&mut self, slot: Slot) {
+    /// Keeps what leaves the map, if a picture may need it.
+    pub(super) fn keep(&mut self, left: Left) {
         if self.active.is_empty() {
             return;
         }
-        self.bytes += slot.bytes() + slot.key().len() + KEPT_OVERHEAD_BYTES;
-        self.kept.entry(slot.key().into()).or_default().push((self.last, slot));
+        let key = left.slot.key();
+        self.bytes += left.bytes() + key.len() + KEPT_OVERHEAD_BYTES;
+        self.kept.entry(key.into()).or_default().push((self.last, left));
         if self.bytes > KEPT_BYTES_MAX {
             self.active.clear();
             self.forget();
         }
     }
 
-    pub(super) fn check(&self, id: FreezeId) -> Result<(), FreezeError> {
-        if self.active.contains(&id) { Ok(()) } else { Err(FreezeError::Gone) }
+    /// A version in a picture that is being taken.
+    pub(super) fn moment(&self, id: FreezeId, version: Version) -> Result<Moment, FreezeError> {
+        let begun = *self.active.get(&id).ok_or(FreezeError::Gone)?;
+        Ok(Moment { version, begun })
     }
 
     fn forget(&mut self) {
@@ -95,7 +138,7 @@ impl Store {
         }
         let id = FreezeId(self.freezes.last.0 + 1);
         self.freezes.last = id;
-        self.freezes.active.insert(id);
+        self.freezes.active.insert(id, self.applied_seq);
         Ok(id)
     }
 

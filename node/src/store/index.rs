@@ -228,7 +228,7 @@ mod tests {
     fn slot(key: u16, counter: u64) -> Slot {
         let version = Version::new(0, counter);
         let content = Content::<&[u8]>::Tombstone;
-        let entry = Entry { content, version, seq: 0, place: None, expires: None };
+        let entry = Entry { content, version, seq: 0, place: None, expires: None, stamp: None };
         Slot::new(&bytes(key), &entry)
     }
 

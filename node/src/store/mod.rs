@@ -1,21 +1,23 @@
 //! The map: what a node holds, without files or clocks.
 //!
 //! Every key has one [`Entry`]: a value or the tombstone of a delete, the version of that write,
-//! the log line that made it and where that line stands. Writes are decided by version: newer
-//! wins, the same again changes nothing, older loses. So writes may come twice and in any order,
-//! and all replicas that saw the same writes hold the same.
+//! the log line that made it and where that line stands; or several, when writes that knew nothing of each other
+//! have met. What is held follows from the set of writes that arrived ([`merge`](mod@merge)), so writes may come
+//! twice and in any order, and all replicas that saw the same writes hold the same.
 //!
 //! | file | idea |
 //! |---|---|
 //! | `slot` | an entry in one piece of memory |
 //! | `index` | slots in key order, found fast |
-//! | `entry`, `tally` | what is held for a key; the counts of all |
+//! | `entry`, `more` | one value or tombstone; keys that have several |
+//! | `merge` | a write arrives |
+//! | `tally` | the counts of all |
 //! | `page` | the map in key order |
 //! | `evict` | which values leave memory |
 //! | `expire` | values that live for a time |
 //! | `freeze` | the map as it was at one version |
 //!
-//! Versions that this node gives itself are the next after the highest it has seen. The time, where
+//! Keys are *stored* keys: all keyspaces are in one map, see [`key`](crate::log::key). The time, where
 //! it matters, is an argument: `now`, in unix milliseconds.
 //!
 //! # Caveats
@@ -29,13 +31,18 @@ mod evict;
 mod expire;
 mod freeze;
 mod index;
+mod merge;
 #[cfg(test)]
 mod model;
+mod more;
 mod page;
 mod slot;
 mod tally;
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use ringkv_shared::Version;
 
@@ -45,38 +52,16 @@ use crate::log::record::{Op, Record};
 pub use entry::{Content, Entry};
 pub use evict::{Budget, EVICT_VISITS_MAX, Eviction};
 pub use freeze::{FREEZES_MAX, FreezeError, FreezeId, KEPT_BYTES_MAX};
+pub use merge::{Arrival, Discard, Standing};
+pub use more::{Held, HeldMore};
 pub use page::{Page, PageRequest};
 pub use tally::Tally;
 
 use evict::Clock;
 use freeze::Freezes;
 use index::Index;
+use more::{Left, More, State};
 use slot::Slot;
-
-/// How a write stands to what is held for its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It wins.
-    Newer,
-    /// It is held already.
-    Same,
-    /// It loses to the version given.
-    Older(Version),
-}
-
-impl Standing {
-    fn of<A, B: AsRef<[u8]>>(version: Version, op: &Op<A>, held: &Entry<B>) -> Self {
-        // A delete of the same version is the end of a value that expires.
-        let ends = matches!(op, Op::Del) && held.expires.is_some();
-        if held.version > version {
-            Self::Older(held.version)
-        } else if held.version == version && !ends {
-            Self::Same
-        } else {
-            Self::Newer
-        }
-    }
-}
 
 /// How reads were answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,12 +77,16 @@ pub struct Reads {
 /// The map and its counts.
 #[derive(Debug, Default)]
 pub struct Store {
-    /// The entries in key order.
+    /// Of each key the entry with the greatest version, in key order.
     entries: Index,
+    /// What keys that are not plain have beside it.
+    more: BTreeMap<Box<[u8]>, Box<More>>,
     /// What they come to.
     tally: Tally,
-    /// The highest version ever seen. Monotonic.
-    highest: Version,
+    /// What the last write that was applied has pushed out.
+    discards: Vec<Discard>,
+    /// The last line that was applied. Monotonic.
+    applied_seq: u64,
     /// The last line that forgot a key; what an absent key depends on. Monotonic.
     dropped_seq: u64,
     /// All lines up to this one are safe. Monotonic.
@@ -113,23 +102,33 @@ pub struct Store {
 }
 
 impl Store {
-    /// The entry of a key as it answers at `now`, for who only looks at it.
+    /// All that is held for a key as it answers at `now`, for who only looks at it.
     #[must_use]
-    pub fn get(&self, key: &[u8], now: u64) -> Option<Entry<&[u8]>> {
-        self.entries.get(key).map(|slot| slot.entry().at(now))
+    pub fn get(&self, key: &[u8], now: u64) -> Option<Held<&[u8]>> {
+        self.state(key).map(|state| state.held(now))
     }
 
-    /// The entry of a key as it answers at `now`, for who was asked for it: counts as a hit or
-    /// miss, and keeps its value in memory longer.
-    pub fn read(&mut self, key: &[u8], now: u64) -> Option<Entry<&[u8]>> {
-        let entry = self.entries.get(key)?.entry().at(now);
-        match entry.content {
-            Content::Value(_) => self.reads.hits += 1,
-            Content::Evicted { .. } => self.reads.misses += 1,
-            Content::Tombstone => return Some(entry),
+    /// All that is held for a key as it answers at `now`, for who was asked for it: counts as a hit
+    /// or miss, and keeps its value in memory longer.
+    pub fn read(&mut self, key: &[u8], now: u64) -> Option<Held<&[u8]>> {
+        let slot = self.entries.get(key)?;
+        let more = if slot.has_more() { self.more.get(key) } else { None };
+        let held = State { slot, more: more.map(|more| &**more) }.held(now);
+        let evicted = |entry: &Entry<&[u8]>| matches!(entry.content, Content::Evicted { .. });
+        if held.is_live() {
+            match held.entries().any(evicted) {
+                true => self.reads.misses += 1,
+                false => self.reads.hits += 1,
+            }
+            self.clock.touch(key);
         }
-        self.clock.touch(key);
-        Some(entry)
+        Some(held)
+    }
+
+    /// The entry of this version of a key, expired or not.
+    #[must_use]
+    pub fn find(&self, key: &[u8], version: Version) -> Option<Entry<&[u8]>> {
+        self.state(key)?.entries().find(|entry| entry.version == version)
     }
 
     /// The counts.
@@ -144,16 +143,10 @@ impl Store {
         Reads { evictions: self.clock.evictions, ..self.reads }
     }
 
-    /// The version for a write that brought none.
-    #[must_use]
-    pub const fn next_version(&self) -> Version {
-        self.highest.next()
-    }
-
     /// The log line that the answer to a read of this key depends on; 0 if that is safe.
     #[must_use]
     pub fn depends_on(&self, key: &[u8]) -> u64 {
-        let seq = self.entries.get(key).map_or(self.dropped_seq, |slot| slot.entry().seq);
+        let seq = self.state(key).map_or(self.dropped_seq, State::seq);
         if seq > self.settled { seq } else { 0 }
     }
 
@@ -162,73 +155,80 @@ impl Store {
         self.settled = self.settled.max(seq);
     }
 
-    /// How a write of this version stands to what is held.
-    #[must_use]
-    pub fn standing<B>(&self, key: &[u8], version: Version, op: &Op<B>) -> Standing {
-        let held = self.entries.get(key);
-        held.map_or(Standing::Newer, |slot| Standing::of(version, op, &slot.entry()))
-    }
-
     /// Does what a record says, as at its time or on replay; `place` is where its line stands, or
     /// will. True if it changed something.
     pub fn apply<B: AsRef<[u8]>>(&mut self, record: &Record<B>, place: Option<Place>) -> bool {
-        let Record { key, op, version, seq, .. } = record;
-        self.highest = self.highest.max(*version);
-        let (content, place, expires) = match op {
-            Op::Put { value, expires } => (Content::Value(value.as_ref()), place, *expires),
-            Op::Del => (Content::Tombstone, None, None),
-            Op::Drop => return self.forget(key.as_ref(), *version, *seq),
-        };
-        let entry = Entry { content, version: *version, seq: *seq, place, expires };
-        self.write(Slot::new(key.as_ref(), &entry), op)
+        self.applied_seq = self.applied_seq.max(record.seq);
+        self.discards.clear();
+        match (&record.op, &record.context) {
+            (Op::Put { .. } | Op::Del, None) => self.write_plain(record, place),
+            (Op::Put { .. } | Op::Del, Some(_)) => self.write_any(record, place),
+            (Op::Drop, _) => self.forget(record.key.as_ref(), record.seq),
+            (Op::DropSpace, _) => self.forget_all(record.key.as_ref(), record.seq) > 0,
+        }
     }
 
-    /// Says that the line of this version of a key now stands (also) elsewhere; true if the entry
-    /// is still that one.
+    /// Says that the line of this version of a key now stands (also) elsewhere; true if there still is
+    /// such a value.
     pub fn replace(&mut self, key: &[u8], version: Version, place: Place) -> bool {
         let Some(slot) = self.entries.get(key) else { return false };
-        let entry = slot.entry();
-        let same = entry.version == version && entry.is_live();
-        if same {
-            let moved = Slot::new(key, &Entry { place: Some(place), ..entry });
+        let moved = |slot: &Slot| {
+            let entry = slot.entry();
+            let same = entry.version == version && entry.is_live();
+            same.then(|| slot.rewritten(&Entry { place: Some(place), ..entry }))
+        };
+        if let Some(moved) = moved(slot) {
             self.exchange(moved);
+            return true;
         }
-        same
+        let others = self.more.get_mut(key).into_iter().flat_map(|more| &mut more.others);
+        let mut changed = others.filter_map(|other| moved(other).map(|new| *other = new));
+        changed.next().is_some()
     }
 
-    /// Puts a slot in, if it wins. It nearly always does, so it is put in first.
-    fn write<B>(&mut self, slot: Slot, op: &Op<B>) -> bool {
-        let new = slot.entry();
-        let version = new.version;
-        self.tally.add(&new);
-        let Some(old) = self.entries.replace(slot) else { return true };
-        let held = old.entry();
-        let wins = Standing::of(version, op, &held) == Standing::Newer;
-        if wins {
-            self.tally.remove(&held);
-            self.freezes.keep(old);
-        } else {
-            let lost = self.entries.replace(old).expect("it was put in just now");
-            self.tally.remove(&lost.entry());
-        }
-        wins
+    /// How many keys begin so: those of a keyspace, if this is its prefix.
+    #[must_use]
+    pub fn count(&self, prefix: &[u8]) -> u64 {
+        self.range(prefix).count() as u64
+    }
+
+    fn state(&self, key: &[u8]) -> Option<State<'_>> {
+        self.entries.get(key).map(|slot| self.state_of(slot))
+    }
+
+    fn state_of<'a>(&'a self, slot: &'a Slot) -> State<'a> {
+        let more = if slot.has_more() { self.more.get(slot.key()) } else { None };
+        State { slot, more: more.map(|more| &**more) }
+    }
+
+    fn range<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = &'a Slot> {
+        let from = self.entries.from(Bound::Included(prefix));
+        from.take_while(move |slot| slot.key().starts_with(prefix))
     }
 
     /// Puts a slot in the place of one that says the same in another way.
     fn exchange(&mut self, slot: Slot) {
-        self.tally.add(&slot.entry());
+        self.tally.add_value(&slot.entry());
         let old = self.entries.replace(slot).expect("only what is there is exchanged");
-        self.tally.remove(&old.entry());
+        self.tally.remove_value(&old.entry());
     }
 
-    fn forget(&mut self, key: &[u8], version: Version, seq: u64) -> bool {
-        let same = self.entries.get(key).is_some_and(|slot| slot.version() == version);
-        if same {
-            let old = self.entries.take(key).expect("it was there just now");
-            self.tally.remove(&old.entry());
-            self.freezes.keep(old);
-            self.dropped_seq = seq;
-        }
-        same
+    /// What was held for a key is not any more.
+    fn leave(&mut self, slot: Slot, more: Option<Box<More>>) {
+        self.freezes.keep(Left { slot, more });
+    }
+
+    fn forget(&mut self, key: &[u8], seq: u64) -> bool {
+        let Some(slot) = self.entries.take(key) else { return false };
+        let more = if slot.has_more() { self.more.remove(key) } else { None };
+        self.tally.remove_state(State { slot: &slot, more: more.as_deref() });
+        self.leave(slot, more);
+        self.dropped_seq = seq;
+        true
+    }
+
+    fn forget_all(&mut self, prefix: &[u8], seq: u64) -> usize {
+        let keys: Vec<Box<[u8]>> = self.range(prefix).map(|slot| slot.key().into()).collect();
+        keys.iter().filter(|key| self.forget(key, seq)).count()
     }
 }

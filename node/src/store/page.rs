@@ -15,36 +15,41 @@ use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 
 use super::Store;
 use super::entry::{Content, Entry};
-use super::freeze::{FreezeError, FreezeId};
-use super::slot::Slot;
+use super::freeze::{FreezeError, FreezeId, Moment};
+use super::more::{Held, HeldMore, State};
+use crate::log::key::{NAMED_END, NAMED_START};
 use crate::log::value::Value;
 
 /// Which keys a page should have.
 #[derive(Clone, Debug)]
 pub struct PageRequest {
-    /// Only keys after this one.
+    /// Only stored keys after this one.
     pub after: Option<Bytes>,
-    /// Only keys that start with this.
+    /// Only stored keys that start with this.
     pub prefix: Bytes,
-    /// The most entries.
+    /// Without a prefix: keys of all keyspaces; else those of `default`.
+    pub all_keyspaces: bool,
+    /// The most keys.
     pub keys_max: usize,
-    /// The most bytes of keys and raw values; one entry is given even if it alone is larger.
+    /// The most bytes of keys and raw values; one key is given even if it alone is larger.
     pub bytes_max: usize,
     /// Leave values out.
     pub keys_only: bool,
-    /// Tombstones too.
+    /// Keys with nothing but tombstones, too.
     pub tombstones: bool,
     /// As the map was at this version, in this picture; `None`: as it is.
     pub at: Option<(FreezeId, Version)>,
 }
 
 impl PageRequest {
-    /// All that is there now, tombstones too, from the start on, in pages of the usual size.
+    /// All that is there now in all keyspaces, tombstones too, from the start on, in pages of the
+    /// usual size.
     #[must_use]
     pub const fn everything() -> Self {
         Self {
             after: None,
             prefix: Bytes::new(),
+            all_keyspaces: true,
             keys_max: PAGE_KEYS_MAX,
             bytes_max: PAGE_BYTES_MAX,
             keys_only: false,
@@ -54,11 +59,11 @@ impl PageRequest {
     }
 }
 
-/// Entries in key order.
+/// Keys in their order, with all that is held for each.
 #[derive(Clone, Debug, Default)]
 pub struct Page {
-    /// The entries; with `keys_only` a live one has an empty value.
-    pub entries: Vec<(Bytes, Entry)>,
+    /// What is held; with `keys_only` values are empty.
+    pub entries: Vec<(Bytes, Held)>,
     /// Whether there are more after the last one.
     pub more: bool,
 }
@@ -71,21 +76,33 @@ impl Store {
     ///
     /// [`FreezeError::Gone`], if the request is for a picture that is.
     pub fn page(&self, request: &PageRequest, now: u64) -> Result<Page, FreezeError> {
-        let from = request.from();
-        let Some((id, version)) = request.at else {
-            return Ok(request.fill(self.entries.from(from), now));
-        };
-        self.freezes.check(id)?;
-        Ok(request.fill(self.picture(id, from, version), now))
+        let mut filling = Filling { request, now, page: Page::default(), bytes: 0 };
+        let moment = request.at.map(|(id, version)| self.freezes.moment(id, version).map(|m| (id, m)));
+        let moment = moment.transpose()?;
+        for (from, until) in request.ranges() {
+            let goes_on = match moment {
+                None => {
+                    let states = self.entries.from(from).map(|slot| self.state_of(slot));
+                    filling.fill(states, until, None)
+                }
+                Some((id, moment)) => {
+                    filling.fill(self.picture(id, from, moment), until, Some(moment))
+                }
+            };
+            if !goes_on {
+                break;
+            }
+        }
+        Ok(filling.page)
     }
 
-    /// Of each key, current or kept since the picture began, the newest slot up to a version.
+    /// Of each key, current or kept since the picture began, the newest state that was there.
     fn picture<'a>(
         &'a self,
         id: FreezeId,
         from: Bound<&'a [u8]>,
-        version: Version,
-    ) -> impl Iterator<Item = &'a Slot> {
+        moment: Moment,
+    ) -> impl Iterator<Item = State<'a>> {
         let mut current = self.entries.from(from).peekable();
         let mut kept = self.freezes.kept.range::<[u8], _>((from, Bound::Unbounded)).peekable();
         let each_key = iter::from_fn(move || {
@@ -97,11 +114,12 @@ impl Store {
             };
             let now = if order.is_le() { current.next() } else { None };
             let before = if order.is_ge() { kept.next() } else { None };
-            let before = before.map_or(&[][..], |(_, slots)| slots);
-            // Of one version that is there twice, the last wins: the current one.
-            let before = before.iter().filter(|(left, _)| *left >= id).map(|(_, slot)| slot);
-            let all = before.chain(now).filter(|slot| slot.version() <= version);
-            Some(all.max_by_key(|slot| slot.version()))
+            let before = before.map_or(&[][..], |(_, left)| left);
+            // Of two that are as new as each other, the last wins: the current one.
+            let before = before.iter().filter(|(left, _)| *left >= id).map(|(_, left)| left.state());
+            let all = before.chain(now.map(|slot| self.state_of(slot)));
+            let there = all.filter_map(|state| moment.rank(state).map(|rank| (rank, state)));
+            Some(there.max_by_key(|(rank, _)| *rank).map(|(_, state)| state))
         });
         each_key.flatten()
     }
@@ -115,34 +133,77 @@ impl PageRequest {
         }
     }
 
-    fn fill<'a>(&self, slots: impl Iterator<Item = &'a Slot>, now: u64) -> Page {
-        let (mut page, mut bytes) = (Page::default(), 0);
-        for slot in slots {
-            let (key, entry) = (slot.key(), slot.entry().at(now));
-            if !key.starts_with(&self.prefix) {
-                break;
-            }
-            if !entry.is_live() && !self.tombstones {
-                continue;
-            }
-            bytes += key.len() + if self.keys_only { 0 } else { entry.len() };
-            let full = page.entries.len() >= self.keys_max || bytes > self.bytes_max;
-            if full && !page.entries.is_empty() {
-                page.more = true;
-                break;
-            }
-            let entry = if self.keys_only { without_value(entry) } else { entry.copied() };
-            page.entries.push((Bytes::copy_from_slice(key), entry));
+    /// Where the keys asked for are: each range from a key on, until before another. Keys of `default`
+    /// are before and behind those of the other keyspaces.
+    fn ranges(&self) -> Vec<(Bound<&[u8]>, Option<&'static [u8]>)> {
+        let from = self.from();
+        let (Bound::Included(key) | Bound::Excluded(key)) = from else { return Vec::new() };
+        if self.all_keyspaces || !self.prefix.is_empty() || key >= NAMED_END {
+            return vec![(from, None)];
         }
-        page
+        vec![(from, Some(NAMED_START)), (Bound::Included(NAMED_END), None)]
     }
 }
 
-fn without_value(entry: Entry<&[u8]>) -> Entry {
+/// A page that is being filled.
+struct Filling<'r> {
+    request: &'r PageRequest,
+    now: u64,
+    page: Page,
+    /// Bytes in it.
+    bytes: usize,
+}
+
+impl Filling<'_> {
+    /// Adds what is held until before a key; whether there is room for more.
+    fn fill<'a>(
+        &mut self,
+        states: impl Iterator<Item = State<'a>>,
+        until: Option<&[u8]>,
+        moment: Option<Moment>,
+    ) -> bool {
+        let Self { request, now, page, bytes } = self;
+        for state in states {
+            let key = state.slot.key();
+            if !key.starts_with(&request.prefix) || until.is_some_and(|until| key >= until) {
+                return true;
+            }
+            let held = match moment {
+                None => state.held(*now),
+                Some(moment) => held_then(state, moment, *now),
+            };
+            if !request.tombstones && !held.is_live() {
+                continue;
+            }
+            *bytes += key.len() + if request.keys_only { 0 } else { held.value_bytes() };
+            let full = page.entries.len() >= request.keys_max || *bytes > request.bytes_max;
+            if full && !page.entries.is_empty() {
+                page.more = true;
+                return false;
+            }
+            let held = if request.keys_only { held.map(without_value) } else { held.copied() };
+            page.entries.push((Bytes::copy_from_slice(key), held));
+        }
+        true
+    }
+}
+
+/// Of a state some of which was there, that part.
+fn held_then(state: State<'_>, moment: Moment, now: u64) -> Held<&[u8]> {
+    if state.more.is_none() {
+        return state.held(now);
+    }
+    let entries = state.entries().filter(|entry| moment.has(entry)).map(|entry| entry.at(now));
+    let mut others: Vec<Entry<&[u8]>> = entries.collect();
+    let entry = others.pop().expect("some of it was there");
+    Held { entry, more: Some(Box::new(HeldMore { past: state.past(), others })) }
+}
+
+fn without_value(entry: &Entry<&[u8]>) -> Entry {
     let content = match entry.content {
         Content::Tombstone => Content::Tombstone,
         Content::Value(_) | Content::Evicted { .. } => Content::Value(Value::Plain(Bytes::new())),
     };
-    let Entry { version, seq, place, expires, .. } = entry;
-    Entry { content, version, seq, place, expires }
+    let Entry { version, seq, place, expires, stamp, .. } = *entry;
+    Entry { content, version, seq, place, expires, stamp }
 }

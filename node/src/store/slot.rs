@@ -1,13 +1,14 @@
 //! One entry of the map in one piece of memory.
 //!
 //! ```text
-//! flags  key length  key  epoch  counter  seq  [file offset length]  [expires]  [lengths]  [value]
-//! 1      1-2              1-5    1-10     1-10 if it has a place     if it does  see below  if in memory
+//! flags  key length  key  epoch  counter  seq  [file offset length]  [expires]  [stamp]   [lengths]  [value]
+//! 1      1-2              1-5    1-10     1-10 if it has a place     if it does  if it has  see below  if in memory
 //! ```
 //!
 //! All numbers after the flags are LEB128: seven bits a byte, low ones first. What is usual is
 //! small, so an entry costs about 16 bytes beside its key and value, and one allocation. A
 //! zstd frame has its raw length in front; a value that is not in memory has raw and stored length.
+//! The flags also say whether the key has more than this entry, see [`more`](super::more).
 //!
 //! # Caveats
 //!
@@ -16,6 +17,7 @@
 use std::cmp::Ordering;
 
 use ringkv_shared::Version;
+use ringkv_shared::hlc::Stamp;
 
 use super::entry::{Content, Entry};
 use crate::log::place::{FileId, Place};
@@ -29,17 +31,34 @@ const EVICTED: u8 = 3;
 const CONTENT: u8 = 0b11;
 const HAS_PLACE: u8 = 0b100;
 const EXPIRES: u8 = 0b1000;
+const STAMP: u8 = 0b1_0000;
+const MORE: u8 = 0b10_0000;
 
 /// The most bytes of the fields between key and value.
-const FIELDS_BYTES_MAX: usize = 5 + 10 + 10 + (5 + 10 + 5) + 10 + 5 + 5;
+const FIELDS_BYTES_MAX: usize = 5 + 10 + 10 + (5 + 10 + 5) + 10 + (10 + 5) + 5 + 5;
 
 /// A key and its entry; ordered by key alone.
 pub(super) struct Slot(Box<[u8]>);
 
 impl Slot {
+    /// The slot of a key that has this entry and no more.
     pub(super) fn new<B: AsRef<[u8]>>(key: &[u8], entry: &Entry<B>) -> Self {
+        Self::with_flags(key, entry, 0)
+    }
+
+    /// The slot of a key that has more than this entry.
+    pub(super) fn with_more<B: AsRef<[u8]>>(key: &[u8], entry: &Entry<B>) -> Self {
+        Self::with_flags(key, entry, MORE)
+    }
+
+    /// The slot of the same key with another entry; whether there is more stays.
+    pub(super) fn rewritten<B: AsRef<[u8]>>(&self, entry: &Entry<B>) -> Self {
+        Self::with_flags(self.key(), entry, self.0[0] & MORE)
+    }
+
+    fn with_flags<B: AsRef<[u8]>>(key: &[u8], entry: &Entry<B>, more: u8) -> Self {
         let mut fields = Fields { bytes: [0; FIELDS_BYTES_MAX], len: 0 };
-        let flags = fields.fill(entry);
+        let flags = fields.fill(entry) | more;
         let value = match &entry.content {
             Content::Value(value) => value.stored(),
             Content::Evicted { .. } | Content::Tombstone => &[],
@@ -56,6 +75,11 @@ impl Slot {
         &rest.0[..len]
     }
 
+    /// Whether the key has more than this entry.
+    pub(super) fn has_more(&self) -> bool {
+        self.0[0] & MORE != 0
+    }
+
     pub(super) fn version(&self) -> Version {
         self.after_key().version()
     }
@@ -66,6 +90,7 @@ impl Slot {
         let (version, seq) = (rest.version(), rest.number());
         let place = (flags & HAS_PLACE != 0).then(|| rest.place());
         let expires = (flags & EXPIRES != 0).then(|| rest.number());
+        let stamp = (flags & STAMP != 0).then(|| rest.stamp());
         let content = match flags & CONTENT {
             TOMBSTONE => Content::Tombstone,
             PLAIN => Content::Value(Value::Plain(rest.0)),
@@ -75,7 +100,7 @@ impl Slot {
             }
             _ => Content::Evicted { len: rest.number_u32(), stored_len: rest.number_u32() },
         };
-        Entry { content, version, seq, place, expires }
+        Entry { content, version, seq, place, expires, stamp }
     }
 
     /// Bytes that it occupies, without what the allocator adds.
@@ -125,7 +150,7 @@ struct Fields {
 impl Fields {
     /// Puts down all fields between key and value; returns the flags.
     fn fill<B: AsRef<[u8]>>(&mut self, entry: &Entry<B>) -> u8 {
-        let Entry { content, version, seq, place, expires } = entry;
+        let Entry { content, version, seq, place, expires, stamp } = entry;
         let mut flags = match content {
             Content::Tombstone => TOMBSTONE,
             Content::Value(Value::Plain(_)) => PLAIN,
@@ -140,6 +165,10 @@ impl Fields {
         if let Some(expires) = expires {
             flags |= EXPIRES;
             self.push(*expires);
+        }
+        if let Some(Stamp { ms, count }) = stamp {
+            flags |= STAMP;
+            self.push_all([*ms, u64::from(*count)]);
         }
         match content {
             Content::Value(Value::Zstd { len, .. }) => self.push(u64::from(*len)),
@@ -199,6 +228,10 @@ impl Reader<'_> {
         Version::new(self.number_u32(), self.number())
     }
 
+    fn stamp(&mut self) -> Stamp {
+        Stamp { ms: self.number(), count: self.number_u32() }
+    }
+
     fn place(&mut self) -> Place {
         Place { file: FileId(self.number_u32()), offset: self.number(), len: self.number_u32() }
     }
@@ -234,10 +267,13 @@ mod tests {
             key in proptest::collection::vec(any::<u8>(), 0..300), content in any_content(),
             version in any::<(u32, u64)>(), seq in any::<u64>(),
             place in proptest::option::of(any_place()), expires in any::<Option<u64>>(),
+            stamp in any::<Option<(u64, u32)>>(), more in any::<bool>(),
         ) {
             let version = Version::new(version.0, version.1);
-            let entry = Entry { content, version, seq, place, expires };
-            let slot = Slot::new(&key, &entry);
+            let stamp = stamp.map(|(ms, count)| Stamp { ms, count });
+            let entry = Entry { content, version, seq, place, expires, stamp };
+            let slot = if more { Slot::with_more(&key, &entry) } else { Slot::new(&key, &entry) };
+            prop_assert_eq!((slot.has_more(), slot.rewritten(&entry).has_more()), (more, more));
             prop_assert_eq!(slot.key(), &key[..]);
             prop_assert_eq!(slot.version(), version);
             prop_assert_eq!(slot.entry(), entry.as_ref());
@@ -249,7 +285,7 @@ mod tests {
         let place = Some(Place { file: FileId(2), offset: 50_000_000, len: 180 });
         let content = Content::Value(Value::Plain([b'v'; 100]));
         let version = Version::new(1, 1_000_000);
-        let entry = Entry { content, version, seq: 1_000_000, place, expires: None };
+        let entry = Entry { content, version, seq: 1_000_000, place, expires: None, stamp: None };
         assert_eq!(Slot::new(&[b'k'; 16], &entry).bytes(), 16 + 100 + 16);
     }
 }

@@ -130,6 +130,17 @@ impl Context {
         self.dots.len()
     }
 
+    /// The versions it is written with: the bounds, then the single ones.
+    pub fn versions(&self) -> impl Iterator<Item = Version> {
+        self.bounds().chain(self.dots.iter().copied())
+    }
+
+    /// How many versions it is written with.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.up_to.len() + self.dots.len()
+    }
+
     /// Whether nothing was seen.
     #[must_use]
     pub fn is_empty(&self) -> bool {

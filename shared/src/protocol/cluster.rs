@@ -125,6 +125,9 @@ pub struct ShowReply {
     pub pending_replication: Option<usize>,
     /// True while a change waits for `rebalance`.
     pub pending: bool,
+    /// The keyspaces, when there are others than `default`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keyspaces: Vec<KeyspaceRow>,
 }
 
 /// The answer to `stats`.
@@ -136,7 +139,7 @@ pub struct StatsReply {
     pub nodes: usize,
     /// Of them, how many are up.
     pub up: usize,
-    /// Keys in the cluster, each once.
+    /// Keys in the cluster, of all keyspaces, each once.
     pub keys: u64,
     /// Whether `keys` was counted. Else it is an estimate, from the copies (in a cluster too large
     /// to count now) or from those that nodes which answered have.
@@ -405,6 +408,18 @@ pub struct KeyspaceReply {
     pub status: Status,
     /// All keyspaces, or the one that was named.
     pub keyspaces: Vec<KeyspaceRow>,
+    /// Keyspaces that were dropped, and of which nodes that were away may still hold something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<DroppedKeyspace>,
+}
+
+/// A keyspace that was dropped, while not every node knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedKeyspace {
+    /// Its name: none of that name can be made until all have heard of it.
+    pub name: KeyspaceName,
+    /// Who has not heard of it; they are told when they are back.
+    pub unheard: Vec<NodeId>,
 }
 
 /// A keyspace and what it promises.

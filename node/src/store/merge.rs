@@ -1,0 +1,239 @@
+//! A write arrives: what is held for its key afterwards.
+//!
+//! The rule is that of [`Siblings`]: a write replaces what its writer had seen, and is itself
+//! replaced if any write that came before had seen it. So the order in which writes arrive does not
+//! matter, nor how often. Of two plain writes of one line the greater version has seen the other, and
+//! nothing has to be looked up; that is the fast path:
+//!
+//! | held | arrives | held then |
+//! |---|---|---|
+//! | nothing | a write | the write |
+//! | plain 1.5 | plain 1.7 | plain 1.7 |
+//! | plain 1.5 | plain 1.3, or 1.5 again | plain 1.5 |
+//! | plain 1.5 | 1.7 that has seen 1.3 | 1.5 and 1.7 |
+//! | plain 1.5 | plain x80000001.9 | 1.5 and x80000001.9 |
+//! | 1.5 and 1.7 | plain 1.8 | plain 1.8 |
+//! | 1.5 and 1.7 | 1.6 that has seen 1.5 | 1.6 and 1.7 |
+//! | a value that expires | `DEL` of its version | the tombstone of that version |
+//!
+//! *The last one wins*: when several are held then and each has a stamp, only the last by stamp is kept
+//! (of two alike, by version). The others count as replaced, and are told to who wants to know.
+//!
+//! # Caveats
+//!
+//! A write that says it has seen itself counts as replaced. One that was replaced, but claims to have seen all
+//! that is held, would leave nothing: it is ignored. Neither comes from a writer who is honest.
+
+use ringkv_shared::Version;
+use ringkv_shared::causal::{Context, Siblings};
+
+use super::Store;
+use super::entry::{Content, Entry};
+use super::more::{More, State};
+use super::slot::Slot;
+use crate::log::place::Place;
+use crate::log::record::{Op, Record};
+
+/// What a write would be to what is held for its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// A value or tombstone that was not there, or the end of one that expires.
+    New,
+    /// One that is held already.
+    Held,
+    /// One that was replaced. The greatest version that is held.
+    Replaced(Version),
+}
+
+/// How a write stands to what is held for its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// What it would be.
+    pub arrival: Arrival,
+    /// Whether it would change anything: one that is no news may have seen what others had not.
+    pub changes: bool,
+    /// How many versions would be remembered for the key then; 0 for a plain one.
+    pub parts: usize,
+}
+
+impl Standing {
+    const NEW: Self = Self { arrival: Arrival::New, changes: true, parts: 0 };
+
+    /// Of one plain write to another of the same line.
+    fn of_plain(version: Version, ends: bool, held: Version) -> Self {
+        let arrival = match version.cmp(&held) {
+            std::cmp::Ordering::Less => Arrival::Replaced(held),
+            std::cmp::Ordering::Equal if !ends => Arrival::Held,
+            _ => Arrival::New,
+        };
+        Self { arrival, changes: arrival == Arrival::New, parts: 0 }
+    }
+}
+
+/// A value that another has pushed out: the last one wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Discard {
+    /// Its version.
+    pub version: Version,
+    /// The version that won.
+    pub by: Version,
+}
+
+/// What will be held for a key. Values are named by where they are among those that are held; `None` is
+/// the one that arrives.
+struct Decision {
+    standing: Standing,
+    set: Siblings<Option<usize>>,
+    /// The arriving tombstone is the end of the value of its version.
+    ends: bool,
+    discards: Vec<Discard>,
+}
+
+impl Store {
+    /// How a write stands to what is held.
+    #[must_use]
+    pub fn standing<B>(&self, record: &Record<B>) -> Standing
+    where
+        B: AsRef<[u8]>,
+    {
+        let state = self.state(record.key.as_ref());
+        match (state, &record.context) {
+            (None, None) => Standing::NEW,
+            (Some(State { slot, more: None }), None)
+                if slot.version().line() == record.version.line() =>
+            {
+                let ends = ends(&record.op, &slot.entry());
+                Standing::of_plain(record.version, ends, slot.version())
+            }
+            _ => decide(state, record).standing,
+        }
+    }
+
+    /// Puts a plain write in, if it wins. It nearly always does, so it is put in first.
+    pub(super) fn write_plain<B: AsRef<[u8]>>(
+        &mut self,
+        record: &Record<B>,
+        place: Option<Place>,
+    ) -> bool {
+        let entry = entry(record, place);
+        self.tally.add(&entry);
+        let slot = Slot::new(record.key.as_ref(), &entry);
+        let Some(old) = self.entries.replace(slot) else { return true };
+        let held = old.entry();
+        let comparable = !old.has_more() && held.version.line() == record.version.line();
+        let wins = comparable
+            && Standing::of_plain(record.version, ends(&record.op, &held), held.version).changes;
+        if wins {
+            self.tally.remove(&held);
+            self.leave(old, None);
+            return true;
+        }
+        self.entries.replace(old).expect("it was put in just now");
+        self.tally.remove(&entry);
+        !comparable && self.write_any(record, place)
+    }
+
+    /// Merges any write into what is held; true if it changed something.
+    pub(super) fn write_any<B: AsRef<[u8]>>(
+        &mut self,
+        record: &Record<B>,
+        place: Option<Place>,
+    ) -> bool {
+        let key = record.key.as_ref();
+        let Decision { standing, set, ends, discards } = decide(self.state(key), record);
+        if !standing.changes {
+            return false;
+        }
+        let new = entry(record, place);
+        let old: Vec<Entry<&[u8]>> = self.state(key).into_iter().flat_map(State::entries).collect();
+        let mut entries: Vec<Entry<&[u8]>> = Vec::with_capacity(set.values().len());
+        for (version, from) in set.values() {
+            entries.push(match from {
+                Some(at) if !(ends && *version == record.version) => old[*at],
+                _ => new,
+            });
+        }
+        let last = entries.pop().expect("a decision leaves at least one");
+        let plain = entries.is_empty() && set.past().is_before(last.version);
+        let (slot, more) = if plain {
+            // What is told of it depends on this line, even if an older one has the value.
+            (Slot::new(key, &Entry { seq: record.seq, ..last }), None)
+        } else {
+            let others = entries.iter().map(|entry| Slot::new(key, entry)).collect();
+            let more = More { past: set.past().clone(), others, seq: record.seq };
+            (Slot::with_more(key, &last), Some(Box::new(more)))
+        };
+        self.exchange_state(slot, more);
+        self.discards = discards;
+        true
+    }
+
+    /// What the last write that was applied has pushed out, where the last one wins.
+    #[must_use]
+    pub fn discards(&self) -> &[Discard] {
+        &self.discards
+    }
+
+    fn exchange_state(&mut self, slot: Slot, more: Option<Box<More>>) {
+        self.tally.add_state(State { slot: &slot, more: more.as_deref() });
+        let key: Box<[u8]> = slot.key().into();
+        let old = self.entries.replace(slot);
+        let old_more = self.more.remove(&key);
+        self.more.extend(more.map(|more| (key, more)));
+        if let Some(old) = old {
+            self.tally.remove_state(State { slot: &old, more: old_more.as_deref() });
+            self.leave(old, old_more);
+        }
+    }
+}
+
+/// Whether a write is the end of a value that expires, if it has that version.
+fn ends<B>(op: &Op<B>, held: &Entry<&[u8]>) -> bool {
+    matches!(op, Op::Del) && held.expires.is_some()
+}
+
+/// The entry of a write.
+fn entry<B: AsRef<[u8]>>(record: &Record<B>, place: Option<Place>) -> Entry<&[u8]> {
+    let Record { op, version, stamp, seq, .. } = record;
+    let (content, place, expires) = match op {
+        Op::Put { value, expires } => (Content::Value(value.as_ref()), place, *expires),
+        _ => (Content::Tombstone, None, None),
+    };
+    Entry { content, version: *version, seq: *seq, place, expires, stamp: *stamp }
+}
+
+fn decide<B>(state: Option<State<'_>>, record: &Record<B>) -> Decision {
+    let version = record.version;
+    let old: Vec<Entry<&[u8]>> = state.into_iter().flat_map(State::entries).collect();
+    let past = state.map_or_else(Context::empty, State::past);
+    let before = Siblings::new(past, old.iter().enumerate().map(|(at, e)| (e.version, Some(at))));
+    let (seen, held) = (record.seen(), old.iter().find(|entry| entry.version == version));
+    let ends = held.is_some_and(|held| ends(&record.op, held));
+    let mut set = before.clone();
+    let mut arrival = Arrival::New;
+    let mut changes = ends;
+    if held.is_none() && !before.past().covers(version) && !seen.covers(version) {
+        changes |= set.write(version, &seen, None);
+    } else {
+        changes |= set.merge(&Siblings::new(seen, []));
+        let greatest = old.last().map_or(version, |entry| entry.version);
+        arrival = match (ends, held) {
+            (true, _) => Arrival::New,
+            (false, Some(_)) => Arrival::Held,
+            (false, None) => Arrival::Replaced(greatest),
+        };
+    }
+    if set.values().is_empty() {
+        (set, changes) = (before, false);
+    }
+    let stamp = |from: &Option<usize>| from.map_or(record.stamp, |at| old[at].stamp);
+    let mut discards = Vec::new();
+    if set.values().len() > 1 && set.values().iter().all(|(_, from)| stamp(from).is_some()) {
+        let gone = set.keep_last(stamp);
+        let by = set.values()[0].0;
+        discards = gone.into_iter().map(|(version, _)| Discard { version, by }).collect();
+    }
+    let parts = set.past().parts() + set.values().len();
+    let standing = Standing { arrival, changes, parts };
+    Decision { standing, set, ends, discards }
+}
