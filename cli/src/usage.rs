@@ -25,6 +25,9 @@ use crate::table::Table;
 /// The most options that a usage line spells out.
 const OPTIONS_SPELLED_MAX: usize = 4;
 
+/// How wide the column of a command's words is in its help, at least.
+const WORDS_WIDTH_MIN: usize = 14;
+
 /// One command as help and completion know it.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -125,9 +128,15 @@ fn describe(command: &Command) -> String {
     let usage = format!("{} {}", command.get_name(), arguments(command));
     let mut lines = vec![usage.trim_end().to_owned()];
     lines.extend(command.get_about().map(|about| format!("  {about}")));
-    for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+    let arguments = || command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let width = arguments().map(|arg| spelling(arg).len()).max().unwrap_or(0).max(WORDS_WIDTH_MIN);
+    for arg in arguments() {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        lines.push(format!("  {:14} {help}", spelling(arg)));
+        lines.push(format!("  {:width$} {help}", spelling(arg)));
+    }
+    for word in command.get_subcommands() {
+        let usage = format!("{} {} {}", command.get_name(), word.get_name(), self::arguments(word));
+        lines.push(format!("  {usage}"));
     }
     if let Some(examples) = command.get_after_help() {
         lines.push("for example:".to_owned());
@@ -162,8 +171,11 @@ fn arguments(command: &Command) -> String {
 fn spelling(arg: &Arg) -> String {
     let id = arg.get_id().as_str();
     let value = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+    let is_word = arg.get_long().is_none();
     let value = match value {
-        Some(name) if name.eq_ignore_ascii_case(id) && name.len() > 1 => name.to_lowercase(),
+        Some(name) if is_word && name.eq_ignore_ascii_case(id) && name.len() > 1 => {
+            name.to_lowercase()
+        }
         Some(name) => name,
         None => id.to_owned(),
     };
@@ -190,7 +202,10 @@ pub(crate) fn explain(grammar: &Command, error: &clap::Error, name: &str) -> Fai
     let message = match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = text(ContextKind::InvalidSubcommand).unwrap_or_default();
-            return unknown(grammar, &word);
+            match grammar.find_subcommand(name) {
+                Some(command) if command.has_subcommands() => format!("{name} takes no {word:?}"),
+                _ => return unknown(grammar, &word),
+            }
         }
         ErrorKind::MissingRequiredArgument => format!("{name} needs {}", with_article(&argument)),
         ErrorKind::UnknownArgument => format!("{name} takes no {argument:?}"),
@@ -299,6 +314,9 @@ mod tests {
             assert_eq!(mistake(line), told);
         }
         assert!(mistake("mput").contains("usage: mput <KEY VALUE>... [--ttl TIME]"));
+        assert!(
+            mistake("explain show").starts_with("explain takes no \"show\" | usage: explain <put")
+        );
         assert!(mistake("explain").contains("usage: explain <put|get|del> ..."));
         assert!(mistake("setreplica x").contains("usage: setreplica <N>"));
         assert!(mistake("addnode n1 x").starts_with("\"x\" is no address: write a port"));

@@ -224,8 +224,10 @@ impl Reading {
 
     fn too_few(&self, r: usize) -> Failure {
         let (key, each) = (&self.key, describe(&self.reports));
-        let replied = self.get.replies().count();
-        let failure = if replied == 0 || r == 1 {
+        // Who has not answered yet might: it would not be enough.
+        let pending = |report: &&ReplicaReport| report.outcome == ReplicaOutcome::Pending;
+        let could = self.get.replies().count() + self.reports.iter().filter(pending).count();
+        let failure = if could == 0 || r == 1 {
             Failure::new(
                 ErrorName::Unreachable,
                 format!("nobody who should have {key} answered: {each}"),
@@ -234,11 +236,9 @@ impl Reading {
         } else {
             Failure::new(
                 ErrorName::NotEnoughReplicas,
-                format!("{replied} of the {r} replicas that must answer for {key} did: {each}"),
+                format!("{could} of the {r} replicas that must answer for {key} can: {each}"),
             )
-            .hint(format!(
-                "show lists the nodes; to take what {replied} say: get {key} --r {replied}"
-            ))
+            .hint(format!("show lists the nodes; to take what fewer say: get {key} --r {could}"))
         };
         failure.detail(serde_json::json!({ "replicas": self.reports }))
     }

@@ -234,7 +234,7 @@ mod tests {
              skipped 3 tokens of n1, which is on the list already\n           \
              skipped 1 token of n2, which cannot be reached\n\
              asked      n1   has it after 0.9 ms, its log synced in 0.5 ms\n           \
-             n2   n2 is DOWN, hint kept at n10\n           \
+             n2   is DOWN, hint kept at n10\n           \
              n10  has it after 1.9 ms, stands in for n2\n\
              enough     2 of 2 (W=2) after 1.9 ms; answered after 2.1 ms\n\
              besides    n4 keeps a hint for n2\n\

@@ -13,7 +13,7 @@
 //! | [`topology`] | `addnode` `removenode` `setreplica` |
 //! | [`rebalance`] | `rebalance` |
 //! | [`observe`] | `show` `stats` `where` `ring` `config` |
-//! | [`figures`] | `stats` of one node |
+//! | [`figures`], [`troubles`] | `stats` of one node; what `stats` tells of hints, differences and conflicts |
 //! | [`keyspace`] | `keyspace` `setquorum` `use` |
 //! | [`pages`] | `scan` `count` |
 //! | [`export`] | `export` |
@@ -52,6 +52,7 @@ mod records;
 mod salvage;
 pub(crate) mod settings;
 mod topology;
+mod troubles;
 mod wal;
 mod watch;
 mod why;

@@ -12,7 +12,7 @@ use ringkv_shared::protocol::cluster::{
 use ringkv_shared::protocol::node::DiskState;
 use ringkv_shared::{Blob, Failure, NodeId};
 
-use super::expiry;
+use super::{expiry, troubles};
 use crate::report::Report;
 use crate::session::Session;
 use crate::table::{Table, fill};
@@ -164,6 +164,8 @@ fn stats_report(reply: &StatsReply, width: Option<usize>) -> Report {
         "{puts} put, {gets} get, {dels} del, {} of the writes on fewer than all owners",
         reply.partial_writes
     ));
+    let report = troubles::lines(reply).into_iter().fold(report, Report::say);
+    let report = troubles::warnings(reply).into_iter().fold(report, Report::warn);
     if reply.silent.is_empty() {
         return report;
     }

@@ -11,7 +11,9 @@
 //! A read of one replica asks them one after another, and is told like that; one of several asks as many
 //! at once, and is told by what each of them has.
 
-use ringkv_shared::net::ClusterApiClient;
+use jsonrpsee::core::client::ClientT as _;
+use jsonrpsee::rpc_params;
+use ringkv_shared::net::{Client, ClusterApiClient};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
     ClusterGet, ReadOptions, ReplicaCopy, ReplicaOutcome, ReplicaReport, WhereReply,
@@ -42,8 +44,14 @@ pub(super) async fn send_get(
     key: Blob,
     options: ReadOptions,
 ) -> Result<ClusterGet, Failure> {
-    let options = Some(options).filter(|options| *options != ReadOptions::default());
-    s.call(async |c| ClusterApiClient::get(c, key, options).await).await
+    let get = async |c: &Client| {
+        if options == ReadOptions::default() {
+            // As people write it: without a null at the end.
+            return c.request("get", rpc_params![key]).await;
+        }
+        ClusterApiClient::get(c, key, Some(options)).await
+    };
+    s.call(get).await
 }
 
 /// Reads every replica's copy.

@@ -37,6 +37,9 @@ pub(super) async fn run(
 ) -> Result<Report, Failure> {
     let mut follower = Follower::new(s, &until);
     let mut seen = Seen { position: from, count: 0, missed: false };
+    if s.settings.narrate && s.streams_text() && until.is_open() {
+        s.notice("Watching; Ctrl-C ends it.");
+    }
     loop {
         let (after, keyspace, wait) =
             (seen.position.clone(), s.keyspace_named(), Some(follower.wait_ms()));

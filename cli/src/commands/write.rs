@@ -82,8 +82,13 @@ pub(super) async fn send_del(
     key: Blob,
     options: WriteOptions,
 ) -> Result<ClusterWrite, Failure> {
-    let options = Some(options).filter(|options| *options != WriteOptions::default());
-    s.call(async |c| ClusterApiClient::del(c, key, options).await).await
+    let del = async |c: &Client| {
+        if options == WriteOptions::default() {
+            return c.request("del", rpc_params![key]).await;
+        }
+        ClusterApiClient::del(c, key, Some(options)).await
+    };
+    s.call(del).await
 }
 
 /// All of standard input, byte for byte.
@@ -158,21 +163,18 @@ fn replica_line(did: &str, replica: &ReplicaReport, brief: Option<bool>) -> Told
             let reply = reply_text(replica, brief);
             format!("{did} -> {reply}, {} stands in for {owner}", replica.node)
         }
-        _ => format!("{did} -> {}", missed(replica)),
+        _ => format!("{did} -> {} {}", replica.node, missed(replica)),
     })
 }
 
-/// `n2 is DOWN, hint kept at n1 (connection refused)`.
+/// `is DOWN, hint kept at n1 (connection refused)`, after the name of a replica.
 pub(super) fn missed(replica: &ReplicaReport) -> String {
-    let node = &replica.node;
-    let down = format!("{node} is DOWN");
-    let later = format!("{node} has not answered yet");
     let what = match replica.outcome {
-        ReplicaOutcome::Ok => format!("{node} has it"),
-        ReplicaOutcome::Unreachable => down.clone(),
-        ReplicaOutcome::Refused => format!("{node} refused"),
-        ReplicaOutcome::Unknown => format!("{node} did not answer"),
-        ReplicaOutcome::Pending => later.clone(),
+        ReplicaOutcome::Ok => "has it",
+        ReplicaOutcome::Unreachable => "is DOWN",
+        ReplicaOutcome::Refused => "refused",
+        ReplicaOutcome::Unknown => "did not answer",
+        ReplicaOutcome::Pending => "has not answered yet",
     };
     let then = match (&replica.hinted_at, replica.outcome) {
         (Some(keeper), _) => format!(", hint kept at {keeper}"),
@@ -180,7 +182,8 @@ pub(super) fn missed(replica: &ReplicaReport) -> String {
         (None, ReplicaOutcome::Unknown) => ", unknown".to_owned(),
         (None, _) => ", not written".to_owned(),
     };
-    let why = replica.why.as_deref().filter(|why| *why != down && *why != later);
+    let said = format!("{} {what}", replica.node);
+    let why = replica.why.as_deref().filter(|why| *why != said);
     let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
     format!("{what}{then}{why}")
 }

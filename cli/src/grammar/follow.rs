@@ -58,6 +58,14 @@ pub(crate) struct UntilArgs {
     pub(crate) count: Option<u64>,
 }
 
+impl UntilArgs {
+    /// Whether only Ctrl-C ends it.
+    #[must_use]
+    pub(crate) const fn is_open(&self) -> bool {
+        self.lasting.is_none() && self.count.is_none()
+    }
+}
+
 /// Words of a check of the replicas.
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct CheckArgs {
