@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use ringkv_shared::causal::Recent;
 use ringkv_shared::detector::Detector;
 use ringkv_shared::hlc::Hlc;
 use ringkv_shared::net::Peer;
@@ -29,7 +30,6 @@ use crate::job::Job;
 use crate::lag::Lag;
 use crate::log::{Log, LogError};
 use crate::picture::Pictures;
-use crate::recent::Recent;
 use crate::requests::Requests;
 use crate::settings::Settings;
 use crate::state::{Event, Member, State};
@@ -110,7 +110,7 @@ pub(crate) struct Cluster {
     replaced: Mutex<Vec<TaskTracker>>,
     settings: Mutex<Settings>,
     pub(crate) writes: Writes,
-    pub(crate) recent: Recent,
+    recent: Mutex<Recent>,
     pub(crate) requests: Requests,
     pub(crate) changes: Feed,
     pub(crate) lag: Lag,
@@ -154,7 +154,7 @@ impl Cluster {
             replaced: Mutex::default(),
             settings: Mutex::new(settings),
             writes: Writes::new(boot_epoch),
-            recent: Recent::new(boot_epoch),
+            recent: Mutex::new(Recent::new(boot_epoch)),
             requests: Requests::default(),
             changes: Feed::new(boot_epoch),
             lag: Lag::default(),
@@ -192,6 +192,11 @@ impl Cluster {
     /// Milliseconds since the start: the detectors' clock.
     pub(crate) fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Which numbers each key got lately.
+    pub(crate) fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().expect("no panic while the lock is held")
     }
 
     /// The clock by which the last write wins.

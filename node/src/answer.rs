@@ -6,8 +6,8 @@
 
 use bytes::Bytes;
 use ringkv_shared::Blob;
-use ringkv_shared::protocol::node::{GetReply, Record, Sibling};
 use ringkv_shared::protocol::Status;
+use ringkv_shared::protocol::node::{GetReply, Record, Sibling};
 
 use crate::log::key;
 use crate::store::{Content, Entry, Held};
@@ -17,8 +17,10 @@ use crate::store::{Content, Entry, Held};
 pub struct Page {
     /// The stored key and what is held; with `keys_only` without values.
     pub entries: Vec<(Bytes, Record)>,
-    /// Whether there are more after the last one.
+    /// Whether there are more.
     pub more: bool,
+    /// The last key that was looked at, when that is not the last of the entries: more are after this.
+    pub reached: Option<Bytes>,
 }
 
 /// What is held for a stored key, on request without values. All values must be in memory.

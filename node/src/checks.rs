@@ -4,10 +4,11 @@
 //!
 //! The limits are those of the whole system, see [`ringkv_shared::limits`]; a node has none of its own.
 
-use ringkv_shared::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_BYTES_MAX};
-use ringkv_shared::protocol::node::Record;
-use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, Version};
 use ringkv_shared::causal::Context;
+use ringkv_shared::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_BYTES_MAX};
+use ringkv_shared::merkle::Digest;
+use ringkv_shared::protocol::node::{Collection, Record, SpaceKey};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
 
 /// The highest version counter taken from outside: half the range is left to count on in, which
 /// nobody will ever use up.
@@ -43,6 +44,38 @@ pub(crate) fn check_count(count: usize) -> Result<(), Failure> {
     Err(Failure::new(ErrorName::TooLarge, message).hint("send smaller batches"))
 }
 
+/// Keys that a node has missed, or has now.
+pub(crate) fn check_space_keys(keys: &[SpaceKey]) -> Result<(), Failure> {
+    check_count(keys.len())?;
+    keys.iter().try_for_each(|key| check_key(&key.key))
+}
+
+/// The most nodes that one write can be owed to: more than have missed a write that counts.
+const OWED_TO_MAX: usize = 64;
+
+/// The nodes that are to be owed a write.
+pub(crate) fn check_owed(owe: &[NodeId]) -> Result<(), Failure> {
+    if owe.len() <= OWED_TO_MAX {
+        return Ok(());
+    }
+    let message = format!("a write owed to {} nodes; at most {OWED_TO_MAX} are taken", owe.len());
+    Err(Failure::new(ErrorName::TooLarge, message).hint("name only those that missed it"))
+}
+
+/// Leaves whose tombstones are to be forgotten.
+pub(crate) fn check_collections(leaves: &[Collection]) -> Result<(), Failure> {
+    check_count(leaves.len() + leaves.iter().map(|leaf| leaf.keys.len()).sum::<usize>())?;
+    for Collection { digest, floor, keys, .. } in leaves {
+        if let Err(bad) = digest.parse::<Digest>() {
+            let failure = Failure::new(ErrorName::BadArgument, bad.to_string());
+            return Err(failure.hint("give the digest as the node has told it"));
+        }
+        floor.bounds().try_for_each(|bound| check_version(Some(bound)))?;
+        keys.iter().try_for_each(check_key)?;
+    }
+    Ok(())
+}
+
 /// A counter near the end of its range is refused: others count on from it.
 pub(crate) fn check_version(version: Option<Version>) -> Result<(), Failure> {
     match version {
@@ -69,7 +102,8 @@ fn check_context(context: &Context, parts_max: usize) -> Result<(), Failure> {
         check_version(Some(version))?;
     }
     if context.parts() > parts_max {
-        let message = format!("a context of {} versions; at most {parts_max} are taken", context.parts());
+        let message =
+            format!("a context of {} versions; at most {parts_max} are taken", context.parts());
         return Err(Failure::new(ErrorName::TooLarge, message).hint("write without a context"));
     }
     Ok(())
@@ -99,7 +133,10 @@ fn check_record(record: &Record, parts_max: usize) -> Result<usize, Failure> {
         }
         if past.covers(sibling.version) {
             let version = sibling.version;
-            return bad(format!("record {:?} says of its version {version} that it was replaced", record.key));
+            return bad(format!(
+                "record {:?} says of its version {version} that it was replaced",
+                record.key
+            ));
         }
         if let Some(value) = &sibling.value {
             check_value(value)?;

@@ -3,7 +3,7 @@
 //! When it is due, says [`policy`](crate::policy). Then:
 //!
 //! 1. the committer closes segment n; new lines go to n + 1;
-//! 2. the map is copied page by page into `snap-n.tmp`, between other requests;
+//! 2. notes and map are copied page by page into `snap-n.tmp`, between other requests;
 //! 3. all lines appended until then are made durable, then `END`, sync, rename, sync directory;
 //! 4. entries whose values may leave memory are told where their lines stand now;
 //! 5. segments up to n are deleted, and snapshots beyond those to be kept.
@@ -17,6 +17,9 @@
 //! they get the same lines. And the line that made the entry the page saw (or removed it)
 //! makes them equal at the latest, because it is a write of v itself. Step 3 keeps the order between
 //! keys: no snapshot holds a change whose predecessors a crash could still take.
+//!
+//! Notes stand for themselves, and the last one about a floor or a debt decides: replaying them over what the
+//! snapshot was told already gives the same. None of them decides what a record does.
 //!
 //! A crash between any two steps leaves either the old files or the new snapshot complete, and
 //! recovery uses the newest snapshot that has its name.
@@ -41,8 +44,12 @@ use crate::log::record::Header;
 use crate::log::snapshot::{self, SnapshotWriter};
 use crate::moves;
 use crate::policy::Reason;
+use crate::replica::Cursor;
 use crate::space::{RETRY_INTERVAL, Space};
 use crate::store::{Page, PageRequest};
+
+/// Notes copied at a time, while the map is locked.
+const NOTES_IN_PAGE: usize = 1000;
 
 /// What a compaction did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +218,7 @@ impl Compactor {
     async fn write_snapshot(&self, next: Header, reason: Reason) -> Result<Written, StorageError> {
         let (dir, segment) = (Arc::clone(&self.shared.dir), next.segment - 1);
         let writer = blocking(move || SnapshotWriter::start(dir, &next)).await?;
+        let writer = self.copy_ledger(writer).await?;
         let writer = self.copy_map(writer).await?;
         self.all_durable().await;
         let hook = self.shared.options.hook.clone();
@@ -252,10 +260,26 @@ impl Compactor {
         state.sizes.total()
     }
 
+    /// Floors and debts; like the pages of the map, these may be of different moments.
+    async fn copy_ledger(
+        &self,
+        mut writer: SnapshotWriter,
+    ) -> Result<SnapshotWriter, StorageError> {
+        let mut after = None;
+        loop {
+            let page = self.shared.lock().ledger.page(after.as_ref(), NOTES_IN_PAGE);
+            after = page.last().and_then(Cursor::behind);
+            if after.is_none() {
+                return Ok(writer);
+            }
+            writer = blocking(move || writer.add_notes(page).map(|()| writer)).await?;
+        }
+    }
+
     async fn copy_map(&self, mut writer: SnapshotWriter) -> Result<SnapshotWriter, StorageError> {
         let mut after = None;
         loop {
-            let Page { entries, more } = self.page(after);
+            let Page { entries, more, .. } = self.page(after);
             after = entries.last().map(|(key, _)| key.clone());
             let shared = Arc::clone(&self.shared);
             writer = blocking(move || {

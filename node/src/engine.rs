@@ -46,6 +46,7 @@ use crate::log::sizes::Sizes;
 use crate::log::tail::Tail;
 use crate::pictures::Pictures;
 use crate::policy::{Reason, SinceCompaction};
+use crate::replica::Ledger;
 use crate::room::{Kind, Room, line_room};
 use crate::space::Space;
 use crate::store::{Reads, Store, Tally};
@@ -70,6 +71,7 @@ pub struct Figures {
     pub appends: u64,
     pub compactions: u64,
     pub swept: u64,
+    pub collected: u64,
     pub discarded: u64,
     pub last_sync_us: u64,
     pub last_compaction: Option<(Instant, Reason)>,
@@ -105,6 +107,10 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) store: Store,
+    /// Floors and debts.
+    pub(crate) ledger: Ledger,
+    /// The last line that changed them: what an answer about them depends on. Monotonic.
+    pub(crate) noted: u64,
     pub(crate) tail: Tail,
     /// The line that replies of the running burst depend on.
     pub(crate) barrier: u64,
@@ -244,10 +250,12 @@ impl Shared {
 
 impl State {
     fn new(opened: Opened, started: Instant) -> (Self, crate::log::writer::Writer) {
-        let Opened { store, tail, writer, replayed, since_snapshot, .. } = opened;
+        let Opened { store, ledger, tail, writer, replayed, since_snapshot, .. } = opened;
         let replay_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let state = Self {
             store,
+            ledger,
+            noted: 0,
             tail,
             barrier: 0,
             operations: since_snapshot,
@@ -275,6 +283,11 @@ impl State {
         self.tail.bye();
         self.sizes.active += self.tail.waiting_bytes() as u64;
         Some((self.tail.take(), self.tail.seq()))
+    }
+
+    /// What is told depends on floors or debts.
+    pub(crate) fn depend_on_notes(&mut self) {
+        self.barrier = self.barrier.max(self.noted);
     }
 
     pub(crate) fn depend_on_all(&mut self) {

@@ -15,6 +15,7 @@
 //! - [`store`] — the map: packed entries, expiry, eviction, pictures of it at one version; pure
 //! - [`disk`] — what a disk promises; the real one, and one that fails on request
 //! - [`log`] — lines, segments, recovery; the format is described in [`log::record`]
+//! - [`replica`] — what it keeps as one of several replicas: digests, floors, debts; pure
 //! - [`inspect`] — looking into a data directory without its node, and rescuing what is good of one
 //! - [`Engine`], [`Committer`] — map and log together, group commit
 //! - [`Compactor`] — snapshots
@@ -30,6 +31,7 @@
 pub mod disk;
 pub mod inspect;
 pub mod log;
+pub mod replica;
 pub mod store;
 
 mod answer;
@@ -38,10 +40,12 @@ mod args;
 mod ballast;
 mod checks;
 mod clock;
+mod collect;
 mod commit;
 mod compact;
 mod engine;
 mod error;
+mod handoff;
 mod moves;
 mod options;
 mod pictures;
@@ -63,6 +67,7 @@ pub use commit::Committer;
 pub use compact::{Compacted, Compactor};
 pub use engine::{Engine, Figures};
 pub use error::{NodeError, StorageError};
+pub use handoff::Owed;
 pub use options::{Durability, EngineOptions};
 pub use policy::{CompactionPolicy, Reason, SinceCompaction};
 pub use read::PageError;

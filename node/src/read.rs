@@ -90,7 +90,7 @@ impl Engine {
             let record = record(&key, self.0.load_all(&key, held)?, !request.keys_only);
             entries.push((key, record));
         }
-        Ok(Page { entries, more: page.more })
+        Ok(Page { entries, more: page.more, reached: page.reached })
     }
 
     /// The log's lines about a stored key, the oldest first; see [`history`](crate::inspect::history). Reads
@@ -105,7 +105,8 @@ impl Engine {
             let log = LogFiles::open(&*shared.options.disk, &shared.options.data)?;
             history(&log, &key)
         };
-        let lines = tokio::task::spawn_blocking(read).await.expect("reading the log does not panic");
+        let lines =
+            tokio::task::spawn_blocking(read).await.expect("reading the log does not panic");
         // Lines in the files may not be safe yet.
         self.0.lock().depend_on_all();
         self.settle().await;

@@ -42,6 +42,7 @@ impl Engine {
                 () = tokio::time::sleep(if expiring { PIECE_INTERVAL } else { IDLE_INTERVAL }) => {
                     self.sweep();
                     self.end_unread_pictures();
+                    self.throw_away_old_notes();
                 }
             }
         }

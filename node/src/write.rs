@@ -25,17 +25,20 @@ use std::sync::MutexGuard;
 use bytes::Bytes;
 use ringkv_shared::causal::Context;
 use ringkv_shared::protocol::node::{Record as Copied, Sibling, Via};
-use ringkv_shared::{Blob, KeyspaceName, NODE_EPOCH, Version};
+use ringkv_shared::{Blob, KeyspaceName, NODE_EPOCH, NodeId, Version};
 use tracing::warn;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::collect::LIFT_BYTES;
 use crate::engine::{Engine, State};
+use crate::handoff::debt_bytes;
+use crate::log::note::Note;
 use crate::log::place::Place;
 use crate::log::record::{CONTEXT_PARTS_MAX, Op, Record};
 use crate::log::value::Value;
 use crate::log::{escape, key};
 use crate::room::{Kind, Refused, line_room};
-use crate::store::{self, Arrival, Standing};
+use crate::store::{Arrival, Entry, Standing};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,22 @@ pub struct WriteOutcome {
     pub existed: bool,
     /// How many other values are stored now.
     pub siblings: usize,
+}
+
+impl WriteOutcome {
+    /// A write of a key of which nothing is held, replaced by what was collected up to a version.
+    const fn covered(version: Version) -> Self {
+        Self { version, superseded: true, existed: false, siblings: 0 }
+    }
+}
+
+/// What became of copies from another replica.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Merged {
+    /// Of how many keys something was new.
+    pub changed: u64,
+    /// Stored keys of which nothing is held: all that came counts as deleted.
+    pub deleted: Vec<Bytes>,
 }
 
 /// What must be so for a key to be forgotten.
@@ -112,16 +131,17 @@ impl Engine {
             Some(version) => Record::new(key, op, version),
             None => self.numbered(&state, key, op),
         };
-        self.change(state, record)
+        self.change(state, record, &[])
     }
 
-    /// Takes a write with its version, stamp and what its writer had seen.
+    /// Takes a write with its version, stamp and what its writer had seen, and notes in the same step that these
+    /// nodes have missed it. They are owed what is held, so the notes are made even if it brings nothing new.
     ///
     /// # Errors
     ///
     /// There is no room, or too many versions would have to be remembered; nothing was applied.
-    pub fn take(&self, record: Record) -> Result<WriteOutcome, Refused> {
-        self.change(self.0.lock(), record)
+    pub fn take(&self, record: Record, owe: &[NodeId]) -> Result<WriteOutcome, Refused> {
+        self.change(self.0.lock(), record, owe)
     }
 
     /// A write of the node's own, which has seen all that is held.
@@ -137,7 +157,7 @@ impl Engine {
     }
 
     /// The epoch of the node's own line of versions.
-    fn own_epoch(&self) -> u32 {
+    pub(crate) fn own_epoch(&self) -> u32 {
         NODE_EPOCH | xxh3_64(self.uuid().as_bytes()) as u32
     }
 
@@ -145,38 +165,52 @@ impl Engine {
         &self,
         mut state: MutexGuard<'_, State>,
         record: Record,
+        owe: &[NodeId],
     ) -> Result<WriteOutcome, Refused> {
+        let record = match state.above_floor(record) {
+            Ok(record) => record,
+            Err(version) => {
+                state.depend_on_notes();
+                return Ok(WriteOutcome::covered(version));
+            }
+        };
         let (now, key, version) = (self.now(), record.key.clone(), record.version);
         let existed = state.store.get(&key, now).is_some_and(|held| held.is_live());
         let standing = state.store.standing(&record);
         // Only of a version that is there already it matters which value it brings.
         let again = (standing.arrival == Arrival::Held).then(|| record.op.clone());
         if standing.changes {
-            self.admit(&mut state, [(&record, standing)])?;
+            self.admit(&mut state, [(&record, standing)], debt_bytes(owe.len(), key.len()))?;
             self.append(&mut state, record);
         } else {
+            if !owe.is_empty() {
+                self.admit(&mut state, [], debt_bytes(owe.len(), key.len()))?;
+            }
             state.depend_on(&key);
         }
+        self.note_debts(&mut state, owe, &key, now);
         let (version, superseded) = match standing.arrival {
-            Arrival::Replaced(held) => (state.store.get(&key, 0).map_or(held, |h| h.entry.version), true),
+            Arrival::Replaced(held) => {
+                (state.store.get(&key, 0).map_or(held, |h| h.entry.version), true)
+            }
             Arrival::New | Arrival::Held => (version, false),
         };
         let siblings = if standing.parts == 0 { 0 } else { others(&state, &key, version, now) };
         let held = again.is_some().then(|| state.store.find(&key, version).map(|e| e.copied()));
         drop(state);
         // Another value under the same number is another write.
-        let same = again.zip(held.flatten()).is_some_and(|(op, held)| self.is_held_as(&key, &op, held));
+        let same =
+            again.zip(held.flatten()).is_some_and(|(op, held)| self.is_held_as(&key, &op, held));
         let differs = standing.arrival == Arrival::Held && !same;
         let (superseded, existed) = (superseded || differs, existed || same);
         Ok(WriteOutcome { version, superseded, existed, siblings })
     }
 
-    fn is_held_as(&self, key: &[u8], op: &Op, held: store::Entry) -> bool {
+    fn is_held_as(&self, key: &[u8], op: &Op, held: Entry) -> bool {
         self.0.load(key, held).is_ok_and(|held| held.is_of(op))
     }
 
-    /// Merges what another replica holds for stored keys into what is held here; says how many of them
-    /// brought something.
+    /// Merges what another replica holds for stored keys into what is held here.
     ///
     /// # Errors
     ///
@@ -186,13 +220,14 @@ impl Engine {
         &self,
         copies: impl IntoIterator<Item = (Bytes, Copied)>,
         via: Option<Via>,
-    ) -> Result<u64, Refused> {
+    ) -> Result<Merged, Refused> {
         self.change_all(copies.into_iter().map(|(key, copy)| lines(&key, &copy, via)).collect())
     }
 
     /// Makes values that have expired tombstones of the same version; says how many.
     pub(crate) fn delete_expired(&self, expired: Vec<Record>) -> Result<u64, Refused> {
-        self.change_all(expired.into_iter().map(|end| vec![end]).collect())
+        let merged = self.change_all(expired.into_iter().map(|end| vec![end]).collect())?;
+        Ok(merged.changed)
     }
 
     /// Forgets stored keys, each on its condition; says how many were.
@@ -207,22 +242,32 @@ impl Engine {
         let keys: Vec<(Bytes, Condition)> = keys.into_iter().collect();
         let mut state = self.0.lock();
         let due = keys.iter().filter(|(key, condition)| condition.holds(&state, key)).count();
-        let bytes = keys.iter().map(|(key, _)| line_room(key.len(), None, 0)).max().unwrap_or(0);
+        let bytes = keys.iter().map(|(key, _)| line_room(key.len(), None, 0) + LIFT_BYTES);
+        let bytes = bytes.max().unwrap_or(0);
         self.admit_bytes(&mut state, bytes * due as u64, Kind::Delete)?;
         let mut forgotten = 0;
         for (key, condition) in keys {
             state.depend_on(&key);
             // Asked again: the same key may come twice.
             if condition.holds(&state, &key) {
-                let version = state.store.get(&key, 0).expect("it was there just now").entry.version;
-                self.append(&mut state, Record::new(key, Op::Drop, version));
+                // First: a floor without the key would refuse it, should it come back.
+                self.lift_floor(&mut state, &key);
+                self.forget_one(&mut state, key);
                 forgotten += 1;
             }
         }
         Ok(forgotten)
     }
 
-    /// Forgets all keys of a keyspace other than `default`; says how many there were.
+    /// Forgets a key that is held; there must be room for it.
+    pub(crate) fn forget_one(&self, state: &mut State, key: Bytes) {
+        let version =
+            state.store.get(&key, 0).expect("only what is held is forgotten").entry.version;
+        self.append(state, Record::new(key, Op::Drop, version));
+    }
+
+    /// Forgets all keys of a keyspace other than `default`, with its floors and what was owed of it; says how
+    /// many keys there were.
     ///
     /// # Errors
     ///
@@ -237,19 +282,24 @@ impl Engine {
         let mut state = self.0.lock();
         state.depend_on_all();
         let keys = state.store.count(&prefix);
+        self.admit_bytes(&mut state, 2 * line_room(prefix.len(), None, 0), Kind::Delete)?;
+        if state.ledger.knows(keyspace) {
+            self.note(&mut state, Note::Gone { keyspace: keyspace.clone() });
+        }
         if keys > 0 {
-            self.admit_bytes(&mut state, line_room(prefix.len(), None, 0), Kind::Delete)?;
             self.append(&mut state, Record::new(prefix, Op::DropSpace, Version::default()));
         }
         Ok(keys)
     }
 
-    /// Applies of each group the lines that change something; says of how many groups any did.
-    fn change_all(&self, groups: Vec<Vec<Record>>) -> Result<u64, Refused> {
+    /// Applies of each group, which is of one key, the lines that change something.
+    fn change_all(&self, groups: Vec<Vec<Record>>) -> Result<Merged, Refused> {
         let mut state = self.0.lock();
-        let standings = groups.iter().flatten().map(|record| (record, state.store.standing(record)));
+        let (groups, covered) = state.above_floors(groups);
+        let standings =
+            groups.iter().flatten().map(|record| (record, state.store.standing(record)));
         let due: Vec<(&Record, Standing)> = standings.filter(|(_, s)| s.changes).collect();
-        self.admit(&mut state, due)?;
+        self.admit(&mut state, due, 0)?;
         let mut changed = 0;
         for group in groups {
             let mut changes = false;
@@ -263,16 +313,19 @@ impl Engine {
             }
             changed += u64::from(changes);
         }
-        Ok(changed)
+        // What was sent twice may have been stored by now.
+        let deleted = covered.into_iter().filter(|key| state.store.get(key, 0).is_none()).collect();
+        Ok(Merged { changed, deleted })
     }
 
-    /// Asks for room for all of these lines.
+    /// Asks for room for all of these lines, and for so many bytes of notes.
     fn admit<'a>(
         &self,
         state: &mut State,
         changes: impl IntoIterator<Item = (&'a Record, Standing)>,
+        notes: u64,
     ) -> Result<(), Refused> {
-        let (mut kind, mut bytes) = (Kind::Delete, 0);
+        let (mut kind, mut bytes) = (Kind::Delete, notes);
         for (record, standing) in changes {
             if standing.parts > CONTEXT_PARTS_MAX {
                 return Err(Refused::Crowded);
@@ -286,7 +339,12 @@ impl Engine {
         self.admit_bytes(state, bytes, kind)
     }
 
-    fn admit_bytes(&self, state: &mut State, bytes: u64, kind: Kind) -> Result<(), Refused> {
+    pub(crate) fn admit_bytes(
+        &self,
+        state: &mut State,
+        bytes: u64,
+        kind: Kind,
+    ) -> Result<(), Refused> {
         let end = state.sizes.active;
         state.room.admit(end, bytes, kind, || self.0.space_short.notify_one())
     }
@@ -301,7 +359,12 @@ impl Engine {
         state.store.apply(&record, Some(place));
         tell_discards(state, &record.key);
         self.0.evict(state);
-        state.barrier = record.seq;
+        self.appended(state, record.seq);
+    }
+
+    /// What follows from a line that was appended.
+    pub(crate) fn appended(&self, state: &mut State, seq: u64) {
+        state.barrier = seq;
         state.figures.appends += 1;
         state.operations += 1;
         self.0.work.notify_one();
@@ -320,11 +383,12 @@ fn room(record: &Record) -> (Kind, u64) {
     }
 }
 
-/// How many values a key has beside the one of this version.
+/// How many values a key has beside the one of this version; none, if that was pushed out.
 fn others(state: &State, key: &[u8], version: Version, now: u64) -> usize {
-    let held = state.store.get(key, now);
-    let entries = held.iter().flat_map(|held| held.entries());
-    entries.filter(|entry| entry.is_live() && entry.version != version).count()
+    let Some(held) = state.store.get(key, now) else { return 0 };
+    let stored = held.entries().any(|entry| entry.version == version);
+    let live = |entry: &&Entry<&[u8]>| entry.is_live() && entry.version != version;
+    if stored { held.entries().filter(live).count() } else { 0 }
 }
 
 /// The lines that what a replica holds comes to: one a value.

@@ -9,6 +9,7 @@
 //! How conflicts are settled is fixed when a keyspace is made: values that were written under one
 //! rule mean nothing under the other.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -39,6 +40,13 @@ impl KeyspaceName {
     #[must_use]
     pub fn is_default(&self) -> bool {
         self.as_str() == "default"
+    }
+}
+
+/// A map by name can be asked with a text; both have one order.
+impl Borrow<str> for KeyspaceName {
+    fn borrow(&self) -> &str {
+        self.as_str()
     }
 }
 

@@ -7,7 +7,7 @@
 //! - names and data: [`NodeId`], [`Blob`], [`Version`], [`keyspace`], [`Failure`], [`limits`]
 //! - which writes have seen which: [`causal`]; which was last, by the clock: [`hlc`]
 //! - who owns what: [`ring`], [`topology`]; what answers amount to: [`quorum`]; who is alive:
-//!   [`detector`]; what a rebalance does: [`plan`]
+//!   [`detector`]; what a rebalance does: [`plan`]; what replicas differ in: [`merkle`]
 //! - what travels: [`protocol`]
 //! - the only socket code, behind the feature `net`: [`net`]
 
@@ -16,12 +16,14 @@ pub mod detector;
 pub mod hlc;
 pub mod keyspace;
 pub mod limits;
+pub mod merkle;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod plan;
 pub mod protocol;
 pub mod quorum;
 pub mod ring;
+pub mod sync;
 pub mod topology;
 
 mod blob;

@@ -196,7 +196,11 @@ impl Batch {
 
     fn failed(&mut self, key: &Blob, error: &Failure) {
         self.failed.push(error.name.exit_code());
-        let line = format!("error: {key}: {}", error.message);
+        let message = &error.message;
+        let line = match message.starts_with(&format!("{key} ")) {
+            true => format!("error: {message}"),
+            false => format!("error: {key}: {message}"),
+        };
         self.tell(|report| report.plain_warn(line.clone()).warn(line));
     }
 
@@ -252,6 +256,8 @@ mod tests {
             "a = 1, version 1.3 on n1\nerror: b: disk full\n1 of 2 keys written"
         );
         assert_eq!(report.exit, 5);
+        let named = json!({"key": "a", "error": {"name": "UNREACHABLE", "message": "a was lost"}});
+        assert!(text(&puts(json!([named])).narrated).starts_with("error: a was lost\n"));
         assert_eq!(puts(json!([failed("a", "DISK_FULL"), failed("b", "DISK_FULL")])).exit, 1);
         assert_eq!(puts(json!([failed("a", "DISK_FULL"), failed("b", "UNREACHABLE")])).exit, 5);
     }

@@ -68,11 +68,7 @@ impl Log {
         let change = match record.op {
             Op::Put { value, expires } => Change::Put { value: value.into_bytes().into(), expires },
             Op::Del => Change::Del,
-            Op::Drop => return,
-            Op::DropSpace => {
-                let prefix = Blob::from(record.key);
-                return self.newest.retain(|key, _| !key.as_bytes().starts_with(prefix.as_bytes()));
-            }
+            Op::Drop | Op::DropSpace => return,
         };
         let (key, version) = (Blob::from(record.key), Some(record.version));
         let held = self.newest.get(&key).and_then(|(held, _)| *held);
@@ -191,9 +187,16 @@ PUT d k=default c=00000000
         for (n, key) in [(1, "a"), (2, "b"), (3, "c")] {
             let op = Op::write(Some(Value::new("1".into())));
             let version = Version::new(1, n);
-            let (stamp, context, via) = (None, None, None);
-            let key = key.into();
-            let record = Record { key, op, version, stamp, context, via, seq: n, durable: 0 };
+            let record = Record {
+                key: key.into(),
+                op,
+                version,
+                stamp: None,
+                context: None,
+                via: None,
+                seq: n,
+                durable: 0,
+            };
             crc = encode_record(&record, crc, &mut text);
         }
         let text = String::from_utf8(text).unwrap();

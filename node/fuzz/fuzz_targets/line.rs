@@ -5,6 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use ringkv_node::log::decode::{decode_header, decode_line};
 use ringkv_node::log::encode::{encode_bye, encode_end, encode_header, encode_record};
+use ringkv_node::log::note::encode_note;
 use ringkv_node::log::record::Line;
 use ringkv_node_fuzz::sealed;
 
@@ -22,6 +23,7 @@ fuzz_target!(|body: &[u8]| {
     let Ok((read, crc)) = decode_line(&line, PREV) else { return };
     let written = match &read {
         Line::Record(record) => encode_record(record, PREV, &mut again),
+        Line::Note(noted) => encode_note(noted, PREV, &mut again),
         Line::Bye(seq) => encode_bye(*seq, PREV, &mut again),
         Line::End(end) => encode_end(end, PREV, &mut again),
     };

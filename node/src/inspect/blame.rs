@@ -153,11 +153,14 @@ fn decide(touches: &mut [Touch], held: &mut Siblings<usize>) {
         let seen = touches[last].context.clone().unwrap_or_else(|| Context::before(version));
         if ends {
             touches[last].did = Did::Expired;
-            let values = before.values().iter().map(|(v, at)| (*v, if *v == version { last } else { *at }));
+            let values =
+                before.values().iter().map(|(v, at)| (*v, if *v == version { last } else { *at }));
             *held = Siblings::new(before.past().clone(), values);
         }
         held.write(version, &seen, last);
-        if held.values().len() > 1 && held.values().iter().all(|(_, at)| touches[*at].stamp.is_some()) {
+        if held.values().len() > 1
+            && held.values().iter().all(|(_, at)| touches[*at].stamp.is_some())
+        {
             held.keep_last(|at| touches[*at].stamp);
         }
         let stored = held.values().iter().any(|(_, at)| *at == last);

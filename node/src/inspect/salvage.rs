@@ -4,6 +4,9 @@
 //! written as the one snapshot of a new directory, which has the node's id and an identity of its own: it is
 //! not the old node, and the cluster must know. The damaged directory stays as it is.
 //!
+//! Notes are left behind. A floor says that what is not held was deleted, but here it may have been lost;
+//! and what was owed is found by who compares the replicas.
+//!
 //! Files that a newer snapshot stands for are only read when that snapshot is damaged: what was forgotten
 //! since (a copy that a rebalance moved away) would come back.
 //!

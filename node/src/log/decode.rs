@@ -11,16 +11,16 @@ use std::borrow::Cow;
 
 use ringkv_shared::causal::Context;
 use ringkv_shared::hlc::Stamp;
+use ringkv_shared::limits::KEY_BYTES_MAX;
 use ringkv_shared::protocol::node::Via;
 use ringkv_shared::{KeyspaceName, NODE_EPOCH, Version};
-use ringkv_shared::limits::KEY_BYTES_MAX;
 
 use super::encode::via_name;
 use super::escape::{self, BadToken};
 use super::key;
 use super::record::{self, BadLine, CONTEXT_PARTS_MAX, End, Header, Line, Op, Record};
 use super::scan::Scanned;
-use super::value;
+use super::{note, value};
 
 /// ` c=` and eight digits.
 pub(super) const SEAL_BYTES: usize = 11;
@@ -73,6 +73,9 @@ pub fn decode_unchecked(line: &[u8]) -> Result<Borrowed<'_>, BadLine> {
 
 fn parse(body: &[u8]) -> Result<Borrowed<'_>, BadLine> {
     let (word, rest) = body.split_at_checked(4).ok_or(NO_OPERATION)?;
+    if note::is_note(word) {
+        return note::decode_note(body).map(Line::Note);
+    }
     let mut fields = Fields(rest);
     let line = match word {
         b"PUT " => fields.put()?,
@@ -87,7 +90,8 @@ fn parse(body: &[u8]) -> Result<Borrowed<'_>, BadLine> {
     Ok(line)
 }
 
-const NO_OPERATION: BadLine = BadLine::Field("operation (PUT, DEL, DRP, DRK, BYE, END)");
+const NO_OPERATION: BadLine =
+    BadLine::Field("operation (PUT, DEL, DRP, DRK, BYE, END, or one of the notes)");
 
 /// The checksum a line says it has, for who checks a chain behind a hole.
 #[must_use]
@@ -325,7 +329,8 @@ mod tests {
 
     #[test]
     fn a_dropped_keyspace_comes_back() {
-        let record = Record::new(Bytes::from_static(b"\0carts\0"), Op::DropSpace, Version::default());
+        let record =
+            Record::new(Bytes::from_static(b"\0carts\0"), Op::DropSpace, Version::default());
         let mut out = Vec::new();
         let crc = encode_record(&Record { seq: 9, durable: 8, ..record.clone() }, 7, &mut out);
         let (line, found) = decode_line(out.trim_ascii_end(), 7).unwrap();
@@ -375,7 +380,7 @@ mod tests {
     fn every_flipped_bit_shows() {
         let op = Op::Put { value: Value::Plain(&b"v"[..]), expires: Some(5) };
         let stamp = Some(Stamp { ms: 5, count: 0 });
-        let context = Some(Box::new("3.40,+3.41".parse().unwrap()));
+        let context = Some(Box::new("3.39,+3.41".parse().unwrap()));
         let record = Record::new(&b"\0s\0k"[..], op, Version::new(3, 42));
         let record = Record { stamp, context, via: Some(Via::Hint), seq: 9, durable: 8, ..record };
         let mut line = Vec::new();

@@ -70,6 +70,18 @@ pub fn split(stored: &[u8]) -> (Option<&str>, &[u8]) {
     }
 }
 
+/// The same with the keyspace as a name.
+///
+/// # Panics
+///
+/// The bytes are no stored key.
+#[must_use]
+pub fn named(stored: &[u8]) -> (KeyspaceName, &[u8]) {
+    let (name, key) = split(stored);
+    let name = name.map(|name| name.parse().expect("a name is one when its key is stored"));
+    (name.unwrap_or_default(), key)
+}
+
 /// Whether a stored key is of `default`.
 #[must_use]
 pub fn is_default(stored: &[u8]) -> bool {
@@ -102,7 +114,7 @@ pub(crate) mod tests {
             let held = stored(&keyspace, key.clone().into());
             let (name, raw) = split(&held);
             prop_assert_eq!((name.unwrap_or("default"), raw), (keyspace.as_str(), &key[..]));
-            prop_assert_eq!(&stored_cow(&keyspace, key.into()), &held);
+            prop_assert_eq!(&*stored_cow(&keyspace, key.into()), &*held);
             prop_assert_eq!(is_default(&held), keyspace.is_default());
             let named = NAMED_START <= &*held && &*held < NAMED_END;
             prop_assert_eq!(named, !keyspace.is_default());

@@ -34,6 +34,7 @@ pub mod key;
 pub mod last;
 pub mod lines;
 pub mod mark;
+pub mod note;
 pub mod open;
 pub mod place;
 pub mod record;

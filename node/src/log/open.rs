@@ -29,6 +29,7 @@ use super::walk::Walk;
 use super::writer::Writer;
 use crate::StorageError;
 use crate::disk::{DiskFile, Open};
+use crate::replica::Ledger;
 use crate::step::StepHook;
 use crate::store::{Budget, Store};
 
@@ -37,6 +38,8 @@ use crate::store::{Budget, Store};
 pub struct Opened {
     /// The map.
     pub store: Store,
+    /// Floors and debts.
+    pub ledger: Ledger,
     /// Where the log ends.
     pub tail: Tail,
     /// The active segment.
@@ -53,6 +56,7 @@ pub struct Opened {
 struct Replay<'a> {
     dir: &'a DataDir,
     store: Store,
+    ledger: Ledger,
     /// What may be in memory.
     memory: Option<Budget>,
     /// The next segment's number.
@@ -94,9 +98,9 @@ pub fn open(
     let tail = Tail::new(dir.uuid(), replay.segment, replay.seq, replay.crc);
     let mut writer = Writer::new(Arc::clone(dir), file, replay.sizes.active, mark);
     writer.sync(replay.seq)?;
-    let Replay { mut store, seq, replayed, since_snapshot, sizes, .. } = replay;
+    let Replay { mut store, ledger, seq, replayed, since_snapshot, sizes, .. } = replay;
     store.settle(seq);
-    Ok(Opened { store, tail, writer, replayed, since_snapshot, sizes })
+    Ok(Opened { store, ledger, tail, writer, replayed, since_snapshot, sizes })
 }
 
 impl<'a> Replay<'a> {
@@ -107,6 +111,7 @@ impl<'a> Replay<'a> {
         Self {
             dir,
             store,
+            ledger: Ledger::default(),
             memory,
             segment: 1,
             seq,
@@ -196,7 +201,7 @@ impl<'a> Replay<'a> {
 
     /// Replays a file, a piece at a time, with no more values in memory than there may be.
     fn read(&mut self, path: &Path, kind: Kind, id: FileId) -> Result<Scan, StorageError> {
-        let mut walk = Walk::open(self.dir.disk(), path, kind, id)?;
+        let mut walk = Walk::open(self.dir.disk(), path, kind, id)?.with_notes();
         let store = &mut self.store;
         let mut more = true;
         while more {
@@ -206,6 +211,7 @@ impl<'a> Replay<'a> {
                     Kind::Segment => store.apply(record, Some(place)),
                 };
             })?;
+            walk.take_notes().iter().for_each(|note| self.ledger.apply(note));
             if let Some(budget) = &self.memory {
                 if kind == Kind::Segment {
                     store.settle(walk.so_far().seq);

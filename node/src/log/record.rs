@@ -21,6 +21,7 @@
 //! | `prev=` | checksum of the last line of the segment before (for a snapshot: of the last one covered) | 8 hex digits |
 //! | `PUT` `DEL` | a value, a tombstone: merged into what is held for the key | |
 //! | `DRP` `DRK` | forget all that is held for the key, for all keys of the keyspace, without a trace | |
+//! | `FLR` `OWE` `PAD` `OVF` `CLR` `FGT` | change no key: [`note`](super::note) | |
 //! | `BYE` | the node was stopped in good order here, all lines before are durable | `d=` is `s=` less 1 |
 //! | `END` | last line of a snapshot | |
 //! | key, value | tokens of [`escape`](super::escape); a value may be one of [`value`](super::value) | key 1 KiB, value 1 MiB, before escaping |
@@ -32,7 +33,7 @@
 //! | `via=` | how a copy came here: `hint`, `repair`, `sync`, `move`; absent: as a write | |
 //! | `s=` | sequence number, one more each line across segments; a header repeats the last one before it; a snapshot counts its lines from 1 | u64 |
 //! | `d=` | durable horizon: the highest `s` known to be on disk when the line was written; in a snapshot the `s` up to which it covers the log | u64 |
-//! | `n=` | how many records the snapshot has | u64 |
+//! | `n=` | how many records the snapshot has, notes too | u64 |
 //! | `c=` | checksum; last | 8 hex digits |
 //!
 //! The checksum is zlib's CRC-32 of everything in the line before ` c=`, seeded with the checksum
@@ -63,13 +64,14 @@
 //! A CRC finds accidents, not malice: who can write the file can forge it.
 
 use bytes::Bytes;
+use ringkv_shared::Version;
 use ringkv_shared::causal::Context;
 use ringkv_shared::hlc::Stamp;
-use ringkv_shared::Version;
 use ringkv_shared::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use ringkv_shared::protocol::node::Via;
 
 use super::escape::BadToken;
+use super::note::Noted;
 use super::value::Value;
 
 /// The most versions in a context of a line. What a writer may bring is less; what merges come to is
@@ -80,9 +82,8 @@ pub const CONTEXT_PARTS_MAX: usize = 32 * 1024;
 pub const CONTEXT_PART_BYTES_MAX: usize = 32;
 
 /// The most bytes in a line: every byte escaped, and room for the fields after them.
-pub const LINE_BYTES_MAX: usize = 3 * (KEY_BYTES_MAX + VALUE_BYTES_MAX)
-    + CONTEXT_PARTS_MAX * CONTEXT_PART_BYTES_MAX
-    + 256;
+pub const LINE_BYTES_MAX: usize =
+    3 * (KEY_BYTES_MAX + VALUE_BYTES_MAX) + CONTEXT_PARTS_MAX * CONTEXT_PART_BYTES_MAX + 256;
 
 /// The first line of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,6 +161,8 @@ pub struct End {
 pub enum Line<B = Bytes> {
     /// `PUT`, `DEL`, `DRP` or `DRK`.
     Record(Record<B>),
+    /// `FLR`, `OWE` and others that change no key.
+    Note(Noted),
     /// `BYE`, with its sequence number; all before it is durable.
     Bye(u64),
     /// `END`.
@@ -172,6 +175,7 @@ impl<B> Line<B> {
     pub const fn seq(&self) -> u64 {
         match self {
             Self::Record(record) => record.seq,
+            Self::Note(noted) => noted.seq,
             Self::Bye(seq) => *seq,
             Self::End(end) => end.seq,
         }
@@ -182,6 +186,7 @@ impl<B> Line<B> {
     pub const fn durable(&self) -> u64 {
         match self {
             Self::Record(record) => record.durable,
+            Self::Note(noted) => noted.durable,
             Self::Bye(seq) => *seq - 1,
             Self::End(end) => end.durable,
         }

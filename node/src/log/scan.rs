@@ -16,6 +16,7 @@
 use std::borrow::Cow;
 
 use super::decode::{self, decode_header, decode_line};
+use super::note::Note;
 use super::place::{FileId, Place};
 use super::record::{BadLine, End, Header, LINE_BYTES_MAX, Line, Record};
 
@@ -81,13 +82,27 @@ pub struct Scanner {
     cut: Vec<u8>,
     /// Behind the first bad line: the checksum that the line before says it has.
     said: Option<u32>,
+    /// Notes not taken yet, for who wants them.
+    notes: Option<Vec<Note>>,
 }
 
 impl Scanner {
     /// A scanner of a file that follows the rules of `kind`; places will be in `file`.
     #[must_use]
     pub fn new(kind: Kind, file: FileId) -> Self {
-        Self { kind, file, scan: Scan::default(), cut: Vec::new(), said: None }
+        let (scan, cut, said, notes) = (Scan::default(), Vec::new(), None, None);
+        Self { kind, file, scan, cut, said, notes }
+    }
+
+    /// The same, which keeps the notes that it reads until they are taken.
+    #[must_use]
+    pub fn with_notes(self) -> Self {
+        Self { notes: Some(Vec::new()), ..self }
+    }
+
+    /// The good notes that were read since they were last taken.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.notes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// What was found so far.
@@ -177,6 +192,12 @@ impl Scanner {
                     self.scan.records += 1;
                     let len = u32::try_from(bytes).expect("checked above");
                     each(&record, Place { file: self.file, offset: self.scan.good_bytes, len });
+                }
+                Line::Note(noted) => {
+                    self.scan.records += 1;
+                    if let Some(notes) = &mut self.notes {
+                        notes.push(noted.note);
+                    }
                 }
                 Line::Bye(_) => {}
                 Line::End(end) => self.scan.end = Some(end),

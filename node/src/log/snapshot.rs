@@ -1,4 +1,4 @@
-//! Writing a snapshot: the whole map as one file of records.
+//! Writing a snapshot: the whole map as one file of records, the notes first.
 //!
 //! `snap-000041.log` stands for segments 1 to 41. Its header carries the end of segment 41
 //! (`prev`, `s`), so recovery can check that segment 42 follows on; its lines count from 1 and its
@@ -19,6 +19,7 @@ use ringkv_shared::causal::Context;
 
 use super::encode;
 use super::files::{self, DataDir};
+use super::note::{self, Note, Noted};
 use super::place::FileId;
 use super::record::{End, Header, Op, Record};
 use crate::StorageError;
@@ -58,6 +59,21 @@ impl SnapshotWriter {
         let file = files::write_new(dir.disk(), &tmp, &line)?;
         let (segment, covered, bytes) = (header.segment, header.seq, line.len() as u64);
         Ok(Self { dir, file, tmp, segment, covered, crc, count: 0, bytes })
+    }
+
+    /// Adds notes.
+    ///
+    /// # Errors
+    ///
+    /// The write failed.
+    pub fn add_notes(&mut self, notes: Vec<Note>) -> Result<(), StorageError> {
+        let mut lines = Vec::new();
+        for note in notes {
+            self.count += 1;
+            let noted = Noted { note, seq: self.count, durable: self.covered };
+            self.crc = note::encode_note(&noted, self.crc, &mut lines);
+        }
+        self.write(&lines)
     }
 
     /// Adds all that is held for some keys, a line for each value and tombstone. Values must be in

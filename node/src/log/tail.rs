@@ -11,6 +11,7 @@
 use uuid::Uuid;
 
 use super::encode;
+use super::note::{self, Note, Noted};
 use super::place::FileId;
 use super::record::{Header, Record};
 
@@ -44,6 +45,14 @@ impl Tail {
         let record = Record { seq: self.seq, durable: self.durable, ..record };
         self.crc = encode::encode_record(&record, self.crc, &mut self.waiting);
         record
+    }
+
+    /// Adds a note; returns its sequence number.
+    pub fn note(&mut self, note: Note) -> u64 {
+        self.seq += 1;
+        let noted = Noted { note, seq: self.seq, durable: self.durable };
+        self.crc = note::encode_note(&noted, self.crc, &mut self.waiting);
+        self.seq
     }
 
     /// Adds the line of a stop in good order. All lines before must be durable.

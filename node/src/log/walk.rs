@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::files;
+use super::note::Note;
 use super::place::{FileId, Place};
 use super::scan::{Kind, Scan, Scanned, Scanner};
 use crate::StorageError;
@@ -51,6 +52,17 @@ impl Walk {
         self.scanner.feed(&self.chunk[..read], each);
         self.at += read as u64;
         Ok(read == self.chunk.len())
+    }
+
+    /// The same, which keeps the notes that it reads until they are taken.
+    #[must_use]
+    pub fn with_notes(self) -> Self {
+        Self { scanner: self.scanner.with_notes(), ..self }
+    }
+
+    /// The good notes that were read since they were last taken.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.scanner.take_notes()
     }
 
     /// What was found so far.

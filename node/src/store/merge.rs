@@ -28,6 +28,7 @@ use ringkv_shared::Version;
 use ringkv_shared::causal::{Context, Siblings};
 
 use super::Store;
+use super::digest::Spot;
 use super::entry::{Content, Entry};
 use super::more::{More, State};
 use super::slot::Slot;
@@ -117,14 +118,20 @@ impl Store {
     ) -> bool {
         let entry = entry(record, place);
         self.tally.add(&entry);
+        let spot = Spot::of(record.key.as_ref());
         let slot = Slot::new(record.key.as_ref(), &entry);
-        let Some(old) = self.entries.replace(slot) else { return true };
+        let Some(old) = self.entries.replace(slot) else {
+            spot.change(&mut self.digests, 0, spot.plain(record.version));
+            return true;
+        };
         let held = old.entry();
         let comparable = !old.has_more() && held.version.line() == record.version.line();
         let wins = comparable
             && Standing::of_plain(record.version, ends(&record.op, &held), held.version).changes;
         if wins {
             self.tally.remove(&held);
+            let (before, after) = (spot.plain(held.version), spot.plain(record.version));
+            spot.change(&mut self.digests, before, after);
             self.leave(old, None);
             return true;
         }
@@ -175,8 +182,11 @@ impl Store {
     }
 
     fn exchange_state(&mut self, slot: Slot, more: Option<Box<More>>) {
-        self.tally.add_state(State { slot: &slot, more: more.as_deref() });
         let key: Box<[u8]> = slot.key().into();
+        let (spot, new) = (Spot::of(&key), State { slot: &slot, more: more.as_deref() });
+        self.tally.add_state(new);
+        let (before, after) = (self.state(&key).map_or(0, |old| spot.hash(old)), spot.hash(new));
+        spot.change(&mut self.digests, before, after);
         let old = self.entries.replace(slot);
         let old_more = self.more.remove(&key);
         self.more.extend(more.map(|more| (key, more)));

@@ -26,6 +26,7 @@
 //! stays. Who numbers writes must not use a number twice. Tombstones stay until they are
 //! dropped by name.
 
+mod digest;
 mod entry;
 mod evict;
 mod expire;
@@ -57,6 +58,8 @@ pub use more::{Held, HeldMore};
 pub use page::{Page, PageRequest};
 pub use tally::Tally;
 
+use crate::replica::Digests;
+use digest::Spot;
 use evict::Clock;
 use freeze::Freezes;
 use index::Index;
@@ -83,6 +86,8 @@ pub struct Store {
     more: BTreeMap<Box<[u8]>, Box<More>>,
     /// What they come to.
     tally: Tally,
+    /// What they come to, for who compares replicas.
+    digests: Digests,
     /// What the last write that was applied has pushed out.
     discards: Vec<Discard>,
     /// The last line that was applied. Monotonic.
@@ -221,7 +226,10 @@ impl Store {
     fn forget(&mut self, key: &[u8], seq: u64) -> bool {
         let Some(slot) = self.entries.take(key) else { return false };
         let more = if slot.has_more() { self.more.remove(key) } else { None };
-        self.tally.remove_state(State { slot: &slot, more: more.as_deref() });
+        let state = State { slot: &slot, more: more.as_deref() };
+        self.tally.remove_state(state);
+        let spot = Spot::of(key);
+        spot.change(&mut self.digests, spot.hash(state), 0);
         self.leave(slot, more);
         self.dropped_seq = seq;
         true

@@ -64,7 +64,7 @@ impl Left {
 
 impl<'a> State<'a> {
     /// The entries in the order of their versions.
-    pub(super) fn entries(self) -> impl DoubleEndedIterator<Item = Entry<&'a [u8]>> {
+    pub(super) fn entries(self) -> impl DoubleEndedIterator<Item = Entry<&'a [u8]>> + Clone {
         let others = self.more.map_or(&[][..], |more| &more.others);
         others.iter().chain([self.slot]).map(Slot::entry)
     }

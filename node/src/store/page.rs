@@ -17,8 +17,12 @@ use super::Store;
 use super::entry::{Content, Entry};
 use super::freeze::{FreezeError, FreezeId, Moment};
 use super::more::{Held, HeldMore, State};
-use crate::log::key::{NAMED_END, NAMED_START};
+use crate::log::key::{self, NAMED_END, NAMED_START};
 use crate::log::value::Value;
+use crate::replica::Leaves;
+
+/// The most keys that a page of some leaves passes by: a few milliseconds, in which the map is locked.
+const PASSED_MAX: usize = 50_000;
 
 /// Which keys a page should have.
 #[derive(Clone, Debug)]
@@ -33,6 +37,8 @@ pub struct PageRequest {
     pub keys_max: usize,
     /// The most bytes of keys and raw values; one key is given even if it alone is larger.
     pub bytes_max: usize,
+    /// Only keys in these leaves of the digests; `None`: all.
+    pub leaves: Option<Leaves>,
     /// Leave values out.
     pub keys_only: bool,
     /// Keys with nothing but tombstones, too.
@@ -52,6 +58,7 @@ impl PageRequest {
             all_keyspaces: true,
             keys_max: PAGE_KEYS_MAX,
             bytes_max: PAGE_BYTES_MAX,
+            leaves: None,
             keys_only: false,
             tombstones: true,
             at: None,
@@ -64,8 +71,10 @@ impl PageRequest {
 pub struct Page {
     /// What is held; with `keys_only` values are empty.
     pub entries: Vec<(Bytes, Held)>,
-    /// Whether there are more after the last one.
+    /// Whether there are more.
     pub more: bool,
+    /// The last key that was looked at, when that is not the last of the entries: more are after this.
+    pub reached: Option<Bytes>,
 }
 
 impl Store {
@@ -76,8 +85,9 @@ impl Store {
     ///
     /// [`FreezeError::Gone`], if the request is for a picture that is.
     pub fn page(&self, request: &PageRequest, now: u64) -> Result<Page, FreezeError> {
-        let mut filling = Filling { request, now, page: Page::default(), bytes: 0 };
-        let moment = request.at.map(|(id, version)| self.freezes.moment(id, version).map(|m| (id, m)));
+        let mut filling = Filling { request, now, page: Page::default(), bytes: 0, passed: 0 };
+        let moment =
+            request.at.map(|(id, version)| self.freezes.moment(id, version).map(|m| (id, m)));
         let moment = moment.transpose()?;
         for (from, until) in request.ranges() {
             let goes_on = match moment {
@@ -116,7 +126,8 @@ impl Store {
             let before = if order.is_ge() { kept.next() } else { None };
             let before = before.map_or(&[][..], |(_, left)| left);
             // Of two that are as new as each other, the last wins: the current one.
-            let before = before.iter().filter(|(left, _)| *left >= id).map(|(_, left)| left.state());
+            let before =
+                before.iter().filter(|(left, _)| *left >= id).map(|(_, left)| left.state());
             let all = before.chain(now.map(|slot| self.state_of(slot)));
             let there = all.filter_map(|state| moment.rank(state).map(|rank| (rank, state)));
             Some(there.max_by_key(|(rank, _)| *rank).map(|(_, state)| state))
@@ -152,6 +163,8 @@ struct Filling<'r> {
     page: Page,
     /// Bytes in it.
     bytes: usize,
+    /// Keys that were passed, for they are in none of the leaves asked for.
+    passed: usize,
 }
 
 impl Filling<'_> {
@@ -162,11 +175,19 @@ impl Filling<'_> {
         until: Option<&[u8]>,
         moment: Option<Moment>,
     ) -> bool {
-        let Self { request, now, page, bytes } = self;
+        let Self { request, now, page, bytes, passed } = self;
         for state in states {
             let key = state.slot.key();
             if !key.starts_with(&request.prefix) || until.is_some_and(|until| key >= until) {
                 return true;
+            }
+            if request.leaves.as_ref().is_some_and(|leaves| !leaves.have(key::split(key).1)) {
+                *passed += 1;
+                if *passed == PASSED_MAX {
+                    (page.more, page.reached) = (true, Some(Bytes::copy_from_slice(key)));
+                    return false;
+                }
+                continue;
             }
             let held = match moment {
                 None => state.held(*now),

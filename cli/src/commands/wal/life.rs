@@ -5,7 +5,7 @@
 //! The log does not know who asked for a write, only who numbered it.
 
 use ringkv_node::inspect::{Blame, Did, Fate, LogFiles, Touch};
-use ringkv_shared::{Blob, Line, Version};
+use ringkv_shared::{Blob, NODE_EPOCH, Version};
 use serde_json::{Value, json};
 
 use crate::commands::expiry;
@@ -74,7 +74,7 @@ fn sentence(touch: &Touch, all: &[Touch], now_ms: u64) -> String {
         Did::Deleted => format!("deleted by {by}"),
         Did::Expired => format!("the value of {by} had expired and was swept"),
         Did::Dropped => "dropped: a rebalance had given it to other nodes".to_owned(),
-        Did::KeyspaceDropped => "dropped with all of its keyspace".to_owned(),
+        Did::KeyspaceDropped => "dropped with its whole keyspace".to_owned(),
     };
     let became = match touch.fate {
         Fate::Current if matches!(touch.did, Did::Dropped | Did::KeyspaceDropped) => {
@@ -94,11 +94,12 @@ fn sentence(touch: &Touch, all: &[Touch], now_ms: u64) -> String {
 
 /// Who numbered a write.
 fn writer(version: Version) -> String {
-    let Version { epoch, counter } = version;
-    match version.line() {
-        Line::Node(_) => format!("write {version} to a node itself"),
-        Line::Coordinators => {
-            format!("write {version} (number {counter} of coordinator start {epoch})")
+    match version.epoch {
+        epoch if epoch == 0 || epoch & NODE_EPOCH != 0 => {
+            format!("write {version} to the node itself")
+        }
+        epoch => {
+            format!("write {version} (number {} of coordinator start {epoch})", version.counter)
         }
     }
 }
@@ -131,7 +132,7 @@ mod tests {
     fn a_key_has_a_life_in_sentences() {
         let v = Version::new;
         let mut touches = vec![
-            touch(2, v(0x9f00_c001, 1), set("1", None), Fate::Superseded(1)),
+            touch(2, v(0, 1), set("1", None), Fate::Superseded(1)),
             touch(3, v(1, 4), set(&"x".repeat(50), Some(9_000)), Fate::Superseded(4)),
             touch(4, v(1, 4), set("2", None), Fate::Carried(1)),
             touch(5, v(1, 3), Did::Deleted, Fate::Ignored(Some(v(1, 4)))),
@@ -144,7 +145,7 @@ mod tests {
             text(&told.narrated),
             "# /d/n1\n\
              data.log:2  LINE 2\n\
-             \x20 set to 1 by write x9f00c001.1 to a node itself; superseded by data.log:3\n\
+             \x20 set to 1 by write 0.1 to the node itself; superseded by data.log:3\n\
              data.log:3  LINE 3\n\
              \x20 set to xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx... by write 1.4 (number 4 of coordinator start 1), expired 3.0 s ago; superseded by data.log:6\n\
              data.log:4  LINE 4\n\
