@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What stands before a `[..]` in a transcript: process ids, ports, times, identities, checksums.
-const VARYING: [&str; 26] = [
+const VARYING: [&str; 27] = [
+    "_ms\":",
     " after ",
     " synced in ",
     "_us\":",
