@@ -277,3 +277,75 @@ fn a_scan_sees_every_key_once_while_they_move() {
         assert!(scans.join().expect("every scan saw all") > 0);
     });
 }
+
+fn keys_moved(caller: &mut Caller) -> (u64, u64) {
+    let report = caller.rebalance_ends();
+    assert_eq!((&report["state"], &report["failed"]), (&json!("complete"), &json!(0)), "{report}");
+    (report["copied"].as_u64().expect("a number"), report["removed"].as_u64().expect("a number"))
+}
+
+/// Two owners took writes that knew nothing of each other: no holder has all, and all of it is moved.
+#[test]
+fn values_that_nobody_has_all_of_are_brought_together() {
+    let mut cluster = Cluster::of(2, 1);
+    let mut caller = cluster.caller();
+    create(&mut caller, "orders", json!({"n": 2}));
+    let space = json!({"keyspace": "orders"});
+    caller.call("put", json!(["k", "0", space]));
+    for (node, value) in [("n1", "red"), ("n2", "blue")] {
+        let put = json!({"key": "k", "value": value, "keyspace": "orders"});
+        Caller::to(cluster.addr_of(node)).call("put", put);
+    }
+    let shown = |caller: &mut Caller| {
+        let page = caller.call("scan", json!({"keyspace": "orders"}));
+        let items = page["items"].as_array().expect("items").clone();
+        assert_eq!(items.len(), 1, "a key with two values is one key: {page}");
+        let values = [&items[0]["value"], &items[0]["siblings"][0]["value"]];
+        BTreeSet::from(values.map(|value| value.as_str().expect("a value").to_owned()))
+    };
+    let both = BTreeSet::from(["blue".to_owned(), "red".to_owned()]);
+    assert_eq!(shown(&mut caller), both);
+    let (id, addr) = cluster.spare();
+    caller.call("addnode", json!({"id": id, "addr": addr}));
+    caller.call("setreplica", json!([3, "orders"]));
+    assert!(keys_moved(&mut caller).0 >= 3, "each owner lacked something");
+    for node in ["n1", "n2", "n3"] {
+        let get = json!({"key": "k", "keyspace": "orders"});
+        let held = Caller::to(cluster.addr_of(node)).call("get", get);
+        let values = [&held["value"], &held["siblings"][0]["value"]];
+        let values = values.map(|value| value.as_str().expect("a value").to_owned());
+        assert_eq!(BTreeSet::from(values), both, "{node}: {held}");
+    }
+    assert_eq!(shown(&mut caller), both);
+    assert_eq!(keys_moved(&mut caller), (0, 0), "all is where it belongs");
+}
+
+/// A node has a value whose deletion all owners have seen and forgotten: it does not come back.
+#[test]
+fn a_stale_copy_does_not_outlive_the_tombstone_that_was_collected() {
+    let cluster = Cluster::of(2, 1);
+    let mut caller = cluster.caller();
+    create(&mut caller, "orders", json!({"n": 1}));
+    let space = json!({"keyspace": "orders"});
+    let old = caller.call("put", json!(["k", "old", space]))["version"].clone();
+    let deleted = caller.call("del", json!(["k", space]))["version"].clone();
+    let place = caller.call("where", json!({"key": "k", "keyspace": "orders"}));
+    let owner = place["owners"][0].as_str().expect("an owner").to_owned();
+    let other = if owner == "n1" { "n2" } else { "n1" };
+    let leaf = u16::from_str_radix(&place["hash"].as_str().expect("hex")[..4], 16).expect("hex");
+    let [part, at] = leaf.to_be_bytes();
+    let mut at_owner = Caller::to(cluster.addr_of(&owner));
+    let digests = at_owner.call("digests", json!({"keyspace": "orders", "part": part}));
+    let digest = &digests["digests"][usize::from(at)];
+    let collection = json!({"leaf": leaf, "digest": digest, "floor": deleted, "keys": ["k"]});
+    let collected = at_owner.call("collect", json!({"leaves": [collection], "keyspace": "orders"}));
+    assert_eq!(collected["changed"], 1, "{collected}");
+    let stale = json!([{"key": "k", "value": "old", "version": old}]);
+    Caller::to(cluster.addr_of(other))
+        .call("apply", json!({"records": stale, "keyspace": "orders"}));
+    assert_eq!(held(&cluster, other, "orders").len(), 1);
+    assert_eq!(keys_moved(&mut caller), (0, 1), "it is dropped where it came from");
+    for node in ["n1", "n2"] {
+        assert_eq!(held(&cluster, node, "orders"), BTreeMap::new(), "{node}");
+    }
+}
