@@ -5,7 +5,7 @@
 //! nobody uses an older one. That wait is what makes a staged placement safe to copy for: after
 //! it, every write in flight goes to the new owners too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -19,7 +19,7 @@ use ringkv_shared::net::Peer;
 use ringkv_shared::protocol::cluster::Health;
 use ringkv_shared::protocol::node::{DiskState, SizeReply};
 use ringkv_shared::topology::Topology;
-use ringkv_shared::{ErrorName, Failure, NodeId};
+use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -42,8 +42,12 @@ const BACKGROUND_MAX: usize = 1024;
 pub(crate) struct View {
     pub(crate) topology: Topology,
     pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
-    /// How long values live that are put without a time of their own, in milliseconds; 0: for ever.
-    pub(crate) ttl_ms: u64,
+    /// What holds for each keyspace; `default` is always there.
+    pub(crate) keyspaces: BTreeMap<KeyspaceName, Keyspace>,
+    /// Keyspaces that were dropped, and who has not confirmed it.
+    pub(crate) dropped: BTreeMap<KeyspaceName, BTreeSet<NodeId>>,
+    /// All that ever were dropped.
+    pub(crate) ever_dropped: BTreeSet<KeyspaceName>,
     /// Requests under way with this view.
     pub(crate) users: TaskTracker,
 }
@@ -121,6 +125,10 @@ pub(crate) struct Cluster {
     pub(crate) job: Mutex<Job>,
     /// One change of the ring at a time.
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
+    /// One change of a keyspace at a time: what is checked holds until it is done.
+    pub(crate) defining: tokio::sync::Mutex<()>,
+    /// One at a time tells nodes of dropped keyspaces.
+    pub(crate) telling: Arc<tokio::sync::Mutex<()>>,
     pub(crate) data: PathBuf,
     pub(crate) supervisor: Option<String>,
 }
@@ -138,12 +146,7 @@ impl Cluster {
         log.append(&boot)?;
         state.apply(&boot);
         let (started, boot_epoch) = (Instant::now(), state.boot_epoch);
-        let view = View {
-            topology: state.topology.clone(),
-            nodes: nodes_of(&state, &BTreeMap::new(), 0),
-            ttl_ms: state.ttl_ms,
-            users: TaskTracker::new(),
-        };
+        let view = View::of(&state, &BTreeMap::new(), 0);
         Ok(Self {
             boot_epoch,
             durable: Mutex::new(Durable { state, log }),
@@ -163,6 +166,8 @@ impl Cluster {
             counters: Counters::default(),
             job: Mutex::new(Job::idle()),
             changing: Arc::default(),
+            defining: tokio::sync::Mutex::default(),
+            telling: Arc::default(),
             data,
             supervisor,
         })
@@ -216,17 +221,23 @@ impl Cluster {
         let mut durable = self.durable.lock().expect("no panic while the lock is held");
         durable.log.append(event).map_err(log_failure)?;
         durable.state.apply(event);
+        Ok(self.publish(&durable.state))
+    }
+
+    /// Publishes the same again: who waits for the older views then waits for all requests that have
+    /// begun until now.
+    pub(crate) fn publish_again(&self) {
+        let durable = self.durable.lock().expect("no panic while the lock is held");
+        self.publish(&durable.state);
+    }
+
+    fn publish(&self, state: &State) -> Arc<View> {
         let old = self.view();
-        let fresh = Arc::new(View {
-            topology: durable.state.topology.clone(),
-            nodes: nodes_of(&durable.state, &old.nodes, self.now_ms()),
-            ttl_ms: durable.state.ttl_ms,
-            users: TaskTracker::new(),
-        });
+        let fresh = Arc::new(View::of(state, &old.nodes, self.now_ms()));
         *self.view.lock().expect("no panic while the lock is held") = fresh.clone();
         old.users.close();
         self.lock_replaced().push(old.users.clone());
-        Ok(fresh)
+        fresh
     }
 
     /// Waits until no request works from an older view. Requests have deadlines, so this ends.
@@ -255,6 +266,20 @@ impl Cluster {
                 ),
             )
         })
+    }
+}
+
+impl View {
+    /// The picture of a state, keeping those nodes of `old` that have not moved.
+    fn of(state: &State, old: &BTreeMap<NodeId, Arc<Node>>, now_ms: u64) -> Self {
+        Self {
+            topology: state.topology.clone(),
+            nodes: nodes_of(state, old, now_ms),
+            keyspaces: state.keyspaces.clone(),
+            dropped: state.dropped.clone(),
+            ever_dropped: state.ever_dropped.clone(),
+            users: TaskTracker::new(),
+        }
     }
 }
 

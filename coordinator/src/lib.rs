@@ -29,6 +29,7 @@ mod checks;
 mod clock;
 mod cluster;
 mod conditions;
+mod dropped;
 mod events;
 mod explain;
 mod feed;

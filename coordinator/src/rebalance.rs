@@ -1,11 +1,16 @@
 //! Puts every copy where the ring says, and a staged change in force.
 //!
 //! 1. Wait until no write is under way that knows only the old placement.
-//! 2. *Copy*: walk all keys; what an owner of the newest placement lacks is fetched from a node
-//!    that has it and applied there with its version, so it can only lose to newer data.
+//! 2. *Copy*: walk all keys of each keyspace; what an owner of the newest placement lacks is fetched from
+//!    a node that has it and merged there into what it holds, so it can only add what was missing.
 //! 3. *Finalise*, when every copy was made: the pending placement is in force, durably.
-//! 4. *Drop*: walk all keys again; a node that is no owner forgets its copy, but only when every
-//!    owner has a version at least as new, and only if the copy is still the one that was seen.
+//! 4. Wait until no request is under way that may have looked at a new owner before it had its copy, and
+//!    at the old one has yet to look.
+//! 5. *Drop*: walk all keys again; a node that is no owner forgets its copy, but only when every
+//!    owner has seen all that it has, and only if the copy is still the one that was seen.
+//!
+//! An owner that has forgotten the tombstone of a key, since all owners had it, says so when an older copy
+//! comes: then that copy is dropped where it came from.
 //!
 //! It can be stopped anywhere, by a crash too, and run again.
 //!
@@ -14,7 +19,7 @@
 //! One key batch at a time a link; no rate limit, no pause. It is told a batch at a time, too. A
 //! node that leaves is cleared only by the run that finalises: if that run or the node stops before the drop, its old copies stay on its disk.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -27,7 +32,7 @@ use ringkv_shared::topology::Placement;
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 
 use crate::cluster::{Cluster, Node, View};
-use crate::job::Job;
+use crate::job::{Job, of};
 use crate::state::Event;
 use crate::walk::{Range, Walk};
 
@@ -51,7 +56,8 @@ impl Cluster {
             .map(|s| s.size)
             .sum();
         let passes = if dry_run { 1 } else { 2 };
-        let replication = self.view().topology.newest().n(&KeyspaceName::default()).max(1) as u64;
+        let least = self.view().topology.newest().copies.values().min().copied();
+        let replication = least.unwrap_or(1).max(1) as u64;
         *self.lock_job() = Job::start(dry_run, held * passes / replication);
         let cluster = self.clone();
         tokio::spawn(async move {
@@ -73,7 +79,9 @@ impl Cluster {
             may_run(&view)?;
         }
         let target = view.topology.newest().clone();
-        self.copy_pass(&view, &target, dry_run).await?;
+        for space in view.keyspaces.keys() {
+            self.copy_pass(&view, &target, space, dry_run).await?;
+        }
         if dry_run {
             return Ok(());
         }
@@ -86,10 +94,15 @@ impl Cluster {
                 .hint("see show, then: rebalance"));
             }
             self.commit(&Event::Final)?;
-            self.older_views_unused().await;
+        } else {
+            self.publish_again();
         }
+        self.older_views_unused().await;
         // The view from before the change: a node that left with it is cleared, too.
-        self.drop_pass(&view, &target).await
+        for space in view.keyspaces.keys() {
+            self.drop_pass(&view, &target, space).await;
+        }
+        Ok(())
     }
 
     /// Copies what owners lack; in a dry run only counts, drops too.
@@ -97,18 +110,17 @@ impl Cluster {
         &self,
         view: &View,
         target: &Placement,
+        space: &KeyspaceName,
         dry_run: bool,
     ) -> Result<(), Failure> {
-        let range =
-            Range { keys_only: true, tombstones: true, page_keys: BATCH_KEYS, ..Range::default() };
-        let mut walk = Walk::new(self, view, range);
+        let mut walk = Walk::new(self, view, everything(space));
         let mut wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>> = BTreeMap::new();
         let mut gathered = 0;
         while let Some(group) = walk.next().await {
-            let (key, decision) = judge(&group, target);
+            let (key, decision) = judge(&group, target, space);
             self.lock_job().report.scanned += 1;
             if dry_run {
-                self.count(&key, &decision);
+                self.count(space, &key, &decision);
                 continue;
             }
             for link in decision.copies {
@@ -116,40 +128,53 @@ impl Cluster {
                 gathered += 1;
             }
             if gathered >= BATCH_KEYS {
-                self.copy(view, std::mem::take(&mut wanted)).await;
+                self.copy(view, space, std::mem::take(&mut wanted)).await;
                 gathered = 0;
             }
         }
-        self.copy(view, wanted).await;
-        enough_seen(view, &walk)
+        self.copy(view, space, wanted).await;
+        enough_seen(view, space, &walk)
     }
 
-    fn count(&self, key: &Blob, decision: &Decision) {
+    fn count(&self, space: &KeyspaceName, key: &Blob, decision: &Decision) {
         let mut job = self.lock_job();
-        decision.copies.iter().for_each(|(from, to)| job.copied(key, from, to));
+        decision.copies.iter().for_each(|(from, to)| job.copied(space, key, from, to));
         job.report.removed += decision.drop_at.len() as u64;
     }
 
     /// Copies along all links at once, each link a batch after the other.
-    async fn copy(&self, view: &View, wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>>) {
-        let links = wanted.iter().map(|((from, to), keys)| self.copy_link(view, from, to, keys));
+    async fn copy(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>>,
+    ) {
+        let links =
+            wanted.iter().map(|((from, to), keys)| self.copy_link(view, space, (from, to), keys));
         join_all(links).await;
         self.lock_job().settle();
     }
 
-    async fn copy_link(&self, view: &View, from: &NodeId, to: &NodeId, keys: &[Blob]) {
+    async fn copy_link(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        (from, to): (&NodeId, &NodeId),
+        keys: &[Blob],
+    ) {
         let mut rest: VecDeque<Blob> = keys.to_vec().into();
         while !rest.is_empty() {
             let batch: Vec<Blob> = rest.iter().take(CALL_RECORDS).cloned().collect();
-            match self.copy_batch(view, from, to, batch).await {
-                // A page may be cut short by its byte budget: go on behind the last one copied.
-                Ok(copied) if !copied.is_empty() => {
-                    let mut job = self.lock_job();
-                    copied.iter().for_each(|key| job.copied(key, from, to));
-                    rest.retain(|key| !copied.contains(key));
-                }
+            match self.copy_batch(view, space, (from, to), batch).await {
                 // Gone from the source meanwhile: whoever wrote last wrote to the owners too.
-                Ok(_) => return,
+                Ok(sent) if sent.is_empty() => return,
+                // A page may be cut short by its byte budget: go on behind the last one copied.
+                Ok(sent) => {
+                    let mut job = self.lock_job();
+                    let copied = sent.iter().filter(|(_, there)| **there);
+                    copied.for_each(|(key, _)| job.copied(space, key, from, to));
+                    rest.retain(|key| !sent.contains_key(key));
+                }
                 Err(failure) => {
                     let mut job = self.lock_job();
                     job.report.failed += rest.len() as u64;
@@ -163,22 +188,31 @@ impl Cluster {
         }
     }
 
+    /// Sends a batch; of each key that was sent, whether it is at the target now.
     async fn copy_batch(
         &self,
         view: &View,
-        from: &NodeId,
-        to: &NodeId,
+        space: &KeyspaceName,
+        (from, to): (&NodeId, &NodeId),
         keys: Vec<Blob>,
-    ) -> Result<BTreeSet<Blob>, Failure> {
+    ) -> Result<BTreeMap<Blob, bool>, Failure> {
         let (source, target) = (&view.nodes[from], &view.nodes[to]);
-        let fetch = async move |client: &Client| NodeApiClient::fetch(client, keys, None).await;
+        let named = Some(space.clone());
+        let fetch = async move |client: &Client| NodeApiClient::fetch(client, keys, named).await;
         let records = self.batch(source, fetch).await?.records;
-        let copied = records.iter().map(|record| record.key.clone()).collect();
+        let (sent, named) = (records.clone(), Some(space.clone()));
         let apply = async move |client: &Client| {
-            NodeApiClient::apply(client, records, None, Some(Via::Move)).await
+            NodeApiClient::apply(client, sent, named, Some(Via::Move)).await
         };
-        self.batch(target, apply).await?;
-        Ok(copied)
+        let deleted = self.batch(target, apply).await?.deleted;
+        let stale = records.iter().filter(|record| deleted.contains(&record.key));
+        let stale: Vec<KeyVersion> =
+            stale.map(|record| key_version(&record.key, record, &record.seen())).collect();
+        if !stale.is_empty() {
+            self.drop_batch(view, space, from, &stale).await;
+        }
+        let there = |key: &Blob| !deleted.contains(key);
+        Ok(records.into_iter().map(|record| (record.key.clone(), there(&record.key))).collect())
     }
 
     /// One call with a batch; a node that has gone DOWN since is not waited for again.
@@ -194,14 +228,12 @@ impl Cluster {
     }
 
     /// Drops copies at nodes that are no owners, where all owners have them.
-    async fn drop_pass(&self, view: &View, target: &Placement) -> Result<(), Failure> {
-        let range =
-            Range { keys_only: true, tombstones: true, page_keys: BATCH_KEYS, ..Range::default() };
-        let mut walk = Walk::new(self, view, range);
+    async fn drop_pass(&self, view: &View, target: &Placement, space: &KeyspaceName) {
+        let mut walk = Walk::new(self, view, everything(space));
         let mut wanted: BTreeMap<NodeId, Vec<KeyVersion>> = BTreeMap::new();
         let mut gathered = 0;
         while let Some(group) = walk.next().await {
-            let (key, decision) = judge(&group, target);
+            let (key, decision) = judge(&group, target, space);
             self.lock_job().report.scanned += 1;
             if !decision.copies.is_empty() {
                 continue;
@@ -214,27 +246,37 @@ impl Cluster {
                 }
             }
             if gathered >= BATCH_KEYS {
-                self.drop_copies(view, std::mem::take(&mut wanted)).await;
+                self.drop_copies(view, space, std::mem::take(&mut wanted)).await;
                 gathered = 0;
             }
         }
-        self.drop_copies(view, wanted).await;
-        Ok(())
+        self.drop_copies(view, space, wanted).await;
     }
 
-    async fn drop_copies(&self, view: &View, wanted: BTreeMap<NodeId, Vec<KeyVersion>>) {
+    async fn drop_copies(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        wanted: BTreeMap<NodeId, Vec<KeyVersion>>,
+    ) {
         let nodes = wanted.into_iter().map(|(node, keys)| async move {
             for batch in keys.chunks(CALL_RECORDS) {
-                self.drop_batch(view, &node, batch).await;
+                self.drop_batch(view, space, &node, batch).await;
             }
         });
         join_all(nodes).await;
         self.lock_job().settle();
     }
 
-    async fn drop_batch(&self, view: &View, node: &NodeId, batch: &[KeyVersion]) {
-        let keys = batch.to_vec();
-        let call = async move |client: &Client| NodeApiClient::drop_keys(client, keys, None).await;
+    async fn drop_batch(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        node: &NodeId,
+        batch: &[KeyVersion],
+    ) {
+        let (keys, named) = (batch.to_vec(), Some(space.clone()));
+        let call = async move |client: &Client| NodeApiClient::drop_keys(client, keys, named).await;
         let dropped = self.batch(&view.nodes[node], call).await;
         let mut job = self.lock_job();
         match dropped {
@@ -242,7 +284,8 @@ impl Cluster {
                 job.report.removed += reply.changed;
                 if reply.changed == batch.len() as u64 {
                     for key in batch {
-                        job.narrate(format!("Removed key '{}' from {node}", key.key));
+                        let of = of(space);
+                        job.narrate(format!("Removed key '{}'{of} from {node}", key.key));
                     }
                 } else {
                     // The node says how many, not which: the others were written to meanwhile.
@@ -260,13 +303,19 @@ impl Cluster {
     }
 }
 
-fn judge(group: &[(NodeId, Record)], target: &Placement) -> (Blob, Decision) {
+/// All that nodes hold of a keyspace, without values.
+fn everything(space: &KeyspaceName) -> Range {
+    let range = Range { keyspace: space.clone(), page_keys: BATCH_KEYS, ..Range::default() };
+    Range { keys_only: true, tombstones: true, ..range }
+}
+
+fn judge(group: &[(NodeId, Record)], target: &Placement, space: &KeyspaceName) -> (Blob, Decision) {
     let holdings: Vec<Holding> = group
         .iter()
         .map(|(node, record)| Holding { node: node.clone(), held: record.clone() })
         .collect();
     let key = group[0].1.key.clone();
-    let owners = target.owners(&KeyspaceName::default(), key.as_bytes());
+    let owners = target.owners(space, key.as_bytes());
     let decision = decide(&holdings, &owners);
     (key, decision)
 }
@@ -292,11 +341,11 @@ fn may_run(view: &View) -> Result<(), Failure> {
 }
 
 /// With fewer silent nodes than copies, every acknowledged key was seen at some owner.
-fn enough_seen(view: &View, walk: &Walk<'_>) -> Result<(), Failure> {
+fn enough_seen(view: &View, space: &KeyspaceName, walk: &Walk<'_>) -> Result<(), Failure> {
     let current = &view.topology.current;
     let silent: Vec<&str> =
         walk.silent.iter().filter(|id| current.has(id)).map(NodeId::as_str).collect();
-    if silent.is_empty() || silent.len() < current.n(&KeyspaceName::default()) {
+    if silent.is_empty() || silent.len() < current.n(space) {
         return Ok(());
     }
     Err(Failure::new(
