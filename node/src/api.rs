@@ -494,74 +494,88 @@ mod tests {
         let three = json!({"value": "c", "version": "1.4", "context": "1.2", "siblings": [
             {"value": "b", "version": "1.3"}
         ]});
-        play(&service, vec![
-            ("write", write(Some("a"), "1.2", None), ok(json!({"version": "1.2"}))),
-            ("write", write(Some("b"), "1.3", Some("1.2")), ok(json!({"version": "1.3"}))),
-            ("get", json!(["k"]), ok(json!({"value": "b", "version": "1.3"}))),
-            ("write", write(Some("c"), "1.4", Some("1.2")), ok(json!({"version": "1.4", "siblings": 1}))),
-            ("write", write(Some("c"), "1.4", Some("1.2")), ok(json!({"version": "1.4", "siblings": 1}))),
-            (
-                "write",
-                write(Some("x"), "1.4", Some("1.2")),
-                ok(json!({"version": "1.4", "superseded": true, "siblings": 1})),
-            ),
-            (
-                "write",
-                write(Some("a"), "1.2", None),
-                ok(json!({"version": "1.4", "superseded": true, "siblings": 1})),
-            ),
-            ("get", json!(["k"]), ok(three)),
-            // A tombstone may be one of them: the value that is there comes first.
-            (
-                "write",
-                write(None, "1.5", Some("1.3")),
-                ok(json!({"version": "1.5", "siblings": 1})),
-            ),
-            (
-                "get",
-                json!(["k"]),
-                ok(json!({"value": "c", "version": "1.4", "siblings": [
-                    {"deleted": true, "version": "1.5"}
-                ]})),
-            ),
-            (
-                "fetch",
-                json!([["k"]]),
-                ok(json!({"records": [{"key": "k", "deleted": true, "version": "1.5",
+        play(
+            &service,
+            vec![
+                ("write", write(Some("a"), "1.2", None), ok(json!({"version": "1.2"}))),
+                ("write", write(Some("b"), "1.3", Some("1.2")), ok(json!({"version": "1.3"}))),
+                ("get", json!(["k"]), ok(json!({"value": "b", "version": "1.3"}))),
+                (
+                    "write",
+                    write(Some("c"), "1.4", Some("1.2")),
+                    ok(json!({"version": "1.4", "siblings": 1})),
+                ),
+                (
+                    "write",
+                    write(Some("c"), "1.4", Some("1.2")),
+                    ok(json!({"version": "1.4", "siblings": 1})),
+                ),
+                (
+                    "write",
+                    write(Some("x"), "1.4", Some("1.2")),
+                    ok(json!({"version": "1.4", "superseded": true, "siblings": 1})),
+                ),
+                (
+                    "write",
+                    write(Some("a"), "1.2", None),
+                    ok(json!({"version": "1.4", "superseded": true, "siblings": 1})),
+                ),
+                ("get", json!(["k"]), ok(three)),
+                // A tombstone may be one of them: the value that is there comes first.
+                (
+                    "write",
+                    write(None, "1.5", Some("1.3")),
+                    ok(json!({"version": "1.5", "siblings": 1})),
+                ),
+                (
+                    "get",
+                    json!(["k"]),
+                    ok(json!({"value": "c", "version": "1.4", "siblings": [
+                        {"deleted": true, "version": "1.5"}
+                    ]})),
+                ),
+                (
+                    "fetch",
+                    json!([["k"]]),
+                    ok(json!({"records": [{"key": "k", "deleted": true, "version": "1.5",
                     "context": "1.3", "siblings": [{"value": "c", "version": "1.4"}]}]})),
-            ),
-            // Who talks to the node itself replaces all.
-            ("put", json!(["k", "d"]), ok(json!({"version": "OWN.5"}))),
-            (
-                "get",
-                json!(["k"]),
-                ok(json!({"value": "d", "version": "OWN.5", "context": "1.5,OWN.4"})),
-            ),
-            (
-                "write",
-                write(Some("e"), "1.6", None),
-                ok(json!({"version": "1.6", "siblings": 1})),
-            ),
-            ("drop", json!([[{"key": "k", "version": "OWN.5"}]]), ok(json!({"changed": 0}))),
-            (
-                "drop",
-                json!([[{"key": "k", "version": "OWN.5", "context": "1.6,OWN.4"}]]),
-                ok(json!({"changed": 0})),
-            ),
-            (
-                "drop",
-                json!([[{"key": "k", "version": "OWN.5", "context": "1.9,OWN.5"}]]),
-                ok(json!({"changed": 1})),
-            ),
-            ("get", json!(["k"]), json!({"status": "not_found"})),
-        ])
+                ),
+                // Who talks to the node itself replaces all.
+                ("put", json!(["k", "d"]), ok(json!({"version": "OWN.5"}))),
+                (
+                    "get",
+                    json!(["k"]),
+                    ok(json!({"value": "d", "version": "OWN.5", "context": "1.5,OWN.4"})),
+                ),
+                (
+                    "write",
+                    write(Some("e"), "1.6", None),
+                    ok(json!({"version": "1.6", "siblings": 1})),
+                ),
+                ("drop", json!([[{"key": "k", "version": "OWN.5"}]]), ok(json!({"changed": 0}))),
+                (
+                    "drop",
+                    json!([[{"key": "k", "version": "OWN.5", "context": "1.6,OWN.4"}]]),
+                    ok(json!({"changed": 0})),
+                ),
+                (
+                    "drop",
+                    json!([[{"key": "k", "version": "OWN.5", "context": "1.9,OWN.5"}]]),
+                    ok(json!({"changed": 1})),
+                ),
+                ("get", json!(["k"]), json!({"status": "not_found"})),
+            ],
+        )
         .await;
         let several = json!({"key": "k", "value": "c", "version": "1.9", "context": "1.2",
             "siblings": [{"deleted": true, "version": "1.8"}, {"value": "a", "version": "1.5"}]});
-        play(&service, vec![
-            ("apply", json!([[several], null, "sync"]), ok(json!({"changed": 1}))),
-            ("apply", json!([[several], null, "sync"]), ok(json!({"changed": 0}))),
-        ])
+        play(
+            &service,
+            vec![
+                ("apply", json!([[several], null, "sync"]), ok(json!({"changed": 1}))),
+                ("apply", json!([[several], null, "sync"]), ok(json!({"changed": 0}))),
+            ],
+        )
         .await;
         let stats = call(&service, "stats", json!([])).await;
         assert_eq!((&stats["conflicts"], &stats["keys"]), (&json!(1), &json!(1)));
@@ -604,52 +618,59 @@ mod tests {
     async fn keyspaces_do_not_show_each_other() {
         let dir = tempfile::tempdir().unwrap();
         let service = service(dir.path());
-        play(&service, vec![
-            ("put", json!(["a", "1"]), ok(json!({"version": "OWN.1"}))),
-            ("put", json!(["a", "2", null, null, "carts"]), ok(json!({"version": "OWN.2"}))),
-            ("put", json!(["\0", "3"]), ok(json!({"version": "OWN.3"}))),
-            ("put", json!(["\0", "4", null, null, "carts"]), ok(json!({"version": "OWN.4"}))),
-            ("put", json!(["b", "5", null, null, "cart"]), ok(json!({"version": "OWN.5"}))),
-            ("get", json!(["a", "carts"]), ok(json!({"value": "2", "version": "OWN.2"}))),
-            ("get", json!(["a", "default"]), ok(json!({"value": "1", "version": "OWN.1"}))),
-            ("del", json!(["a", null, "cart"]), json!({"status": "not_found", "version": "OWN.6"})),
-            (
-                "dump",
-                json!({}),
-                ok(json!({"items": [
-                    {"key": "\0", "value": "3", "version": "OWN.3"},
-                    {"key": "a", "value": "1", "version": "OWN.1"},
-                ]})),
-            ),
-            (
-                "dump",
-                json!({"keyspace": "carts"}),
-                ok(json!({"items": [
-                    {"key": "\0", "value": "4", "version": "OWN.4"},
-                    {"key": "a", "value": "2", "version": "OWN.2"},
-                ]})),
-            ),
-            (
-                "dump",
-                json!({"limit": 1}),
-                ok(json!({"items": [{"key": "\0", "value": "3", "version": "OWN.3"}],
+        play(
+            &service,
+            vec![
+                ("put", json!(["a", "1"]), ok(json!({"version": "OWN.1"}))),
+                ("put", json!(["a", "2", null, null, "carts"]), ok(json!({"version": "OWN.2"}))),
+                ("put", json!(["\0", "3"]), ok(json!({"version": "OWN.3"}))),
+                ("put", json!(["\0", "4", null, null, "carts"]), ok(json!({"version": "OWN.4"}))),
+                ("put", json!(["b", "5", null, null, "cart"]), ok(json!({"version": "OWN.5"}))),
+                ("get", json!(["a", "carts"]), ok(json!({"value": "2", "version": "OWN.2"}))),
+                ("get", json!(["a", "default"]), ok(json!({"value": "1", "version": "OWN.1"}))),
+                (
+                    "del",
+                    json!(["a", null, "cart"]),
+                    json!({"status": "not_found", "version": "OWN.6"}),
+                ),
+                (
+                    "dump",
+                    json!({}),
+                    ok(json!({"items": [
+                        {"key": "\0", "value": "3", "version": "OWN.3"},
+                        {"key": "a", "value": "1", "version": "OWN.1"},
+                    ]})),
+                ),
+                (
+                    "dump",
+                    json!({"keyspace": "carts"}),
+                    ok(json!({"items": [
+                        {"key": "\0", "value": "4", "version": "OWN.4"},
+                        {"key": "a", "value": "2", "version": "OWN.2"},
+                    ]})),
+                ),
+                (
+                    "dump",
+                    json!({"limit": 1}),
+                    ok(json!({"items": [{"key": "\0", "value": "3", "version": "OWN.3"}],
                     "next": "\0"})),
-            ),
-            (
-                "dump",
-                json!({"after": "\0"}),
-                ok(json!({"items": [{"key": "a", "value": "1", "version": "OWN.1"}]})),
-            ),
-            (
-                "dump",
-                json!({"keyspace": "carts", "prefix": "a", "keys_only": true}),
-                ok(json!({"items": [{"key": "a", "version": "OWN.2"}]})),
-            ),
-            ("drop_keyspace", json!(["carts"]), ok(json!({"changed": 2}))),
-            ("drop_keyspace", json!(["carts"]), ok(json!({"changed": 0}))),
-            ("dump", json!({"keyspace": "carts"}), ok(json!({"items": []}))),
-            ("get", json!(["a"]), ok(json!({"value": "1", "version": "OWN.1"}))),
-        ])
+                ),
+                (
+                    "dump",
+                    json!({"after": "\0"}),
+                    ok(json!({"items": [{"key": "a", "value": "1", "version": "OWN.1"}]})),
+                ),
+                (
+                    "dump",
+                    json!({"keyspace": "carts", "prefix": "a", "keys_only": true}),
+                    ok(json!({"items": [{"key": "a", "version": "OWN.2"}]})),
+                ),
+                ("drop_keyspace", json!(["carts"]), ok(json!({"changed": 2}))),
+                ("drop_keyspace", json!(["carts"]), ok(json!({"changed": 0}))),
+                ("dump", json!({"keyspace": "carts"}), ok(json!({"items": []}))),
+                ("get", json!(["a"]), ok(json!({"value": "1", "version": "OWN.1"}))),
+            ],
+        )
         .await;
         let size = call(&service, "size", json!([])).await;
         assert_eq!((&size["size"], &size["tombstones"]), (&json!(3), &json!(1)));
@@ -684,11 +705,19 @@ mod tests {
             ("apply", json!([[record("a", "1"), {"key": "b", "version": "1.1"}]]), "BAD_ARGUMENT"),
             ("put", json!(["k", "v", format!("1.{}", COUNTER_MAX + 1)]), "BAD_ARGUMENT"),
             ("write", write(Some("v"), "1.5", Some("1.5")), "BAD_ARGUMENT"),
-            ("write", write(Some("v"), "1.5", Some(&format!("1.{}", COUNTER_MAX + 1))), "BAD_ARGUMENT"),
+            (
+                "write",
+                write(Some("v"), "1.5", Some(&format!("1.{}", COUNTER_MAX + 1))),
+                "BAD_ARGUMENT",
+            ),
             ("write", write(Some("v"), "1.9999", Some(&dots)), "TOO_LARGE"),
             ("write", json!([{"record": several}]), "BAD_ARGUMENT"),
-            ("apply", json!([[{"key": "k", "deleted": true, "version": "1.9", "siblings": [
-                {"value": "v", "version": "1.3"}]}]]), "BAD_ARGUMENT"),
+            (
+                "apply",
+                json!([[{"key": "k", "deleted": true, "version": "1.9", "siblings": [
+                {"value": "v", "version": "1.3"}]}]]),
+                "BAD_ARGUMENT",
+            ),
         ] {
             assert_eq!(call(&service, method, params).await["data"]["name"], json!(name));
         }

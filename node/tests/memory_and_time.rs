@@ -11,9 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
 use ringkv_node::store::Budget;
-use ringkv_node::{
-    Clock, Engine, EngineOptions, PageError, PageRequest, Reason, StorageError,
-};
+use ringkv_node::{Clock, Engine, EngineOptions, PageError, PageRequest, Reason, StorageError};
 use ringkv_shared::Version;
 use ringkv_shared::protocol::node::Record;
 use support::{Rig, map_of, options, path, power_cut};

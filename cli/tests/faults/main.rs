@@ -5,6 +5,7 @@ mod support;
 
 mod behind;
 mod cluster;
+mod keyspaces;
 mod kills;
 mod membership;
 mod quorums;
