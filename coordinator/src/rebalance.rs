@@ -14,30 +14,25 @@
 //! One key batch at a time a link; no rate limit, no pause. It is told a batch at a time, too. A
 //! node that leaves is cleared only by the run that finalises: if that run or the node stops before the drop, its old copies stay on its disk.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
 use ringkv_shared::causal::Context;
-use ringkv_shared::net::{Client, NodeApiClient};
 use ringkv_shared::plan::{Decision, Holding, decide};
 use ringkv_shared::protocol::cluster::RebalanceReport;
 use ringkv_shared::protocol::node::{KeyVersion, Record, Via};
 use ringkv_shared::topology::Placement;
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 
-use crate::cluster::{Cluster, Node, View};
+use crate::cluster::{Cluster, View};
 use crate::job::Job;
 use crate::state::Event;
+use crate::transfer::{CALL_RECORDS, Way};
 use crate::walk::{Range, Walk};
 
 /// Keys walked before their copies are made.
 const BATCH_KEYS: usize = 1000;
-/// Records fetched and applied in one call.
-const CALL_RECORDS: usize = 500;
-/// A batch has this many times as long as a single request: it may hold half a megabyte to be
-/// synced.
-const BATCH_DEADLINES: u32 = 5;
 
 impl Cluster {
     /// Starts a rebalance in the background.
@@ -55,7 +50,9 @@ impl Cluster {
         *self.lock_job() = Job::start(dry_run, held * passes / replication);
         let cluster = self.clone();
         tokio::spawn(async move {
+            let piece = cluster.sync.piece.lock().await;
             let result = cluster.run_rebalance(dry_run).await;
+            drop(piece);
             cluster.lock_job().end(result);
             drop(alone);
         });
@@ -138,59 +135,24 @@ impl Cluster {
     }
 
     async fn copy_link(&self, view: &View, from: &NodeId, to: &NodeId, keys: &[Blob]) {
-        let mut rest: VecDeque<Blob> = keys.to_vec().into();
-        while !rest.is_empty() {
-            let batch: Vec<Blob> = rest.iter().take(CALL_RECORDS).cloned().collect();
-            match self.copy_batch(view, from, to, batch).await {
-                // A page may be cut short by its byte budget: go on behind the last one copied.
-                Ok(copied) if !copied.is_empty() => {
-                    let mut job = self.lock_job();
-                    copied.iter().for_each(|key| job.copied(key, from, to));
-                    rest.retain(|key| !copied.contains(key));
+        let space = &KeyspaceName::default();
+        let way = Way { view, space, from, to, via: Via::Move };
+        for batch in keys.chunks(CALL_RECORDS) {
+            // What is gone from the source meanwhile: whoever wrote last wrote to the owners too.
+            let copied = self.transfer(way, batch).await;
+            let mut job = self.lock_job();
+            match copied {
+                Ok(copied) => {
+                    copied.records.iter().for_each(|record| job.copied(&record.key, from, to));
                 }
-                // Gone from the source meanwhile: whoever wrote last wrote to the owners too.
-                Ok(_) => return,
                 Err(failure) => {
-                    let mut job = self.lock_job();
-                    job.report.failed += rest.len() as u64;
-                    job.narrate(format!(
-                        "Not copied from {from} to {to}: {} keys, {failure}",
-                        rest.len()
-                    ));
+                    let rest = batch.len();
+                    job.report.failed += rest as u64;
+                    job.narrate(format!("Not copied from {from} to {to}: {rest} keys, {failure}"));
                     return;
                 }
             }
         }
-    }
-
-    async fn copy_batch(
-        &self,
-        view: &View,
-        from: &NodeId,
-        to: &NodeId,
-        keys: Vec<Blob>,
-    ) -> Result<BTreeSet<Blob>, Failure> {
-        let (source, target) = (&view.nodes[from], &view.nodes[to]);
-        let fetch = async move |client: &Client| NodeApiClient::fetch(client, keys, None).await;
-        let records = self.batch(source, fetch).await?.records;
-        let copied = records.iter().map(|record| record.key.clone()).collect();
-        let apply = async move |client: &Client| {
-            NodeApiClient::apply(client, records, None, Some(Via::Move)).await
-        };
-        self.batch(target, apply).await?;
-        Ok(copied)
-    }
-
-    /// One call with a batch; a node that has gone DOWN since is not waited for again.
-    async fn batch<T, F>(&self, node: &Node, call: F) -> Result<T, Failure>
-    where
-        F: AsyncFnOnce(&Client) -> Result<T, jsonrpsee::core::client::Error>,
-    {
-        if node.is_down() {
-            return Err(Failure::new(ErrorName::Unreachable, format!("{} is DOWN", node.name())));
-        }
-        let answer = node.peer.call(self.timeout() * BATCH_DEADLINES, call).await;
-        answer.map_err(|error| error.into_failure(&node.name()))
     }
 
     /// Drops copies at nodes that are no owners, where all owners have them.
@@ -233,20 +195,19 @@ impl Cluster {
     }
 
     async fn drop_batch(&self, view: &View, node: &NodeId, batch: &[KeyVersion]) {
-        let keys = batch.to_vec();
-        let call = async move |client: &Client| NodeApiClient::drop_keys(client, keys, None).await;
-        let dropped = self.batch(&view.nodes[node], call).await;
+        let space = KeyspaceName::default();
+        let dropped = self.forget(&view.nodes[node], &space, batch.to_vec()).await;
         let mut job = self.lock_job();
         match dropped {
-            Ok(reply) => {
-                job.report.removed += reply.changed;
-                if reply.changed == batch.len() as u64 {
+            Ok(removed) => {
+                job.report.removed += removed;
+                if removed == batch.len() as u64 {
                     for key in batch {
                         job.narrate(format!("Removed key '{}' from {node}", key.key));
                     }
                 } else {
                     // The node says how many, not which: the others were written to meanwhile.
-                    let (removed, of) = (reply.changed, batch.len());
+                    let of = batch.len();
                     job.narrate(format!(
                         "Removed {removed} of {of} keys from {node}, the others changed"
                     ));

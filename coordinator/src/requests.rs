@@ -79,6 +79,17 @@ impl Requests {
     }
 }
 
+impl Requests {
+    /// The least number of a request that has no answer yet: it may be sent again under it.
+    pub(crate) fn oldest_open(&self) -> Option<Version> {
+        let names = self.lock();
+        // One that is locked is under way.
+        let is_open =
+            |request: &&Arc<Request>| request.done.try_lock().map_or(true, |done| done.is_none());
+        names.requests.values().filter(is_open).filter_map(|request| *request.number()).min()
+    }
+}
+
 impl Request {
     fn number(&self) -> MutexGuard<'_, Option<Version>> {
         self.number.lock().expect("no panic while the lock is held")

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use ringkv_shared::net::{NodeApiClient, PeerError};
 use ringkv_shared::plan::Merge;
 use ringkv_shared::protocol::node::{DumpReply, Record};
-use ringkv_shared::{Blob, Failure, NodeId};
+use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 
 use crate::cluster::{Cluster, View};
 use crate::picture::Picture;
@@ -21,6 +21,9 @@ pub(crate) struct Range {
     pub(crate) tombstones: bool,
     /// Keys a page.
     pub(crate) page_keys: usize,
+    pub(crate) keyspace: KeyspaceName,
+    /// Only keys in these leaves of the digests.
+    pub(crate) leaves: Option<Vec<u16>>,
 }
 
 /// The walk. A node that does not answer is left out from then on and named in `silent`.
@@ -89,13 +92,17 @@ impl<'a> Walk<'a> {
             return Err(None);
         }
         let at = at.flatten();
-        let Range { prefix, after: start, keys_only, tombstones, page_keys } = self.range.clone();
+        let Range { prefix, after: start, keys_only, tombstones, page_keys, keyspace, leaves } =
+            self.range.clone();
         let after = after.clone().or(start);
         let call = node.peer.call(self.cluster.timeout(), async move |client| {
             let (keys_only, tombstones) = (Some(keys_only), Some(tombstones));
             let limit = Some(page_keys);
-            NodeApiClient::dump(client, after, limit, prefix, keys_only, tombstones, at, None, None)
-                .await
+            let space = Some(keyspace);
+            NodeApiClient::dump(
+                client, after, limit, prefix, keys_only, tombstones, at, space, leaves,
+            )
+            .await
         });
         call.await.map_err(|error| match error {
             PeerError::Refused(failure) if self.picture.is_some() => Some(failure),
