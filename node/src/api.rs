@@ -402,86 +402,259 @@ mod tests {
         object.get("result").or_else(|| object.get("error")).unwrap().clone()
     }
 
+    /// Calls one after another; `OWN` stands for the epoch of the node's own line.
+    async fn play(service: &NodeService, calls: Vec<(&str, Value, Value)>) {
+        let own = format!("x{:08x}", service.engine.own_epoch());
+        let real = |value: Value| -> Value {
+            serde_json::from_str(&value.to_string().replace("OWN", &own)).unwrap()
+        };
+        for (number, (method, params, expected)) in calls.into_iter().enumerate() {
+            let shown = format!("call {number}: {method} {params}");
+            assert_eq!(call(service, method, real(params)).await, real(expected), "{shown}");
+        }
+    }
+
+    fn ok(mut fields: Value) -> Value {
+        fields["status"] = json!("ok");
+        fields
+    }
+
     #[tokio::test]
     async fn results_have_the_shapes_of_the_protocol() {
         let dir = tempfile::tempdir().unwrap();
         let service = service(dir.path());
-        for (method, params, expected) in [
+        let far = 4_102_444_800_000_u64;
+        play(&service, vec![
             ("get", json!(["a"]), json!({"status": "not_found"})),
-            ("put", json!(["a", "1"]), json!({"status": "ok", "version": "0.1"})),
-            ("put", json!(["a", "2", "3.5"]), json!({"status": "ok", "version": "3.5"})),
-            (
-                "put",
-                json!(["a", "0", "1.1"]),
-                json!({"status": "ok", "version": "3.5", "superseded": true}),
-            ),
-            ("get", json!({"key": "a"}), json!({"status": "ok", "value": "2", "version": "3.5"})),
-            (
-                "put",
-                json!(["t", "1", "3.4", 4_102_444_800_000_u64]),
-                json!({"status": "ok", "version": "3.4"}),
-            ),
-            (
-                "get",
-                json!(["t"]),
-                json!({"status": "ok", "value": "1", "version": "3.4", "expires": 4_102_444_800_000_u64}),
-            ),
-            ("put", json!(["t", "1", "3.5", 1]), json!({"status": "ok", "version": "3.5"})),
+            ("put", json!(["a", "1"]), ok(json!({"version": "OWN.1"}))),
+            ("get", json!({"key": "a"}), ok(json!({"value": "1", "version": "OWN.1"}))),
+            ("put", json!(["b", "2", "3.5"]), ok(json!({"version": "3.5"}))),
+            ("put", json!(["b", "2", "3.5"]), ok(json!({"version": "3.5"}))),
+            ("put", json!(["b", "9", "3.5"]), ok(json!({"version": "3.5", "superseded": true}))),
+            ("put", json!(["b", "0", "1.1"]), ok(json!({"version": "3.5", "superseded": true}))),
+            ("get", json!(["b"]), ok(json!({"value": "2", "version": "3.5"}))),
+            ("put", json!(["t", "1", "3.4", far]), ok(json!({"version": "3.4"}))),
+            ("get", json!(["t"]), ok(json!({"value": "1", "version": "3.4", "expires": far}))),
+            ("put", json!(["t", "1", "3.5", 1]), ok(json!({"version": "3.5"}))),
             ("get", json!(["t"]), json!({"status": "not_found", "version": "3.5"})),
             ("del", json!(["t", "3.5"]), json!({"status": "not_found", "version": "3.5"})),
-            (
-                "drop",
-                json!([[{"key": "t", "version": "3.5"}]]),
-                json!({"status": "ok", "changed": 1}),
-            ),
-            ("del", json!(["a"]), json!({"status": "ok", "version": "3.6"})),
-            ("del", json!(["a"]), json!({"status": "not_found", "version": "3.7"})),
-            ("get", json!(["a"]), json!({"status": "not_found", "version": "3.7"})),
+            ("drop", json!([[{"key": "t", "version": "3.5"}]]), ok(json!({"changed": 1}))),
+            ("del", json!(["a"]), ok(json!({"version": "OWN.7"}))),
+            ("del", json!(["a"]), json!({"status": "not_found", "version": "OWN.8"})),
+            ("get", json!(["a"]), json!({"status": "not_found", "version": "OWN.8"})),
             (
                 "fetch",
-                json!([["a", "b"]]),
-                json!({"status": "ok", "records": [{"key": "a", "deleted": true, "version": "3.7"}]}),
+                json!([["a", "c"]]),
+                ok(json!({"records": [{"key": "a", "deleted": true, "version": "OWN.8"}]})),
             ),
             (
                 "apply",
-                json!([[{"key": "b", "value": "x", "version": "2.1"}]]),
-                json!({"status": "ok", "changed": 1}),
+                json!([[{"key": "b", "value": "x", "version": "4.1"}]]),
+                ok(json!({"changed": 1})),
             ),
             (
                 "apply",
-                json!([[{"key": "b", "value": "x", "version": "2.1"}]]),
-                json!({"status": "ok", "changed": 0}),
+                json!([[{"key": "b", "value": "x", "version": "4.1"}]]),
+                ok(json!({"changed": 0})),
             ),
-            (
-                "dump",
-                json!({}),
-                json!({"status": "ok", "items": [{"key": "b", "value": "x", "version": "2.1"}]}),
-            ),
+            ("dump", json!({}), ok(json!({"items": [{"key": "b", "value": "x", "version": "4.1"}]}))),
             (
                 "dump",
                 json!({"limit": 1, "keys_only": true, "tombstones": true}),
-                json!({"status": "ok", "items": [{"key": "a", "deleted": true, "version": "3.7"}], "next": "a"}),
+                ok(json!({"items": [{"key": "a", "deleted": true, "version": "OWN.8"}], "next": "a"})),
             ),
-            (
-                "drop",
-                json!([[{"key": "b", "version": "2.2"}]]),
-                json!({"status": "ok", "changed": 0}),
-            ),
-            (
-                "drop",
-                json!([[{"key": "b", "version": "2.1"}]]),
-                json!({"status": "ok", "changed": 1}),
-            ),
-        ] {
-            let shown = format!("{method} {params}");
-            assert_eq!(call(&service, method, params).await, expected, "{shown}");
-        }
+            ("drop", json!([[{"key": "b", "version": "4.2"}]]), ok(json!({"changed": 0}))),
+            ("drop", json!([[{"key": "b", "version": "4.1"}]]), ok(json!({"changed": 1}))),
+        ])
+        .await;
         let size = call(&service, "size", json!([])).await;
         assert_eq!(
             (&size["size"], &size["tombstones"], &size["id"]),
             (&json!(0), &json!(1), &json!("n1"))
         );
         assert_eq!(call(&service, "stats", json!([])).await["sequence"], json!(10));
+    }
+
+    fn write(value: Option<&str>, version: &str, context: Option<&str>) -> Value {
+        let mut record = json!({"key": "k", "version": version});
+        match value {
+            Some(value) => record["value"] = json!(value),
+            None => record["deleted"] = json!(true),
+        }
+        if let Some(context) = context {
+            record["context"] = json!(context);
+        }
+        json!({"write": {"record": record}})
+    }
+
+    #[tokio::test]
+    async fn writes_that_knew_nothing_of_each_other_are_all_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path());
+        let three = json!({"value": "c", "version": "1.4", "context": "1.2", "siblings": [
+            {"value": "b", "version": "1.3"}
+        ]});
+        play(&service, vec![
+            ("write", write(Some("a"), "1.2", None), ok(json!({"version": "1.2"}))),
+            ("write", write(Some("b"), "1.3", Some("1.2")), ok(json!({"version": "1.3"}))),
+            ("get", json!(["k"]), ok(json!({"value": "b", "version": "1.3"}))),
+            ("write", write(Some("c"), "1.4", Some("1.2")), ok(json!({"version": "1.4", "siblings": 1}))),
+            ("write", write(Some("c"), "1.4", Some("1.2")), ok(json!({"version": "1.4", "siblings": 1}))),
+            (
+                "write",
+                write(Some("x"), "1.4", Some("1.2")),
+                ok(json!({"version": "1.4", "superseded": true, "siblings": 1})),
+            ),
+            (
+                "write",
+                write(Some("a"), "1.2", None),
+                ok(json!({"version": "1.4", "superseded": true, "siblings": 1})),
+            ),
+            ("get", json!(["k"]), ok(three)),
+            // A tombstone may be one of them: the value that is there comes first.
+            (
+                "write",
+                write(None, "1.5", Some("1.3")),
+                ok(json!({"version": "1.5", "siblings": 1})),
+            ),
+            (
+                "get",
+                json!(["k"]),
+                ok(json!({"value": "c", "version": "1.4", "siblings": [
+                    {"deleted": true, "version": "1.5"}
+                ]})),
+            ),
+            (
+                "fetch",
+                json!([["k"]]),
+                ok(json!({"records": [{"key": "k", "deleted": true, "version": "1.5",
+                    "context": "1.3", "siblings": [{"value": "c", "version": "1.4"}]}]})),
+            ),
+            // Who talks to the node itself replaces all.
+            ("put", json!(["k", "d"]), ok(json!({"version": "OWN.5"}))),
+            (
+                "get",
+                json!(["k"]),
+                ok(json!({"value": "d", "version": "OWN.5", "context": "1.5,OWN.4"})),
+            ),
+            (
+                "write",
+                write(Some("e"), "1.6", None),
+                ok(json!({"version": "1.6", "siblings": 1})),
+            ),
+            ("drop", json!([[{"key": "k", "version": "OWN.5"}]]), ok(json!({"changed": 0}))),
+            (
+                "drop",
+                json!([[{"key": "k", "version": "OWN.5", "context": "1.6,OWN.4"}]]),
+                ok(json!({"changed": 0})),
+            ),
+            (
+                "drop",
+                json!([[{"key": "k", "version": "OWN.5", "context": "1.9,OWN.5"}]]),
+                ok(json!({"changed": 1})),
+            ),
+            ("get", json!(["k"]), json!({"status": "not_found"})),
+        ])
+        .await;
+        let several = json!({"key": "k", "value": "c", "version": "1.9", "context": "1.2",
+            "siblings": [{"deleted": true, "version": "1.8"}, {"value": "a", "version": "1.5"}]});
+        play(&service, vec![
+            ("apply", json!([[several], null, "sync"]), ok(json!({"changed": 1}))),
+            ("apply", json!([[several], null, "sync"]), ok(json!({"changed": 0}))),
+        ])
+        .await;
+        let stats = call(&service, "stats", json!([])).await;
+        assert_eq!((&stats["conflicts"], &stats["keys"]), (&json!(1), &json!(1)));
+    }
+
+    #[tokio::test]
+    async fn where_the_last_wins_the_others_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path());
+        let lww = |value: &str, version: &str, stamp: &str| {
+            json!({"write": {"keyspace": "recent", "record": {
+                "key": "k", "value": value, "version": version, "stamp": stamp, "context": "-"}}})
+        };
+        play(&service, vec![
+            ("write", lww("a", "1.2", "100.0"), ok(json!({"version": "1.2"}))),
+            ("write", lww("b", "1.3", "90.5"), ok(json!({"version": "1.3"}))),
+            (
+                "get",
+                json!(["k", "recent"]),
+                ok(json!({"value": "a", "version": "1.2", "stamp": "100.0", "context": "+1.3"})),
+            ),
+            ("write", lww("c", "1.4", "100.1"), ok(json!({"version": "1.4"}))),
+            (
+                "get",
+                json!(["k", "recent"]),
+                ok(json!({"value": "c", "version": "1.4", "stamp": "100.1", "context": "+1.2,+1.3"})),
+            ),
+            (
+                "write",
+                lww("b", "1.3", "90.5"),
+                ok(json!({"version": "1.4", "superseded": true})),
+            ),
+        ])
+        .await;
+        let stats = call(&service, "stats", json!([])).await;
+        assert_eq!((&stats["conflicts"], &stats["discarded"]), (&json!(0), &json!(2)));
+    }
+
+    #[tokio::test]
+    async fn keyspaces_do_not_show_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path());
+        play(&service, vec![
+            ("put", json!(["a", "1"]), ok(json!({"version": "OWN.1"}))),
+            ("put", json!(["a", "2", null, null, "carts"]), ok(json!({"version": "OWN.2"}))),
+            ("put", json!(["\0", "3"]), ok(json!({"version": "OWN.3"}))),
+            ("put", json!(["\0", "4", null, null, "carts"]), ok(json!({"version": "OWN.4"}))),
+            ("put", json!(["b", "5", null, null, "cart"]), ok(json!({"version": "OWN.5"}))),
+            ("get", json!(["a", "carts"]), ok(json!({"value": "2", "version": "OWN.2"}))),
+            ("get", json!(["a", "default"]), ok(json!({"value": "1", "version": "OWN.1"}))),
+            ("del", json!(["a", null, "cart"]), json!({"status": "not_found", "version": "OWN.6"})),
+            (
+                "dump",
+                json!({}),
+                ok(json!({"items": [
+                    {"key": "\0", "value": "3", "version": "OWN.3"},
+                    {"key": "a", "value": "1", "version": "OWN.1"},
+                ]})),
+            ),
+            (
+                "dump",
+                json!({"keyspace": "carts"}),
+                ok(json!({"items": [
+                    {"key": "\0", "value": "4", "version": "OWN.4"},
+                    {"key": "a", "value": "2", "version": "OWN.2"},
+                ]})),
+            ),
+            (
+                "dump",
+                json!({"limit": 1}),
+                ok(json!({"items": [{"key": "\0", "value": "3", "version": "OWN.3"}],
+                    "next": "\0"})),
+            ),
+            (
+                "dump",
+                json!({"after": "\0"}),
+                ok(json!({"items": [{"key": "a", "value": "1", "version": "OWN.1"}]})),
+            ),
+            (
+                "dump",
+                json!({"keyspace": "carts", "prefix": "a", "keys_only": true}),
+                ok(json!({"items": [{"key": "a", "version": "OWN.2"}]})),
+            ),
+            ("drop_keyspace", json!(["carts"]), ok(json!({"changed": 2}))),
+            ("drop_keyspace", json!(["carts"]), ok(json!({"changed": 0}))),
+            ("dump", json!({"keyspace": "carts"}), ok(json!({"items": []}))),
+            ("get", json!(["a"]), ok(json!({"value": "1", "version": "OWN.1"}))),
+        ])
+        .await;
+        let size = call(&service, "size", json!([])).await;
+        assert_eq!((&size["size"], &size["tombstones"]), (&json!(3), &json!(1)));
+        let refused = call(&service, "drop_keyspace", json!(["default"])).await;
+        assert_eq!(refused["data"]["name"], json!("BAD_ARGUMENT"));
     }
 
     #[tokio::test]
@@ -499,6 +672,10 @@ mod tests {
         let big = "v".repeat(VALUE_BYTES_MAX + 1);
         let half = "v".repeat(PAGE_BYTES_MAX / 2 + 1);
         let record = |key: &str, value: &str| json!({"key": key, "value": value, "version": "1.1"});
+        let several = json!({"key": "k", "value": "v", "version": "1.9", "context": "-",
+            "siblings": [{"value": "w", "version": "1.8"}]});
+        let dots: Vec<String> = (1..=1001).map(|n| format!("+1.{}", 2 * n)).collect();
+        let dots = dots.join(",");
         for (method, params, name) in [
             ("put", json!(["k".repeat(KEY_BYTES_MAX + 1), "v"]), "TOO_LARGE"),
             ("put", json!(["k", big]), "TOO_LARGE"),
@@ -506,6 +683,12 @@ mod tests {
             ("apply", json!([[record("a", &half), record("b", &half)]]), "TOO_LARGE"),
             ("apply", json!([[record("a", "1"), {"key": "b", "version": "1.1"}]]), "BAD_ARGUMENT"),
             ("put", json!(["k", "v", format!("1.{}", COUNTER_MAX + 1)]), "BAD_ARGUMENT"),
+            ("write", write(Some("v"), "1.5", Some("1.5")), "BAD_ARGUMENT"),
+            ("write", write(Some("v"), "1.5", Some(&format!("1.{}", COUNTER_MAX + 1))), "BAD_ARGUMENT"),
+            ("write", write(Some("v"), "1.9999", Some(&dots)), "TOO_LARGE"),
+            ("write", json!([{"record": several}]), "BAD_ARGUMENT"),
+            ("apply", json!([[{"key": "k", "deleted": true, "version": "1.9", "siblings": [
+                {"value": "v", "version": "1.3"}]}]]), "BAD_ARGUMENT"),
         ] {
             assert_eq!(call(&service, method, params).await["data"]["name"], json!(name));
         }

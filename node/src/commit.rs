@@ -311,7 +311,8 @@ mod tests {
             assert_eq!(is_settled(pin!(engine.settle())), settled, "{key:?}");
         }
         let version = engine.get(b"old").unwrap().unwrap().version;
-        engine.forget([(Bytes::from_static(b"old"), version)]).unwrap();
+        let only = crate::Condition::Only(version);
+        engine.forget([(Bytes::from_static(b"old"), only)]).unwrap();
         drop(engine.settle());
         assert!(engine.get(b"old").unwrap().is_none());
         assert!(!is_settled(pin!(engine.settle())), "a crash could bring the key back");

@@ -38,7 +38,7 @@ use crate::log::record::{CONTEXT_PARTS_MAX, Op, Record};
 use crate::log::value::Value;
 use crate::log::{escape, key};
 use crate::room::{Kind, Refused, line_room};
-use crate::store::{self, Arrival, Standing};
+use crate::store::{Arrival, Entry, Standing};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +157,7 @@ impl Engine {
     }
 
     /// The epoch of the node's own line of versions.
-    fn own_epoch(&self) -> u32 {
+    pub(crate) fn own_epoch(&self) -> u32 {
         NODE_EPOCH | xxh3_64(self.uuid().as_bytes()) as u32
     }
 
@@ -206,7 +206,7 @@ impl Engine {
         Ok(WriteOutcome { version, superseded, existed, siblings })
     }
 
-    fn is_held_as(&self, key: &[u8], op: &Op, held: store::Entry) -> bool {
+    fn is_held_as(&self, key: &[u8], op: &Op, held: Entry) -> bool {
         self.0.load(key, held).is_ok_and(|held| held.is_of(op))
     }
 
@@ -383,11 +383,12 @@ fn room(record: &Record) -> (Kind, u64) {
     }
 }
 
-/// How many values a key has beside the one of this version.
+/// How many values a key has beside the one of this version; none, if that was pushed out.
 fn others(state: &State, key: &[u8], version: Version, now: u64) -> usize {
-    let held = state.store.get(key, now);
-    let entries = held.iter().flat_map(|held| held.entries());
-    entries.filter(|entry| entry.is_live() && entry.version != version).count()
+    let Some(held) = state.store.get(key, now) else { return 0 };
+    let stored = held.entries().any(|entry| entry.version == version);
+    let live = |entry: &&Entry<&[u8]>| entry.is_live() && entry.version != version;
+    if stored { held.entries().filter(live).count() } else { 0 }
 }
 
 /// The lines that what a replica holds comes to: one a value.

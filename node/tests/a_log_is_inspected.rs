@@ -13,6 +13,7 @@ use bytes::Bytes;
 use ringkv_node::disk::{Disk, RealDisk, SimDisk};
 use ringkv_node::inspect::{Did, Fate, Harm, LogFiles, NotSalvaged, blame, salvage, verify};
 use ringkv_node::{EngineOptions, StorageError};
+use ringkv_shared::protocol::node::Record;
 use support::{Map, Rig, dir, options, path};
 
 /// A snapshot, and a segment behind it that ends with a stop in good order.
@@ -230,11 +231,16 @@ async fn all_but_the_damaged_line_is_rescued() {
     let map = history(real(&data)).await;
     let good = contents(&data);
     // What is lost with each line of the segment behind its header.
-    let value = |text: &'static str, counter| {
-        (Some(Bytes::from(text)), ringkv_shared::Version::new(0, counter))
+    let epoch = map[&b"apple"[..]].version.epoch;
+    let record = |key: &str, text: &str, counter| {
+        let version = ringkv_shared::Version::new(epoch, counter);
+        Record::new(key.into(), Some(text.into()), version)
     };
-    let lost: [(&str, Option<_>); 3] =
-        [("apple", Some(value("2", 2))), ("banana", Some(value("two words", 3))), ("cherry", None)];
+    let lost: [(&str, Option<_>); 3] = [
+        ("apple", Some(record("apple", "2", 2))),
+        ("banana", Some(record("banana", "two words", 3))),
+        ("cherry", None),
+    ];
     for (line, (key, before)) in (2..).zip(lost) {
         let mut bytes = good["data.log"].clone();
         let at = start_of(&bytes, line) + 30;

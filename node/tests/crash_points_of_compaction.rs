@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
-use ringkv_node::{Durability, EngineOptions, Reason, Step, StepHook};
-use ringkv_shared::Version;
+use ringkv_node::{Condition, Durability, EngineOptions, Reason, Step, StepHook};
 use support::{Rig, map_of, options, path, power_cut};
 
 /// Power cuts tried at each step.
@@ -34,7 +33,8 @@ fn fill(rig: &Rig) {
         rig.put(&format!("key{}", n % 7), &format!("value {n}"));
     }
     rig.engine.write(Bytes::from_static(b"key3"), None, None).unwrap();
-    rig.engine.forget([(Bytes::from_static(b"key4"), Version::new(0, 19))]).unwrap();
+    let version = rig.map()[&b"key4"[..]].version;
+    assert_eq!(rig.forget("key4", version), 1);
 }
 
 #[tokio::test]
@@ -110,9 +110,9 @@ async fn writes_during_a_compaction_are_kept() {
             match n % 5 {
                 0 => drop(engine.write(key, None, None).unwrap()),
                 1 => {
-                    let version =
-                        engine.get(&key).unwrap().map_or(Version::new(0, 1), |e| e.version);
-                    engine.forget([(key, version)]).unwrap();
+                    let held = engine.get(&key).unwrap();
+                    let only = held.map(|held| (key, Condition::Only(held.version)));
+                    engine.forget(only).unwrap();
                 }
                 _ => drop(engine.write(key, Some(Bytes::from(format!("{n}"))), None).unwrap()),
             }
@@ -154,7 +154,7 @@ async fn no_snapshot_has_a_change_whose_predecessor_can_be_lost() {
         compacted.unwrap();
         for seed in 0..CUTS {
             let map = map_of(&power_cut(&disk, seed), "after a power cut");
-            let version = |key: &'static str| map[key.as_bytes()].1.counter;
+            let version = |key: &'static str| map[key.as_bytes()].version.counter;
             let (first, last) = (version("key00"), version("key19"));
             assert!(last == first + 1 || last < first, "{durability}, {seed}: {first} {last}");
         }

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
 use ringkv_node::store::Budget;
 use ringkv_node::{
-    Clock, Engine, EngineOptions, Entry, PageError, PageRequest, Reason, StorageError,
+    Clock, Engine, EngineOptions, PageError, PageRequest, Reason, StorageError,
 };
 use ringkv_shared::Version;
+use ringkv_shared::protocol::node::Record;
 use support::{Rig, map_of, options, path, power_cut};
 
 const KEYS: u64 = 60;
@@ -42,7 +43,7 @@ async fn fill(rig: &Rig, round: u64) {
 fn check(engine: &Engine, round: u64, what: &str) {
     for n in 0..KEYS {
         let entry = engine.get(&key(n)).unwrap().unwrap();
-        assert_eq!(entry.value.unwrap(), value(n + round), "{what}: key {n}");
+        assert_eq!(entry.value.unwrap().as_bytes(), value(n + round), "{what}: key {n}");
     }
     let figures = engine.figures();
     assert!(figures.tally.resident_bytes <= 2_000, "{what}: {figures:?}");
@@ -83,7 +84,7 @@ async fn a_damaged_value_is_an_error_of_its_key_alone() {
     disk.set_contents(&log, bytes);
     let error = rig.engine.get(&key(3)).unwrap_err().to_string();
     assert!(error.contains("data-000001.log: offset"), "{error}");
-    assert_eq!(rig.engine.get(&key(2)).unwrap().unwrap().value.unwrap(), value(2));
+    assert_eq!(rig.engine.get(&key(2)).unwrap().unwrap().value.unwrap().as_bytes(), value(2));
     let failed = rig.compactor.compact(Reason::Request).await.unwrap_err();
     assert!(matches!(failed, StorageError::Unreadable { .. }), "{failed}");
     rig.engine.write(key(3), Some(value(3)), None).unwrap();
@@ -113,22 +114,24 @@ async fn what_expired_is_gone_for_every_reader_and_for_good() {
     rig.put("stays", "here");
     clock.0.store(999, Ordering::Relaxed);
     let entry = rig.engine.get(&key(1)).unwrap().unwrap();
-    assert_eq!((entry.value, entry.expires), (Some(value(1)), Some(1_000)));
+    assert_eq!((entry.value, entry.expires), (Some(value(1).into()), Some(1_000)));
     assert_eq!(rig.engine.sweep(), 0);
     clock.0.store(1_000, Ordering::Relaxed);
-    let tombstone = Entry { value: None, version, expires: None };
+    let tombstone = Record::new(key(1).into(), None, version);
     assert_eq!(rig.engine.get(&key(1)).unwrap(), Some(tombstone.clone()));
-    assert_eq!(rig.map()[&key(1)], (None, version));
+    assert_eq!(rig.map()[&key(1)], tombstone);
     rig.compactor.compact(Reason::Request).await.unwrap();
     assert_eq!(rig.engine.sweep(), 1);
     assert_eq!(rig.engine.sweep(), 0);
     assert_eq!(rig.engine.figures().tombstones, 1);
     clock.0.store(0, Ordering::Relaxed);
     assert_eq!(rig.engine.get(&key(1)).unwrap(), Some(tombstone), "a clock that goes back");
-    let again = Entry { value: Some(value(1)), version, expires: Some(1_000) };
-    assert_eq!(rig.engine.merge([(key(1), again)]).unwrap(), 0, "the same write again");
-    let older = Entry { value: Some(value(9)), version: Version::new(0, 0), expires: None };
-    assert_eq!(rig.engine.merge([(key(1), older)]).unwrap(), 0, "an older one");
+    let again = Record::new(key(1).into(), Some(value(1).into()), version);
+    let again = Record { expires: Some(1_000), ..again };
+    assert_eq!(rig.engine.merge([(key(1), again)], None).unwrap(), 0, "the same write again");
+    let older = Version::new(version.epoch, 0);
+    let older = Record::new(key(1).into(), Some(value(9).into()), older);
+    assert_eq!(rig.engine.merge([(key(1), older)], None).unwrap(), 0, "an older one");
     let map = rig.map();
     rig.close().await;
     let rig = Rig::with(timed()).unwrap();
@@ -143,7 +146,7 @@ async fn a_picture_stays_while_writes_and_compactions_go_on() {
     let disk = SimDisk::new(1);
     let mut rig = Rig::with(small(&disk)).unwrap();
     fill(&rig, 0).await;
-    let last = rig.map().values().map(|(_, version)| *version).max().unwrap();
+    let last = rig.map().values().map(|record| record.version).max().unwrap();
     let id = rig.engine.freeze().unwrap();
     let request = PageRequest {
         tombstones: false,

@@ -28,6 +28,7 @@ fn page(at: (ringkv_node::store::FreezeId, Version)) -> PageRequest {
     PageRequest {
         after: None,
         prefix: Bytes::new(),
+        all_keyspaces: true,
         keys_max: 10,
         bytes_max: usize::MAX,
         keys_only: false,
@@ -49,7 +50,7 @@ async fn a_picture_lasts_while_it_is_read() {
         assert_eq!(rig.engine.end_unread_pictures(), 0);
         let id = rig.engine.picture(name).unwrap();
         let entries = rig.engine.page(&page((id, version))).unwrap().entries;
-        assert_eq!(entries[0].1.value.as_deref(), Some(&b"before"[..]));
+        assert_eq!(entries[0].1.value, Some("before".into()));
     }
     clock.0.fetch_add(60_000, Ordering::Relaxed);
     assert_eq!(rig.engine.end_unread_pictures(), 1);

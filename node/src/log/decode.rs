@@ -380,7 +380,7 @@ mod tests {
     fn every_flipped_bit_shows() {
         let op = Op::Put { value: Value::Plain(&b"v"[..]), expires: Some(5) };
         let stamp = Some(Stamp { ms: 5, count: 0 });
-        let context = Some(Box::new("3.40,+3.41".parse().unwrap()));
+        let context = Some(Box::new("3.39,+3.41".parse().unwrap()));
         let record = Record::new(&b"\0s\0k"[..], op, Version::new(3, 42));
         let record = Record { stamp, context, via: Some(Via::Hint), seq: 9, durable: 8, ..record };
         let mut line = Vec::new();

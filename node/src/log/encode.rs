@@ -225,11 +225,11 @@ mod tests {
 
     #[test]
     fn golden_put_with_a_context() {
-        let context = Some(Box::new("3.40,xafd0a001.7,+3.41".parse().unwrap()));
+        let context = Some(Box::new("3.39,xafd0a001.7,+3.41".parse().unwrap()));
         let record = record("\0carts\0cart:7", put(b"milk", None));
         assert_eq!(
             encoded(&Record { context, via: Some(Via::Sync), ..record }),
-            "PUT cart:7 milk k=carts v=3.42 x=- ctx=3.40,xafd0a001.7,+3.41 via=sync s=1041 d=1030 c=00000000\n"
+            "PUT cart:7 milk k=carts v=3.42 x=- ctx=3.39,xafd0a001.7,+3.41 via=sync s=1041 d=1030 c=fa1ecace\n"
         );
     }
 
@@ -239,7 +239,7 @@ mod tests {
         let stamp = Some("1763721600123.4".parse().unwrap());
         assert_eq!(
             encoded(&Record { stamp, version, ..record("\0\0user", Op::Del) }),
-            "DEL %00user k=default v=x9f00c001.1041 x=- t=1763721600123.4 s=1041 d=1030 c=00000000\n"
+            "DEL %00user k=default v=x9f00c001.1041 x=- t=1763721600123.4 s=1041 d=1030 c=a94dacd7\n"
         );
     }
 
@@ -247,7 +247,7 @@ mod tests {
     fn golden_drop_of_a_keyspace() {
         assert_eq!(
             encoded(&record("\0carts\0", Op::DropSpace)),
-            "DRK k=carts s=1041 d=1030 c=00000000\n"
+            "DRK k=carts s=1041 d=1030 c=9d66b82a\n"
         );
     }
 

@@ -114,7 +114,7 @@ pub(crate) mod tests {
             let held = stored(&keyspace, key.clone().into());
             let (name, raw) = split(&held);
             prop_assert_eq!((name.unwrap_or("default"), raw), (keyspace.as_str(), &key[..]));
-            prop_assert_eq!(&stored_cow(&keyspace, key.into()), &held);
+            prop_assert_eq!(&*stored_cow(&keyspace, key.into()), &*held);
             prop_assert_eq!(is_default(&held), keyspace.is_default());
             let named = NAMED_START <= &*held && &*held < NAMED_END;
             prop_assert_eq!(named, !keyspace.is_default());

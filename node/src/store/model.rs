@@ -1,24 +1,33 @@
-//! Whatever happens to it in any order, the map holds what a plain one holds.
+//! Whatever happens to it in any order, the map holds what a plain map of [`Siblings`] holds.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use ringkv_shared::Version;
+use ringkv_shared::causal::{Context, Siblings};
+use ringkv_shared::hlc::Stamp;
+use ringkv_shared::{Line, NODE_EPOCH, Version};
 
-use super::{Budget, Content, Entry, FREEZES_MAX, FreezeError, FreezeId, PageRequest, Store};
+use super::{Budget, Content, Entry, FREEZES_MAX, FreezeError, FreezeId, Held, PageRequest, Store};
 use crate::log::place::{FileId, Place};
 use crate::log::record::{Op, Record};
 use crate::log::value::Value;
 
+/// Keys from this one on are of a keyspace where the last write wins.
+const LWW_FROM: u8 = 4;
+
 #[derive(Clone, Debug)]
 enum Act {
-    /// A write of a key under a version, which decides what it writes.
+    /// A write of a key under a number, which decides all of it.
     Write(u8, u64),
-    /// A delete of the version that is stored: the end of a value that expires.
+    /// A write that is there, by a writer who had seen more.
+    Teach(u8, u64),
+    /// A delete of a version that is stored: the end of a value that expires.
     End(u8),
-    /// Forgets a key at the version stored (true) or at another.
-    Drop(u8, bool),
+    /// Forgets a key.
+    Drop(u8),
+    /// Forgets all keys.
+    DropAll,
     Read(u8),
     Settle,
     Evict(u64, Option<u64>),
@@ -34,22 +43,38 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     let key = 0..6_u8;
     prop_oneof![
-        8 => (key.clone(), 1..60_u64).prop_map(|(k, n)| Act::Write(k, n)),
-        1 => key.clone().prop_map(Act::End),
-        1 => (key.clone(), any::<bool>()).prop_map(|(k, same)| Act::Drop(k, same)),
-        2 => key.clone().prop_map(Act::Read),
-        2 => Just(Act::Settle),
-        2 => (0..6000_u64, proptest::option::of(0..6_u64)).prop_map(|(b, v)| Act::Evict(b, v)),
-        1 => key.clone().prop_map(Act::Admit),
-        1 => (key, 1..1_000_000_u64).prop_map(|(k, offset)| Act::Replace(k, offset)),
-        1 => (0..20_u64).prop_map(Act::Tick),
-        1 => (1..8_usize).prop_map(Act::Sweep),
-        1 => Just(Act::Freeze),
-        1 => (0..FREEZES_MAX).prop_map(Act::Thaw),
+        32 => (key.clone(), 1..60_u64).prop_map(|(k, n)| Act::Write(k, n)),
+        4 => (key.clone(), 1..60_u64).prop_map(|(k, n)| Act::Teach(k, n)),
+        4 => key.clone().prop_map(Act::End),
+        4 => key.clone().prop_map(Act::Drop),
+        1 => Just(Act::DropAll),
+        8 => key.clone().prop_map(Act::Read),
+        8 => Just(Act::Settle),
+        8 => (0..6000_u64, proptest::option::of(0..6_u64)).prop_map(|(b, v)| Act::Evict(b, v)),
+        4 => key.clone().prop_map(Act::Admit),
+        4 => (key, 1..1_000_000_u64).prop_map(|(k, offset)| Act::Replace(k, offset)),
+        4 => (0..20_u64).prop_map(Act::Tick),
+        4 => (1..8_usize).prop_map(Act::Sweep),
+        4 => Just(Act::Freeze),
+        4 => (0..FREEZES_MAX).prop_map(Act::Thaw),
     ]
 }
 
-/// What a version writes to a key: the same number always writes the same.
+/// The version of a number: most are a coordinator's.
+fn version(n: u64) -> Version {
+    Version::new(if n % 5 == 4 { NODE_EPOCH | 1 } else { 0 }, n)
+}
+
+/// What the writer of a number had seen: says nothing, or some of what was before.
+fn seen(n: u64) -> Context {
+    match n % 3 {
+        0 => Context::up_to(Version::new(0, n / 2)),
+        1 if n % 2 == 0 => Context::up_to(Version::new(NODE_EPOCH | 1, n - 1)),
+        _ => Context::before(version(n)),
+    }
+}
+
+/// What a number writes to a key: the same one always writes the same.
 fn written(key: u8, n: u64) -> Op {
     let raw = Bytes::from(format!("{key}-{n} ").repeat(n as usize * 7 % 300));
     match n % 4 {
@@ -59,21 +84,32 @@ fn written(key: u8, n: u64) -> Op {
     }
 }
 
+fn stamp(k: u8, n: u64) -> Option<Stamp> {
+    (k >= LWW_FROM).then_some(Stamp { ms: n, count: 0 })
+}
+
+fn record(k: u8, n: u64, op: Op, seen: &Context) -> Record {
+    Record { stamp: stamp(k, n), ..Record::new(key(k), op, version(n)).with_seen(seen) }
+}
+
 fn key(k: u8) -> Bytes {
     Bytes::from(vec![b'k', k])
 }
 
-/// What the plain map holds for a key.
+/// A value or tombstone that the plain map holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Held {
+struct Item {
     n: u64,
     /// A value that expires was deleted under its own version.
     ended: bool,
+    /// The line that brought it.
+    line: u64,
+    /// The line that is told to have.
     seq: u64,
     place: Option<Place>,
 }
 
-impl Held {
+impl Item {
     fn op(&self, k: u8) -> Op {
         if self.ended { Op::Del } else { written(k, self.n) }
     }
@@ -93,10 +129,56 @@ impl Held {
     }
 }
 
-type Map = BTreeMap<u8, Held>;
+/// What the plain map holds for a key, and the line that changed it last.
+#[derive(Clone, Debug, Default)]
+struct State {
+    set: Siblings<Item>,
+    seq: u64,
+}
 
-/// A picture: what each key had from its beginning on, in the order of time.
-type Picture = (FreezeId, BTreeMap<u8, Vec<Held>>);
+impl State {
+    fn greatest(&self) -> Item {
+        self.set.values().last().unwrap().1
+    }
+
+    fn is_plain(&self) -> bool {
+        self.set.values().len() == 1 && self.set.past().is_before(version(self.greatest().n))
+    }
+
+    /// The same with some of its values changed.
+    fn with(&self, change: impl Fn(&mut Item)) -> Self {
+        let values = self.set.values().iter().map(|(version, item)| {
+            let mut item = *item;
+            change(&mut item);
+            (*version, item)
+        });
+        Self { set: Siblings::new(self.set.past().clone(), values), seq: self.seq }
+    }
+
+    /// What of it was there at a version of a picture that began with a line; and how new that is.
+    fn then(&self, n: u64, begun: u64) -> Option<((Option<Version>, bool), Self)> {
+        let there = |version: Version, item: &Item| match version.line() {
+            Line::Coordinators => version <= Version::new(0, n),
+            Line::Node(_) => item.seq <= begun,
+        };
+        let values = self.set.values().iter().filter(|(version, item)| there(*version, item));
+        let values: Vec<(Version, Item)> = values.cloned().collect();
+        let newest = values.iter().map(|(version, _)| *version);
+        let newest = newest.filter(|version| version.line() == Line::Coordinators).max();
+        let all = values.len() == self.set.values().len();
+        let part = Self { set: Siblings::new(self.set.past().clone(), values.clone()), seq: self.seq };
+        (!values.is_empty()).then_some(((newest, all), part))
+    }
+}
+
+type Map = BTreeMap<u8, State>;
+
+/// A picture: the line with which it began, and what each key had from then on, in the order of time.
+struct Picture {
+    id: FreezeId,
+    begun: u64,
+    states: BTreeMap<u8, Vec<State>>,
+}
 
 #[derive(Default)]
 struct Model {
@@ -106,49 +188,87 @@ struct Model {
     seq: u64,
     settled: u64,
     now: u64,
+    discarded: u64,
 }
 
 impl Model {
-    fn apply(&mut self, k: u8, op: Op, n: u64) -> bool {
+    fn apply(&mut self, record: Record) -> bool {
         self.seq += 1;
         let place = Place { file: FileId(1), offset: self.seq * 10, len: 10 };
-        let (version, seq) = (Version::new(0, n), self.seq);
-        let record = Record { key: key(k), op, version, seq, durable: 0 };
-        self.store.apply(&record, Some(place))
+        self.store.apply(&Record { seq: self.seq, ..record }, Some(place))
     }
 
-    fn holds(&mut self, k: u8, held: Held) {
-        self.map.insert(k, held);
-        for (_, states) in &mut self.pictures {
-            states.entry(k).or_default().push(held);
+    fn holds(&mut self, k: u8, state: State) {
+        for picture in &mut self.pictures {
+            picture.states.entry(k).or_default().push(state.clone());
         }
+        self.map.insert(k, state);
     }
 
-    fn write(&mut self, k: u8, n: u64, ended: bool) {
+    fn write(&mut self, k: u8, n: u64, ended: bool, seen: &Context) {
         let op = if ended { Op::Del } else { written(k, n) };
-        let changed = self.apply(k, op.clone(), n);
-        let ends = |held: &Held| held.n == n && held.expires(k) && op == Op::Del;
-        let wins = self.map.get(&k).is_none_or(|held| held.n < n || ends(held));
-        assert_eq!(changed, wins);
-        if wins {
-            let place = Place { file: FileId(1), offset: self.seq * 10, len: 10 };
-            let place = (op != Op::Del).then_some(place);
-            self.holds(k, Held { n, ended, seq: self.seq, place });
+        let record = record(k, n, op.clone(), seen);
+        let standing = self.store.standing(&record);
+        let changed = self.apply(record);
+        assert_eq!(standing.changes, changed);
+        let mut state = self.map.get(&k).cloned().unwrap_or_default();
+        let ends = |item: &Item| item.n == n && item.expires(k) && op == Op::Del;
+        let ended_now = state.set.values().iter().any(|(_, item)| ends(item));
+        state = state.with(|item| {
+            if ends(item) {
+                *item = Item { ended: true, place: None, line: self.seq, seq: self.seq, ..*item };
+            }
+        });
+        let place = Place { file: FileId(1), offset: self.seq * 10, len: 10 };
+        let place = (op != Op::Del).then_some(place);
+        let item = Item { n, ended, line: self.seq, seq: self.seq, place };
+        let mut expected = state.set.write(version(n), seen, item) | ended_now;
+        if k >= LWW_FROM {
+            let gone = state.set.keep_last(|item| item.n).len();
+            expected |= gone > 0;
+            self.discarded += gone as u64;
+        }
+        assert_eq!(changed, expected);
+        assert_eq!(self.store.discards().len() as u64, std::mem::take(&mut self.discarded));
+        if changed {
+            state.seq = self.seq;
+            if state.is_plain() {
+                let seq = self.seq;
+                state = state.with(|item| item.seq = seq);
+            }
+            self.holds(k, state);
         }
     }
 
     fn step(&mut self, act: &Act) {
         match *act {
-            Act::Write(k, n) => self.write(k, n, false),
-            Act::End(k) => {
-                if let Some(held) = self.map.get(&k).filter(|held| held.expires(k)) {
-                    self.write(k, held.n, true);
+            Act::Write(k, n) => self.write(k, n, false, &seen(n)),
+            Act::Teach(k, n) => {
+                let known = self.map.get(&k).map(|state| state.greatest().n);
+                let Some(known) = known.filter(|known| *known > n) else { return };
+                let mut more = seen(known);
+                more.join(&Context::up_to(Version::new(0, n)));
+                if !more.covers(version(known)) {
+                    self.write(k, known, false, &more);
                 }
             }
-            Act::Drop(k, same) => {
-                let n = self.map.get(&k).map_or(0, |held| held.n) + u64::from(!same);
-                let gone = same && self.map.remove(&k).is_some();
-                assert_eq!(self.apply(k, Op::Drop, n), gone);
+            Act::End(k) => {
+                let Some(state) = self.map.get(&k) else { return };
+                let past = state.set.past().clone();
+                let item = state.set.values().iter().map(|(_, item)| *item).find(|i| i.expires(k));
+                if let Some(item) = item {
+                    self.write(k, item.n, true, &past);
+                }
+            }
+            Act::Drop(k) => {
+                let n = self.map.remove(&k).map(|state| state.greatest().n);
+                let changed = self.apply(Record::new(key(k), Op::Drop, version(n.unwrap_or(1))));
+                assert_eq!(changed, n.is_some());
+            }
+            Act::DropAll => {
+                let any = !std::mem::take(&mut self.map).is_empty();
+                let all = Record::new(Bytes::from("k"), Op::DropSpace, Version::default());
+                assert_eq!(self.apply(all), any);
             }
             Act::Read(k) => {
                 self.store.read(&key(k), self.now);
@@ -162,17 +282,21 @@ impl Model {
             Act::Replace(k, offset) => self.replace(k, offset),
             Act::Tick(by) => self.now += by,
             Act::Sweep(visits_max) => {
-                for (key, version) in self.store.sweep(self.now, visits_max) {
-                    let held = self.map[&key[1]];
-                    assert!(held.expires(key[1]) && held.answer(key[1], self.now).is_none());
-                    assert_eq!(version.counter, held.n);
-                    self.write(key[1], held.n, true);
+                for end in self.store.sweep(self.now, visits_max) {
+                    let k = end.key[1];
+                    let state = &self.map[&k];
+                    let (_, item) = state.set.values().iter().find(|(v, _)| *v == end.version).unwrap();
+                    assert!(item.expires(k) && item.answer(k, self.now).is_none());
+                    let (n, past) = (item.n, state.set.past().clone());
+                    assert_eq!((end.seen(), end.stamp), (past.clone(), stamp(k, n)));
+                    self.write(k, n, true, &past);
                 }
             }
             Act::Freeze => match self.store.freeze() {
                 Ok(id) => {
-                    let states = self.map.iter().map(|(k, held)| (*k, vec![*held])).collect();
-                    self.pictures.push((id, states));
+                    let states = self.map.iter().map(|(k, state)| (*k, vec![state.clone()]));
+                    let picture = Picture { id, begun: self.seq, states: states.collect() };
+                    self.pictures.push(picture);
                 }
                 Err(error) => {
                     assert_eq!((error, self.pictures.len()), (FreezeError::TooMany, FREEZES_MAX))
@@ -180,7 +304,7 @@ impl Model {
             },
             Act::Thaw(n) => {
                 if n < self.pictures.len() {
-                    self.store.thaw(self.pictures.remove(n).0);
+                    self.store.thaw(self.pictures.remove(n).id);
                 }
             }
         }
@@ -196,60 +320,61 @@ impl Model {
         let kept = budget.values.is_none_or(|values| tally.resident_values <= values)
             && tally.resident_bytes <= budget.bytes;
         assert_eq!(second.over, !kept);
-        let all_settled = self.map.values().all(|held| held.seq <= self.settled);
-        assert!(kept || !all_settled, "everything could leave");
+        let may_leave = |state: &State| {
+            state.set.values().len() == 1 && state.greatest().seq <= self.settled
+        };
+        assert!(kept || !self.map.values().all(may_leave), "everything could leave");
     }
 
     fn admit(&mut self, k: u8) {
-        let Some(held) = self.map.get(&k) else { return };
-        let Op::Put { value, .. } = held.op(k) else { return };
-        let version = Version::new(0, held.n);
-        assert!(!self.store.admit(&key(k), version.next(), &value));
-        let was_out = matches!(
-            self.store.get(&key(k), 0).map(|entry| entry.content),
-            Some(Content::Evicted { .. })
-        );
-        assert_eq!(self.store.admit(&key(k), version, &value), was_out);
+        let Some(state) = self.map.get(&k) else { return };
+        let item = state.greatest();
+        let Op::Put { value, .. } = item.op(k) else { return };
+        assert!(!self.store.admit(&key(k), version(item.n).next(), &value));
+        let found = self.store.find(&key(k), version(item.n)).unwrap();
+        let was_out = matches!(found.content, Content::Evicted { .. });
+        assert_eq!(self.store.admit(&key(k), version(item.n), &value), was_out);
     }
 
     fn replace(&mut self, k: u8, offset: u64) {
         let place = Place { file: FileId(2), offset, len: 11 };
-        let n = self.map.get(&k).map_or(1, |held| held.n);
-        assert!(!self.store.replace(&key(k), Version::new(1, n), place));
-        let moved = self.store.replace(&key(k), Version::new(0, n), place);
-        let held = self.map.get_mut(&k).filter(|held| held.place.is_some());
-        assert_eq!(moved, held.is_some());
-        if let Some(held) = held {
-            held.place = Some(place);
-            let n = held.n;
-            // A picture shows an entry that is still current where it stands now.
-            let states = self.pictures.iter_mut().filter_map(|(_, states)| states.get_mut(&k));
-            let last = states.filter_map(|states| states.last_mut());
-            last.filter(|last| last.n == n && last.place.is_some())
-                .for_each(|last| last.place = Some(place));
+        assert!(!self.store.replace(&key(k), Version::new(1, 1), place));
+        let Some(state) = self.map.get(&k) else { return };
+        let values = state.set.values();
+        let (which, item) = values[offset as usize % values.len()];
+        assert_eq!(self.store.replace(&key(k), which, place), item.place.is_some());
+        if item.place.is_some() {
+            let moved = state.with(|other| {
+                if other.n == item.n {
+                    other.place = Some(place);
+                }
+            });
+            // A picture shows what is still current where it stands now.
+            for picture in &mut self.pictures {
+                let last = picture.states.get_mut(&k).and_then(|states| states.last_mut());
+                last.into_iter().for_each(|last| last.clone_from(&moved));
+            }
+            self.map.insert(k, moved);
         }
     }
 
     fn check(&self) {
         for k in 0..6 {
-            let entry = self.store.get(&key(k), self.now);
-            self.check_entry(k, self.map.get(&k), entry.map(|entry| entry.copied()));
-            let seq = self.map.get(&k).map_or(0, |held| held.seq);
-            if self.map.contains_key(&k) {
-                let unsafe_seq = if seq > self.settled { seq } else { 0 };
+            let held = self.store.get(&key(k), self.now).map(|held| held.copied());
+            self.check_held(k, self.map.get(&k), held);
+            if let Some(state) = self.map.get(&k) {
+                let unsafe_seq = if state.seq > self.settled { state.seq } else { 0 };
                 assert_eq!(self.store.depends_on(&key(k)), unsafe_seq);
             }
         }
-        let current = self.map.iter().map(|(k, held)| (*k, *held)).collect();
-        self.check_page(None, &current);
-        for (id, states) in &self.pictures {
+        self.check_page(None, &self.map);
+        for picture in &self.pictures {
             for n in [12, 40, 60] {
-                let newest = |held: &&Held| held.n;
-                let at = |held: &&Held| held.n <= n;
-                let picture = states.iter().filter_map(|(k, states)| {
-                    states.iter().filter(at).max_by_key(newest).map(|held| (*k, *held))
+                let newest = picture.states.iter().filter_map(|(k, states)| {
+                    let then = states.iter().filter_map(|state| state.then(n, picture.begun));
+                    then.max_by_key(|(rank, _)| *rank).map(|(_, state)| (*k, state))
                 });
-                self.check_page(Some((*id, Version::new(0, n))), &picture.collect());
+                self.check_page(Some((picture.id, Version::new(0, n))), &newest.collect());
             }
         }
         assert_eq!(self.store.is_frozen(), !self.pictures.is_empty());
@@ -266,22 +391,32 @@ impl Model {
         let page = self.store.page(&request, self.now).unwrap();
         let keys: Vec<u8> = page.entries.iter().map(|(key, _)| key[1]).collect();
         assert_eq!(keys, expected.keys().copied().collect::<Vec<u8>>());
-        for (key, entry) in page.entries {
-            self.check_entry(key[1], expected.get(&key[1]), Some(entry));
+        for (key, held) in page.entries {
+            self.check_held(key[1], expected.get(&key[1]), Some(held));
         }
     }
 
-    fn check_entry(&self, k: u8, held: Option<&Held>, entry: Option<Entry>) {
-        let (Some(held), Some(entry)) = (held, &entry) else {
-            assert_eq!((held, &entry), (None, &None));
+    fn check_held(&self, k: u8, state: Option<&State>, held: Option<Held>) {
+        let (Some(state), Some(held)) = (state, &held) else {
+            assert_eq!((state.is_some(), &held), (false, &None));
             return;
         };
-        assert_eq!((entry.version, entry.seq), (Version::new(0, held.n), held.seq));
-        let Some((value, expires)) = held.answer(k, self.now) else {
+        assert_eq!(&held.past(), state.set.past());
+        assert_eq!(held.seen(), state.set.context());
+        assert_eq!(held.entries().count(), state.set.values().len());
+        for (entry, (_, item)) in held.entries().zip(state.set.values()) {
+            self.check_entry(k, item, entry);
+        }
+    }
+
+    fn check_entry(&self, k: u8, item: &Item, entry: &Entry) {
+        assert_eq!((entry.version, entry.seq), (version(item.n), item.seq));
+        assert_eq!(entry.stamp, stamp(k, item.n));
+        let Some((value, expires)) = item.answer(k, self.now) else {
             assert_eq!((&entry.content, entry.place), (&Content::Tombstone, None));
             return;
         };
-        assert_eq!((entry.expires, entry.place), (expires, held.place));
+        assert_eq!((entry.expires, entry.place), (expires, item.place));
         match &entry.content {
             Content::Value(stored) => assert_eq!(*stored, value),
             Content::Evicted { len, stored_len } => {
@@ -289,7 +424,7 @@ impl Model {
                     (*len as usize, *stored_len as usize),
                     (value.len(), value.stored_len())
                 );
-                assert!(held.seq <= self.settled);
+                assert!(item.line <= self.settled);
             }
             Content::Tombstone => panic!("{k} has a value"),
         }
@@ -298,47 +433,54 @@ impl Model {
     /// The counts are those of the entries, counted anew.
     fn check_tally(&self) {
         let mut expected = super::Tally::default();
-        let entries = (0..6).filter_map(|k| self.store.entries.get(&key(k)));
-        entries.for_each(|slot| expected.add(&slot.entry()));
+        let states = (0..6).filter_map(|k| self.store.state(&key(k)).map(|state| state));
+        states.for_each(|state| expected.add_state(state));
         assert_eq!(*self.store.tally(), expected);
+        let live = |(k, state): (&u8, &State)| {
+            let values = state.set.values().iter();
+            values.filter(|(_, item)| matches!(item.op(*k), Op::Put { .. })).count()
+        };
+        let live: Vec<usize> = self.map.iter().map(live).collect();
+        let count = |is: fn(usize) -> bool| live.iter().filter(|live| is(**live)).count() as u64;
+        let counts = (expected.live, expected.tombstones, expected.conflicts);
+        assert_eq!(counts, (count(|n| n > 0), count(|n| n == 0), count(|n| n > 1)));
+        assert_eq!(self.store.more.len(), self.map.values().filter(|s| !s.is_plain()).count());
     }
 }
 
 /// What a replica holds, without what is its own business: lines and places.
-fn shared(store: &Store) -> Vec<(u8, Version, Option<Entry>)> {
-    let held = |k| {
-        let entry = store.get(&key(k), 0)?;
-        let value = entry.is_live().then(|| Entry { seq: 0, place: None, ..entry.copied() });
-        Some((k, entry.version, value))
-    };
-    (0..6).filter_map(held).collect()
+fn shared(store: &Store) -> Vec<(u8, Held)> {
+    let plain = |entry: &Entry<&[u8]>| Entry { seq: 0, place: None, ..entry.copied() };
+    (0..6).filter_map(|k| Some((k, store.get(&key(k), 0)?.map(plain)))).collect()
 }
 
-fn apply(store: &mut Store, k: u8, op: Op, version: Version) {
-    let before = store.get(&key(k), 0).map(|entry| (entry.version, entry.is_live()));
-    store.apply(&Record { key: key(k), op, version, seq: 1, durable: 0 }, None);
-    let after = store.get(&key(k), 0).map(|entry| (entry.version, entry.is_live())).unwrap();
-    if let Some((version, live)) = before {
-        assert!(after.0 >= version, "an older version came back");
-        assert!(after.0 > version || live || !after.1, "a value came back");
+fn apply(store: &mut Store, record: &Record) {
+    let before = store.get(&record.key, 0).map(|held| held.copied());
+    store.apply(record, None);
+    let after = store.get(&record.key, 0).unwrap();
+    let Some(before) = before else { return };
+    assert!(after.seen().includes(&before.seen()), "an older state came back");
+    for entry in before.entries().filter(|entry| !entry.is_live()) {
+        let same = |other: &&Entry<&[u8]>| other.version == entry.version;
+        assert!(!after.entries().find(same).is_some_and(|e| e.is_live()), "a value came back");
     }
 }
 
 /// Sweeps at a time; the deletes are applied as the log would have them.
 fn sweep(store: &mut Store, now: u64) {
-    for (key, version) in store.sweep(now, 6) {
-        apply(store, key[1], Op::Del, version);
-    }
+    store.sweep(now, 6).iter().for_each(|end| apply(store, end));
 }
 
 /// Gives one replica what the other has, as a repair does.
 fn merge(from: &Store, to: &mut Store) {
-    for (k, version, value) in shared(from) {
-        let op = value.map_or(Op::Del, |entry| {
-            let Content::Value(value) = entry.content else { panic!("nothing was evicted") };
-            Op::Put { value, expires: entry.expires }
-        });
-        apply(to, k, op, version);
+    for (k, held) in shared(from) {
+        for entry in held.entries() {
+            let op = match &entry.content {
+                Content::Value(value) => Op::Put { value: value.clone(), expires: entry.expires },
+                _ => Op::Del,
+            };
+            apply(to, &record(k, entry.version.counter, op, &held.past()));
+        }
     }
 }
 
@@ -366,9 +508,9 @@ proptest! {
             // A clock that jumps about, a write twice, a repair in between: nothing of it matters.
             if let Some(at) = (!waiting[which].is_empty()).then(|| index.index(waiting[which].len())) {
                 let (k, n) = waiting[which].swap_remove(at);
-                apply(&mut replicas[which], k, written(k, n), Version::new(0, n));
+                apply(&mut replicas[which], &record(k, n, written(k, n), &seen(n)));
                 if now % 3 == 0 {
-                    apply(&mut replicas[which], k, written(k, n), Version::new(0, n));
+                    apply(&mut replicas[which], &record(k, n, written(k, n), &seen(n)));
                 }
             }
             sweep(&mut replicas[which], now);
@@ -379,7 +521,7 @@ proptest! {
         }
         let [one, other] = &mut replicas;
         for (store, rest) in [(&mut *one, &waiting[0]), (&mut *other, &waiting[1])] {
-            rest.iter().for_each(|&(k, n)| apply(store, k, written(k, n), Version::new(0, n)));
+            rest.iter().for_each(|&(k, n)| apply(store, &record(k, n, written(k, n), &seen(n))));
         }
         merge(one, other);
         merge(other, one);

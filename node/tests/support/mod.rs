@@ -11,16 +11,17 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use ringkv_node::disk::SimDisk;
 use ringkv_node::{
-    CompactionPolicy, Compactor, Engine, EngineOptions, Entry, PageRequest, Reason, StepHook,
+    CompactionPolicy, Compactor, Condition, Engine, EngineOptions, PageRequest, Reason, StepHook,
     StorageError, WriteOutcome,
 };
 use ringkv_shared::Version;
+use ringkv_shared::protocol::node::Record;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Key to value (`None`: tombstone) and version.
-pub type Map = BTreeMap<Bytes, (Option<Bytes>, Version)>;
+/// Stored key to all that is held for it.
+pub type Map = BTreeMap<Bytes, Record>;
 
 /// A file of the node's directory.
 pub fn path(name: &str) -> PathBuf {
@@ -86,6 +87,12 @@ impl Rig {
         self.engine.write(key, Some(value), None).unwrap()
     }
 
+    /// Forgets a key, if this is the only version it has.
+    pub fn forget(&self, key: &str, version: Version) -> u64 {
+        let key = Bytes::from(key.to_owned());
+        self.engine.forget([(key, Condition::Only(version))]).unwrap()
+    }
+
     /// Waits until all is safe; false if the committer failed before that.
     pub async fn settles(&self) -> bool {
         let settled = self.engine.settle();
@@ -122,8 +129,7 @@ impl Rig {
             ..PageRequest::everything()
         };
         let page = self.engine.page(&request).unwrap();
-        let plain = |(key, Entry { value, version, .. })| (key, (value, version));
-        page.entries.into_iter().map(plain).collect()
+        page.entries.into_iter().collect()
     }
 }
 
