@@ -143,11 +143,12 @@ impl ClusterApiServer for Api {
         limit: Option<usize>,
         keys_only: Option<bool>,
         picture: Option<String>,
-        _keyspace: Option<KeyspaceName>,
+        keyspace: Option<KeyspaceName>,
     ) -> Answer<ScanReply> {
         let picture = picture.map(|name| self.0.picture(&name)).transpose();
         let picture = picture.map_err(failure_into_object)?;
         let range = Range {
+            keyspace: keyspace.unwrap_or_default(),
             prefix,
             after,
             keys_only: keys_only.unwrap_or(false),
@@ -180,7 +181,7 @@ impl ClusterApiServer for Api {
         name: Option<KeyspaceName>,
         change: Option<KeyspaceChange>,
     ) -> Answer<KeyspaceReply> {
-        self.0.keyspace(name.as_ref(), change.as_ref()).map_err(failure_into_object)
+        self.0.keyspace(name.as_ref(), change.as_ref()).await.map_err(failure_into_object)
     }
 
     async fn info(&self) -> Answer<InfoReply> {

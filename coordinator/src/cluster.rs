@@ -5,20 +5,21 @@
 //! nobody uses an older one. That wait is what makes a staged placement safe to copy for: after
 //! it, every write in flight goes to the new owners too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use ringkv_shared::causal::Recent;
 use ringkv_shared::detector::Detector;
 use ringkv_shared::hlc::Hlc;
 use ringkv_shared::net::Peer;
 use ringkv_shared::protocol::cluster::Health;
 use ringkv_shared::protocol::node::{DiskState, SizeReply};
 use ringkv_shared::topology::Topology;
-use ringkv_shared::{ErrorName, Failure, NodeId};
+use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -29,7 +30,6 @@ use crate::job::Job;
 use crate::lag::Lag;
 use crate::log::{Log, LogError};
 use crate::picture::Pictures;
-use crate::recent::Recent;
 use crate::requests::Requests;
 use crate::settings::Settings;
 use crate::state::{Event, Member, State};
@@ -44,8 +44,12 @@ const BACKGROUND_MAX: usize = 1024;
 pub(crate) struct View {
     pub(crate) topology: Topology,
     pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
-    /// How long values live that are put without a time of their own, in milliseconds; 0: for ever.
-    pub(crate) ttl_ms: u64,
+    /// What holds for each keyspace; `default` is always there.
+    pub(crate) keyspaces: BTreeMap<KeyspaceName, Keyspace>,
+    /// Keyspaces that were dropped, and who has not confirmed it.
+    pub(crate) dropped: BTreeMap<KeyspaceName, BTreeSet<NodeId>>,
+    /// All that ever were dropped.
+    pub(crate) ever_dropped: BTreeSet<KeyspaceName>,
     /// Requests under way with this view.
     pub(crate) users: TaskTracker,
 }
@@ -109,7 +113,7 @@ pub(crate) struct Cluster {
     settings: Mutex<Settings>,
     pub(crate) writes: Writes,
     pub(crate) written: Written,
-    pub(crate) recent: Recent,
+    recent: Mutex<Recent>,
     pub(crate) requests: Requests,
     pub(crate) changes: Feed,
     pub(crate) lag: Lag,
@@ -125,6 +129,10 @@ pub(crate) struct Cluster {
     pub(crate) job: Mutex<Job>,
     /// One change of the ring at a time.
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
+    /// One change of a keyspace at a time: what is checked holds until it is done.
+    pub(crate) defining: tokio::sync::Mutex<()>,
+    /// One at a time tells nodes of dropped keyspaces.
+    pub(crate) telling: Arc<tokio::sync::Mutex<()>>,
     pub(crate) data: PathBuf,
     pub(crate) supervisor: Option<String>,
 }
@@ -142,12 +150,7 @@ impl Cluster {
         log.append(&boot)?;
         state.apply(&boot);
         let (started, boot_epoch) = (Instant::now(), state.boot_epoch);
-        let view = View {
-            topology: state.topology.clone(),
-            nodes: nodes_of(&state, &BTreeMap::new(), 0),
-            ttl_ms: state.ttl_ms,
-            users: TaskTracker::new(),
-        };
+        let view = View::of(&state, &BTreeMap::new(), 0);
         Ok(Self {
             boot_epoch,
             durable: Mutex::new(Durable { state, log }),
@@ -156,7 +159,7 @@ impl Cluster {
             settings: Mutex::new(settings),
             writes: Writes::new(boot_epoch),
             written: Written::new(boot_epoch),
-            recent: Recent::new(boot_epoch),
+            recent: Mutex::new(Recent::new(boot_epoch)),
             requests: Requests::default(),
             changes: Feed::new(boot_epoch),
             lag: Lag::default(),
@@ -169,6 +172,8 @@ impl Cluster {
             counters: Counters::default(),
             job: Mutex::new(Job::idle()),
             changing: Arc::default(),
+            defining: tokio::sync::Mutex::default(),
+            telling: Arc::default(),
             data,
             supervisor,
         })
@@ -195,6 +200,11 @@ impl Cluster {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Which numbers each key got lately.
+    pub(crate) fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().expect("no panic while the lock is held")
+    }
+
     /// The clock by which the last write wins.
     pub(crate) fn hlc(&self) -> MutexGuard<'_, Hlc> {
         self.hlc.lock().expect("no panic while the lock is held")
@@ -217,17 +227,23 @@ impl Cluster {
         let mut durable = self.durable.lock().expect("no panic while the lock is held");
         durable.log.append(event).map_err(log_failure)?;
         durable.state.apply(event);
+        Ok(self.publish(&durable.state))
+    }
+
+    /// Publishes the same again: who waits for the older views then waits for all requests that have
+    /// begun until now.
+    pub(crate) fn publish_again(&self) {
+        let durable = self.durable.lock().expect("no panic while the lock is held");
+        self.publish(&durable.state);
+    }
+
+    fn publish(&self, state: &State) -> Arc<View> {
         let old = self.view();
-        let fresh = Arc::new(View {
-            topology: durable.state.topology.clone(),
-            nodes: nodes_of(&durable.state, &old.nodes, self.now_ms()),
-            ttl_ms: durable.state.ttl_ms,
-            users: TaskTracker::new(),
-        });
+        let fresh = Arc::new(View::of(state, &old.nodes, self.now_ms()));
         *self.view.lock().expect("no panic while the lock is held") = fresh.clone();
         old.users.close();
         self.lock_replaced().push(old.users.clone());
-        Ok(fresh)
+        fresh
     }
 
     /// Waits until no request works from an older view. Requests have deadlines, so this ends.
@@ -256,6 +272,20 @@ impl Cluster {
                 ),
             )
         })
+    }
+}
+
+impl View {
+    /// The picture of a state, keeping those nodes of `old` that have not moved.
+    fn of(state: &State, old: &BTreeMap<NodeId, Arc<Node>>, now_ms: u64) -> Self {
+        Self {
+            topology: state.topology.clone(),
+            nodes: nodes_of(state, old, now_ms),
+            keyspaces: state.keyspaces.clone(),
+            dropped: state.dropped.clone(),
+            ever_dropped: state.ever_dropped.clone(),
+            users: TaskTracker::new(),
+        }
     }
 }
 

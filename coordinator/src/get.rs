@@ -81,8 +81,9 @@ impl Reading {
         some_owner(&set.owners)?;
         // While a change is pending, the next owners are asked last: what they lack proves nothing.
         let needed = view.topology.current.needed(&keyspace.name, r).max(1);
-        let proved =
-            r + keyspace.w > keyspace.n && !keyspace.sloppy && set.current == set.owners.len();
+        // With fewer copies to come, those that are still in force count.
+        let n = keyspace.n.max(view.topology.current.n(&keyspace.name));
+        let proved = r + keyspace.w > n && !keyspace.sloppy && set.current == set.owners.len();
         let quorum = Quorum { owners: set.owners, needed };
         let mut reading = Self {
             cluster: Arc::clone(cluster),

@@ -26,6 +26,7 @@ pub(crate) async fn watch(cluster: Arc<Cluster>, shutdown: CancellationToken) {
             () = tokio::time::sleep(pause) => {
                 beat(&cluster).await;
                 cluster.end_unread_pictures().await;
+                cluster.tell_dropped_again();
             }
         }
     }

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `state` `log` | members, placements and epoch: a pure machine, and the text log it is replayed from |
 //! | `cluster` | what all parts share: the view in force, the peers, the counters |
-//! | `put` `get` `batch` | writes and reads, carrying out what the machines of `quorum` decide |
-//! | `writes` `recent` `requests` | the numbers of writes: given, seen, asked for again |
+//! | `put` `sending` `get` `batch` | writes and reads, carrying out what the machines of `quorum` decide |
+//! | `writes` `requests` | the numbers of writes: given, asked for again |
 //! | `conditions` `checks` `replies` | only if …; what may be asked; what was answered, in words |
 //! | `explain` `feed` `lag` | how a request was done; writes for who watches; how far replicas are behind |
 //! | `keyspace` | what holds for all keys of a keyspace: how long values live |
@@ -34,6 +34,7 @@ mod clock;
 mod cluster;
 mod collect;
 mod conditions;
+mod dropped;
 mod entropy;
 mod events;
 mod explain;
@@ -50,9 +51,9 @@ mod observe;
 mod picture;
 mod put;
 mod rebalance;
-mod recent;
 mod replies;
 mod requests;
+mod sending;
 mod server;
 mod settings;
 mod state;

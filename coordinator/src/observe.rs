@@ -19,7 +19,7 @@ use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 use crate::checks::check_key;
 use crate::cluster::{Cluster, Node, Opinion, View};
 use crate::picture::Picture;
-use crate::walk::{Range, Walk};
+use crate::walk::{Range, Walk, merged, shown};
 
 /// Records, tombstones among them, that `stats` walks over to count keys: a page a node.
 const COUNTED_MAX: u64 = PAGE_KEYS_MAX as u64;
@@ -31,6 +31,8 @@ impl Cluster {
         let now_ms = self.now_ms();
         let rows = view.nodes.values().zip(&sizes);
         let (topology, space) = (&view.topology, KeyspaceName::default());
+        // With `default` alone the head line says all.
+        let keyspaces = view.keyspaces.values().filter(|_| view.keyspaces.len() > 1);
         ShowReply {
             status: Status::Ok,
             nodes: rows.map(|(node, size)| row(&view, node, size.as_ref(), now_ms)).collect(),
@@ -38,6 +40,7 @@ impl Cluster {
             replication: topology.current.n(&space),
             pending_replication: topology.pending.as_ref().map(|pending| pending.n(&space)),
             pending: topology.pending.is_some(),
+            keyspaces: keyspaces.map(|keyspace| view.row(keyspace.clone())).collect(),
         }
     }
 
@@ -101,27 +104,30 @@ impl Cluster {
         join_all(view.nodes.values().map(ask)).await.into_iter().flatten().collect()
     }
 
-    /// How many keys there are, each once, and whether that was counted: by a walk over all nodes
-    /// while it is short, else from the copies as if each key had N.
+    /// How many keys there are in all keyspaces, each once, and whether that was counted: by a walk over
+    /// all nodes while it is short, else from the copies as if each key had N, of several keyspaces the
+    /// mean.
     async fn distinct(&self, view: &View, sizes: &[Option<SizeReply>]) -> (u64, bool) {
         let answered: Vec<&SizeReply> = sizes.iter().flatten().collect();
         let records: u64 = answered.iter().map(|size| size.size + size.tombstones).sum();
         if records > COUNTED_MAX {
             let copies: u64 = answered.iter().map(|size| size.size).sum();
-            let n = view.topology.current.n(&KeyspaceName::default());
-            let replication = n.min(sizes.len()).max(1);
-            let (all, answered) = (sizes.len() as u64, answered.len() as u64);
-            return (copies * all / answered / replication as u64, false);
+            let (all, answered) = (sizes.len(), answered.len() as u64);
+            let kept = |space| view.topology.current.n(space).min(all).max(1) as u64;
+            let kept: u64 = view.keyspaces.keys().map(kept).sum();
+            return (copies * all as u64 * view.keyspaces.len() as u64 / answered / kept, false);
         }
-        let range = Range { keys_only: true, tombstones: true, ..Range::default() };
-        let range = Range { page_keys: PAGE_KEYS_MAX, ..range };
-        let mut walk = Walk::new(self, view, range);
-        let mut keys = 0;
-        while let Some(group) = walk.next().await {
-            let newest = group.iter().max_by_key(|(_, record)| record.version);
-            keys += u64::from(newest.is_some_and(|(_, record)| !record.deleted));
+        let (mut keys, mut exact) = (0, true);
+        for space in view.keyspaces.keys() {
+            let range = Range { keyspace: space.clone(), keys_only: true, ..Range::default() };
+            let range = Range { tombstones: true, page_keys: PAGE_KEYS_MAX, ..range };
+            let mut walk = Walk::new(self, view, range);
+            while let Some(group) = walk.next().await {
+                keys += u64::from(merged(group).and_then(shown).is_some());
+            }
+            exact &= walk.silent.is_empty();
         }
-        (keys, walk.silent.is_empty())
+        (keys, exact)
     }
 
     /// Asks all nodes for their size, just now; those that are down are not waited for.
@@ -151,6 +157,7 @@ impl Cluster {
     ) -> Result<WhereReply, Failure> {
         check_key(&key)?;
         let view = self.view();
+        view.keyspace(space)?;
         let position = key_position(key.as_bytes());
         let owners = view.topology.current.owners(space, key.as_bytes());
         let pending = view.topology.pending.as_ref().map(|p| p.owners(space, key.as_bytes()));
@@ -232,6 +239,11 @@ impl Cluster {
         }
     }
 
+    /// A page of the keys of a keyspace.
+    ///
+    /// The cursor is a key, so it outlives every change of the ring. And no key is lost while it moves
+    /// from one node to another: the page is a user of its view, and before old copies are dropped a
+    /// rebalance waits for those (see [`crate::rebalance`]).
     pub(crate) async fn scan(
         &self,
         range: Range,
@@ -240,6 +252,8 @@ impl Cluster {
         let limit = range.page_keys.clamp(1, PAGE_KEYS_MAX);
         let range = Range { page_keys: limit, ..range };
         let view = picture.map_or_else(|| self.view(), |picture| Arc::clone(&picture.view));
+        view.keyspace(&range.keyspace)?;
+        let _user = view.users.token();
         let mut walk = Walk::of(self, &view, range, picture);
         let (mut items, mut bytes, mut next) = (Vec::<Record>::new(), 0, None);
         let mut last = None;
@@ -249,10 +263,9 @@ impl Cluster {
                 break;
             }
             last = group.first().map(|(_, record)| record.key.clone());
-            let newest =
-                group.into_iter().map(|(_, record)| record).max_by_key(|record| record.version);
-            if let Some(record) = newest.filter(|record| !record.deleted) {
-                bytes += record.key.len() + record.value.as_ref().map_or(0, Blob::len);
+            if let Some(record) = merged(group).and_then(shown) {
+                let values = record.values().filter_map(|sibling| sibling.value);
+                bytes += record.key.len() + values.map(|value| value.len()).sum::<usize>();
                 items.push(record);
             }
         }

@@ -1,11 +1,16 @@
 //! Puts every copy where the ring says, and a staged change in force.
 //!
 //! 1. Wait until no write is under way that knows only the old placement.
-//! 2. *Copy*: walk all keys; what an owner of the newest placement lacks is fetched from a node
-//!    that has it and applied there with its version, so it can only lose to newer data.
+//! 2. *Copy*: walk all keys of each keyspace; what an owner of the newest placement lacks is fetched from
+//!    a node that has it and merged there into what it holds, so it can only add what was missing.
 //! 3. *Finalise*, when every copy was made: the pending placement is in force, durably.
-//! 4. *Drop*: walk all keys again; a node that is no owner forgets its copy, but only when every
-//!    owner has a version at least as new, and only if the copy is still the one that was seen.
+//! 4. Wait until no request is under way that may have looked at a new owner before it had its copy, and
+//!    at the old one has yet to look.
+//! 5. *Drop*: walk all keys again; a node that is no owner forgets its copy, but only when every
+//!    owner has seen all that it has, and only if the copy is still the one that was seen.
+//!
+//! An owner that has forgotten the tombstone of a key, since all owners had it, says so when an older copy
+//! comes: then that copy is dropped where it came from.
 //!
 //! It can be stopped anywhere, by a crash too, and run again.
 //!
@@ -46,7 +51,8 @@ impl Cluster {
             .map(|s| s.size)
             .sum();
         let passes = if dry_run { 1 } else { 2 };
-        let replication = self.view().topology.newest().n(&KeyspaceName::default()).max(1) as u64;
+        let least = self.view().topology.newest().copies.values().min().copied();
+        let replication = least.unwrap_or(1).max(1) as u64;
         *self.lock_job() = Job::start(dry_run, held * passes / replication);
         let cluster = self.clone();
         tokio::spawn(async move {
@@ -70,7 +76,9 @@ impl Cluster {
             may_run(&view)?;
         }
         let target = view.topology.newest().clone();
-        self.copy_pass(&view, &target, dry_run).await?;
+        for space in view.keyspaces.keys() {
+            self.copy_pass(&view, &target, space, dry_run).await?;
+        }
         if dry_run {
             return Ok(());
         }
@@ -83,10 +91,15 @@ impl Cluster {
                 .hint("see show, then: rebalance"));
             }
             self.commit(&Event::Final)?;
-            self.older_views_unused().await;
+        } else {
+            self.publish_again();
         }
+        self.older_views_unused().await;
         // The view from before the change: a node that left with it is cleared, too.
-        self.drop_pass(&view, &target).await
+        for space in view.keyspaces.keys() {
+            self.drop_pass(&view, &target, space).await;
+        }
+        Ok(())
     }
 
     /// Copies what owners lack; in a dry run only counts, drops too.
@@ -94,18 +107,17 @@ impl Cluster {
         &self,
         view: &View,
         target: &Placement,
+        space: &KeyspaceName,
         dry_run: bool,
     ) -> Result<(), Failure> {
-        let range =
-            Range { keys_only: true, tombstones: true, page_keys: BATCH_KEYS, ..Range::default() };
-        let mut walk = Walk::new(self, view, range);
+        let mut walk = Walk::new(self, view, everything(space));
         let mut wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>> = BTreeMap::new();
         let mut gathered = 0;
         while let Some(group) = walk.next().await {
-            let (key, decision) = judge(&group, target);
+            let (key, decision) = judge(&group, target, space);
             self.lock_job().report.scanned += 1;
             if dry_run {
-                self.count(&key, &decision);
+                self.count(space, &key, &decision);
                 continue;
             }
             for link in decision.copies {
@@ -113,29 +125,40 @@ impl Cluster {
                 gathered += 1;
             }
             if gathered >= BATCH_KEYS {
-                self.copy(view, std::mem::take(&mut wanted)).await;
+                self.copy(view, space, std::mem::take(&mut wanted)).await;
                 gathered = 0;
             }
         }
-        self.copy(view, wanted).await;
-        enough_seen(view, &walk)
+        self.copy(view, space, wanted).await;
+        enough_seen(view, space, &walk)
     }
 
-    fn count(&self, key: &Blob, decision: &Decision) {
+    fn count(&self, space: &KeyspaceName, key: &Blob, decision: &Decision) {
         let mut job = self.lock_job();
-        decision.copies.iter().for_each(|(from, to)| job.copied(key, from, to));
+        decision.copies.iter().for_each(|(from, to)| job.copied(space, key, from, to));
         job.report.removed += decision.drop_at.len() as u64;
     }
 
     /// Copies along all links at once, each link a batch after the other.
-    async fn copy(&self, view: &View, wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>>) {
-        let links = wanted.iter().map(|((from, to), keys)| self.copy_link(view, from, to, keys));
+    async fn copy(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>>,
+    ) {
+        let links =
+            wanted.iter().map(|((from, to), keys)| self.copy_link(view, space, (from, to), keys));
         join_all(links).await;
         self.lock_job().settle();
     }
 
-    async fn copy_link(&self, view: &View, from: &NodeId, to: &NodeId, keys: &[Blob]) {
-        let space = &KeyspaceName::default();
+    async fn copy_link(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        (from, to): (&NodeId, &NodeId),
+        keys: &[Blob],
+    ) {
         let way = Way { view, space, from, to, via: Via::Move };
         for batch in keys.chunks(CALL_RECORDS) {
             // What is gone from the source meanwhile: whoever wrote last wrote to the owners too.
@@ -143,7 +166,10 @@ impl Cluster {
             let mut job = self.lock_job();
             match copied {
                 Ok(copied) => {
-                    copied.records.iter().for_each(|record| job.copied(&record.key, from, to));
+                    let there = |key: &&Blob| !copied.stale.contains(key);
+                    let keys = copied.records.iter().map(|record| &record.key).filter(there);
+                    keys.for_each(|key| job.copied(space, key, from, to));
+                    copied.stale.iter().for_each(|key| job.removed(space, key, from));
                 }
                 Err(failure) => {
                     let rest = batch.len();
@@ -156,14 +182,12 @@ impl Cluster {
     }
 
     /// Drops copies at nodes that are no owners, where all owners have them.
-    async fn drop_pass(&self, view: &View, target: &Placement) -> Result<(), Failure> {
-        let range =
-            Range { keys_only: true, tombstones: true, page_keys: BATCH_KEYS, ..Range::default() };
-        let mut walk = Walk::new(self, view, range);
+    async fn drop_pass(&self, view: &View, target: &Placement, space: &KeyspaceName) {
+        let mut walk = Walk::new(self, view, everything(space));
         let mut wanted: BTreeMap<NodeId, Vec<KeyVersion>> = BTreeMap::new();
         let mut gathered = 0;
         while let Some(group) = walk.next().await {
-            let (key, decision) = judge(&group, target);
+            let (key, decision) = judge(&group, target, space);
             self.lock_job().report.scanned += 1;
             if !decision.copies.is_empty() {
                 continue;
@@ -176,42 +200,48 @@ impl Cluster {
                 }
             }
             if gathered >= BATCH_KEYS {
-                self.drop_copies(view, std::mem::take(&mut wanted)).await;
+                self.drop_copies(view, space, std::mem::take(&mut wanted)).await;
                 gathered = 0;
             }
         }
-        self.drop_copies(view, wanted).await;
-        Ok(())
+        self.drop_copies(view, space, wanted).await;
     }
 
-    async fn drop_copies(&self, view: &View, wanted: BTreeMap<NodeId, Vec<KeyVersion>>) {
+    async fn drop_copies(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        wanted: BTreeMap<NodeId, Vec<KeyVersion>>,
+    ) {
         let nodes = wanted.into_iter().map(|(node, keys)| async move {
             for batch in keys.chunks(CALL_RECORDS) {
-                self.drop_batch(view, &node, batch).await;
+                self.drop_batch(view, space, &node, batch).await;
             }
         });
         join_all(nodes).await;
         self.lock_job().settle();
     }
 
-    async fn drop_batch(&self, view: &View, node: &NodeId, batch: &[KeyVersion]) {
-        let space = KeyspaceName::default();
-        let dropped = self.forget(&view.nodes[node], &space, batch.to_vec()).await;
+    async fn drop_batch(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        node: &NodeId,
+        batch: &[KeyVersion],
+    ) {
+        let dropped = self.forget(&view.nodes[node], space, batch.to_vec()).await;
         let mut job = self.lock_job();
         match dropped {
+            Ok(removed) if removed == batch.len() as u64 => {
+                batch.iter().for_each(|key| job.removed(space, &key.key, node));
+            }
             Ok(removed) => {
                 job.report.removed += removed;
-                if removed == batch.len() as u64 {
-                    for key in batch {
-                        job.narrate(format!("Removed key '{}' from {node}", key.key));
-                    }
-                } else {
-                    // The node says how many, not which: the others were written to meanwhile.
-                    let of = batch.len();
-                    job.narrate(format!(
-                        "Removed {removed} of {of} keys from {node}, the others changed"
-                    ));
-                }
+                // The node says how many, not which: the others were written to meanwhile.
+                let of = batch.len();
+                job.narrate(format!(
+                    "Removed {removed} of {of} keys from {node}, the others changed"
+                ));
             }
             Err(error) => {
                 job.report.failed += batch.len() as u64;
@@ -221,13 +251,19 @@ impl Cluster {
     }
 }
 
-fn judge(group: &[(NodeId, Record)], target: &Placement) -> (Blob, Decision) {
+/// All that nodes hold of a keyspace, without values.
+fn everything(space: &KeyspaceName) -> Range {
+    let range = Range { keyspace: space.clone(), page_keys: BATCH_KEYS, ..Range::default() };
+    Range { keys_only: true, tombstones: true, ..range }
+}
+
+fn judge(group: &[(NodeId, Record)], target: &Placement, space: &KeyspaceName) -> (Blob, Decision) {
     let holdings: Vec<Holding> = group
         .iter()
         .map(|(node, record)| Holding { node: node.clone(), held: record.clone() })
         .collect();
     let key = group[0].1.key.clone();
-    let owners = target.owners(&KeyspaceName::default(), key.as_bytes());
+    let owners = target.owners(space, key.as_bytes());
     let decision = decide(&holdings, &owners);
     (key, decision)
 }
@@ -253,11 +289,11 @@ fn may_run(view: &View) -> Result<(), Failure> {
 }
 
 /// With fewer silent nodes than copies, every acknowledged key was seen at some owner.
-fn enough_seen(view: &View, walk: &Walk<'_>) -> Result<(), Failure> {
+fn enough_seen(view: &View, space: &KeyspaceName, walk: &Walk<'_>) -> Result<(), Failure> {
     let current = &view.topology.current;
     let silent: Vec<&str> =
         walk.silent.iter().filter(|id| current.has(id)).map(NodeId::as_str).collect();
-    if silent.is_empty() || silent.len() < current.n(&KeyspaceName::default()) {
+    if silent.is_empty() || silent.len() < current.n(space) {
         return Ok(());
     }
     Err(Failure::new(

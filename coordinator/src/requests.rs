@@ -1,9 +1,9 @@
 //! Writes with a name, so that a client may try again: the same write under the same name is one
 //! write.
 //!
-//! What a name stands for is its number. A write that comes again while the first is under way
+//! What a name stands for is what was sent. A write that comes again while the first is under way
 //! waits for it; one that comes after it was acknowledged gets the same answer; one that comes
-//! after an unknown outcome is sent again under the same number, which changes nothing where
+//! after an unknown outcome is sent again as it was, under the same number, which changes nothing where
 //! it has arrived.
 //!
 //! # Caveats
@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ringkv_shared::protocol::cluster::{ClusterWrite, WriteOptions};
+use ringkv_shared::protocol::node::Record;
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, Version};
 use tokio::time::Instant;
 
@@ -44,7 +45,8 @@ struct Request {
     what: What,
     /// Locked while a try is under way.
     done: tokio::sync::Mutex<Option<ClusterWrite>>,
-    number: Mutex<Option<Version>>,
+    /// What the last try sent.
+    sent: Mutex<Option<Record>>,
 }
 
 #[derive(PartialEq, Eq)]
@@ -59,7 +61,8 @@ impl Requests {
         self.0.lock().expect("no panic while the lock is held")
     }
 
-    fn request(&self, name: &str, what: What) -> Arc<Request> {
+    /// The request of that name, which must be the same write if it was here before.
+    fn request(&self, name: &str, what: What) -> Result<Arc<Request>, Failure> {
         let mut names = self.lock();
         let now = Instant::now();
         let over = |(_, at): &(String, Instant)| now.duration_since(*at) > KEPT;
@@ -68,14 +71,13 @@ impl Requests {
             names.requests.remove(&oldest);
         }
         if let Some(known) = names.requests.get(name) {
-            return Arc::clone(known);
+            return if known.what == what { Ok(Arc::clone(known)) } else { Err(known.taken(name)) };
         }
-        let request =
-            Request { what, done: tokio::sync::Mutex::default(), number: Mutex::default() };
+        let request = Request { what, done: tokio::sync::Mutex::default(), sent: Mutex::default() };
         let request = Arc::new(request);
         names.order.push_back((name.to_owned(), now));
         names.requests.insert(name.to_owned(), Arc::clone(&request));
-        request
+        Ok(request)
     }
 }
 
@@ -86,13 +88,22 @@ impl Requests {
         // One that is locked is under way.
         let is_open =
             |request: &&Arc<Request>| request.done.try_lock().map_or(true, |done| done.is_none());
-        names.requests.values().filter(is_open).filter_map(|request| *request.number()).min()
+        let numbered = |request: &Arc<Request>| request.sent().as_ref().map(|sent| sent.version);
+        names.requests.values().filter(is_open).filter_map(numbered).min()
     }
 }
 
 impl Request {
-    fn number(&self) -> MutexGuard<'_, Option<Version>> {
-        self.number.lock().expect("no panic while the lock is held")
+    fn taken(&self, name: &str) -> Failure {
+        let message = format!(
+            "the request {name:?} was another write, of {}; nothing was written",
+            self.what.key
+        );
+        Failure::new(ErrorName::BadArgument, message).hint("give every write its own name")
+    }
+
+    fn sent(&self) -> MutexGuard<'_, Option<Record>> {
+        self.sent.lock().expect("no panic while the lock is held")
     }
 }
 
@@ -114,25 +125,14 @@ impl Cluster {
         }
         let what =
             What { keyspace: options.keyspace.clone(), key: key.clone(), value: value.clone() };
-        let request = self.requests.request(name, what);
-        if request.what
-            != (What { keyspace: options.keyspace.clone(), key: key.clone(), value: value.clone() })
-        {
-            let message = format!(
-                "the request {name:?} was another write, of {}; nothing was written",
-                request.what.key
-            );
-            return Err(
-                Failure::new(ErrorName::BadArgument, message).hint("give every write its own name")
-            );
-        }
+        let request = self.requests.request(name, what)?;
         let mut done = request.done.lock().await;
         if let Some(done) = &*done {
             return Ok(done.clone());
         }
-        let again = *request.number();
-        let numbered = |version| *request.number() = Some(version);
-        let answer = self.write(key, value, &options, again, numbered).await?;
+        let again = request.sent().clone();
+        let sent = |record: &Record| *request.sent() = Some(record.clone());
+        let answer = self.write(key, value, &options, again, sent).await?;
         *done = Some(answer.clone());
         Ok(answer)
     }

@@ -39,8 +39,8 @@ pub(crate) struct Copied {
     pub(crate) records: Vec<Record>,
     /// How many of them brought something new.
     pub(crate) changed: u64,
-    /// How many were stale, and are gone at the source.
-    pub(crate) stale: u64,
+    /// Those that counted as deleted at the target, and are gone at the source.
+    pub(crate) stale: Vec<Blob>,
     /// Bytes that travelled, about.
     pub(crate) bytes: u64,
 }
@@ -58,7 +58,7 @@ impl Cluster {
             let last = last.and_then(|last| page.iter().position(|key| *key == last.key));
             rest = &rest[last.map_or(page.len(), |last| last + 1)..];
             all.changed += copied.changed;
-            all.stale += copied.stale;
+            all.stale.extend(copied.stale);
             all.bytes += copied.bytes;
             all.records.extend(copied.records);
         }
@@ -78,9 +78,9 @@ impl Cluster {
             NodeApiClient::apply(client, records, name, Some(via)).await
         };
         let reply = self.batch(&view.nodes[to], apply).await?;
-        let stale = without.iter().filter(|record| reply.deleted.contains(&record.key));
-        let stale: Vec<KeyVersion> = stale.map(as_it_is).collect();
-        let stale = self.forget(&view.nodes[from], space, stale).await?;
+        let stale = reply.deleted;
+        let gone = without.iter().filter(|record| stale.contains(&record.key));
+        self.forget(&view.nodes[from], space, gone.map(as_it_is).collect()).await?;
         Ok(Copied { records: without, changed: reply.changed, stale, bytes })
     }
 

@@ -53,15 +53,16 @@ impl Writes {
         self.state.lock().expect("no panic while the lock is held")
     }
 
-    /// Numbers a write, or begins one `again` that has a number; it is under way until the token is
-    /// dropped.
-    pub(crate) fn begin(&self, again: Option<Version>) -> (Version, TaskTrackerToken) {
+    /// Numbers a write; it is under way until the token is dropped.
+    pub(crate) fn begin(&self) -> (Version, TaskTrackerToken) {
         let mut state = self.lock();
-        let version = again.unwrap_or_else(|| {
-            state.counter += 1;
-            Version::new(self.epoch, state.counter)
-        });
-        (version, state.under_way.token())
+        state.counter += 1;
+        (Version::new(self.epoch, state.counter), state.under_way.token())
+    }
+
+    /// A write that has its number is under way again.
+    pub(crate) fn join(&self) -> TaskTrackerToken {
+        self.lock().under_way.token()
     }
 
     /// The last number given.
@@ -95,9 +96,9 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_mark_waits_for_what_was_numbered_before_it() {
         let writes = Writes::new(3);
-        let (first, token) = writes.begin(None);
+        let (first, token) = writes.begin();
         let (mark, under_way) = writes.mark();
-        let (after, later) = writes.begin(None);
+        let (after, later) = writes.begin();
         assert_eq!((first, mark, after), (Version::new(3, 1), first, Version::new(3, 2)));
         // Those under way at one mark are so at the next one, too.
         let (_, under_way_still) = writes.mark();
@@ -107,8 +108,7 @@ mod tests {
         under_way_still.wait().await;
         writes.skip_to(Version::new(3, 9));
         writes.skip_to(Version::new(2, 99));
-        assert_eq!(writes.begin(Some(first)).0, first);
-        assert_eq!(writes.begin(None).0, Version::new(3, 10));
+        assert_eq!(writes.begin().0, Version::new(3, 10));
         assert_eq!(writes.last(), Version::new(3, 10));
     }
 }

@@ -20,7 +20,7 @@ use ringkv_shared::limits::VALUE_BYTES_MAX;
 use ringkv_shared::net::{Client, ClusterApiClient};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
-    ClusterGet, ClusterWrite, ReplicaOutcome, ReplicaReport, WhereReply, WriteOptions,
+    ClusterGet, ClusterWrite, ReadOptions, ReplicaOutcome, ReplicaReport, WhereReply, WriteOptions,
 };
 use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
 use serde_json::json;
@@ -46,13 +46,12 @@ pub(super) async fn put(
         _ => Blob::from(value),
     };
     let (k, v) = (key.clone(), value.clone());
-    let put = async |c: &Client| match ttl {
-        Some(ttl) => {
-            let options = WriteOptions { ttl_ms: Some(ttl.ms()), ..WriteOptions::default() };
-            ClusterApiClient::put(c, k, v, Some(options)).await
-        }
+    let ttl_ms = ttl.map(Ttl::ms);
+    let options = WriteOptions { keyspace: s.keyspace(), ttl_ms, ..WriteOptions::default() };
+    let put = async |c: &Client| match options == WriteOptions::default() {
+        false => ClusterApiClient::put(c, k, v, Some(options)).await,
         // As people write it: without a null at the end.
-        None => c.request("put", rpc_params![k, v]).await,
+        true => c.request("put", rpc_params![k, v]).await,
     };
     let reply = s.call(put).await?;
     Ok(put_report(&reply, &value, s.settings.brief, expiry::now_ms()))
@@ -61,21 +60,26 @@ pub(super) async fn put(
 /// Reads a value.
 pub(super) async fn get(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
-    let reply = s.call(async |c| ClusterApiClient::get(c, key, None).await).await?;
+    let options = ReadOptions { keyspace: s.keyspace(), ..ReadOptions::default() };
+    let options = Some(options).filter(|options| *options != ReadOptions::default());
+    let reply = s.call(async |c| ClusterApiClient::get(c, key, options).await).await?;
     Ok(get_report(&reply))
 }
 
 /// Reads every replica's copy.
 pub(super) async fn get_all(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
-    let reply = s.call(async |c| ClusterApiClient::locate(c, key, Some(true), None).await).await?;
+    let space = s.keyspace_named();
+    let reply = s.call(async |c| ClusterApiClient::locate(c, key, Some(true), space).await).await?;
     Ok(copies_report(&reply, expiry::now_ms()))
 }
 
 /// Deletes a key.
 pub(super) async fn del(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
-    let reply = s.call(async |c| ClusterApiClient::del(c, key, None).await).await?;
+    let options = WriteOptions { keyspace: s.keyspace(), ..WriteOptions::default() };
+    let options = Some(options).filter(|options| *options != WriteOptions::default());
+    let reply = s.call(async |c| ClusterApiClient::del(c, key, options).await).await?;
     Ok(del_report(&reply, s.settings.brief))
 }
 

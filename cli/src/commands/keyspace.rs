@@ -132,6 +132,12 @@ pub(super) async fn guarantee(s: &Session) -> Result<Option<String>, Failure> {
     Ok(row.filter(|row| row.keyspace.r > 1 || row.keyspace.w > 1).map(|row| row.guarantee))
 }
 
+/// The copies that are in force for the session's keyspace.
+pub(super) async fn copies(s: &Session) -> Result<usize, Failure> {
+    let reply = ask(s, Some(s.keyspace()), None).await?;
+    Ok(reply.keyspaces.first().map_or(1, |row| row.n_now.unwrap_or(row.keyspace.n)))
+}
+
 async fn ask(
     s: &Session,
     name: Option<KeyspaceName>,
@@ -155,7 +161,8 @@ fn show_report(reply: &KeyspaceReply) -> Report {
     reply.dropped.iter().map(unheard).fold(report, Report::say)
 }
 
-fn line(KeyspaceRow { keyspace, n_now, .. }: &KeyspaceRow) -> String {
+/// A keyspace in a line.
+pub(super) fn line(KeyspaceRow { keyspace, n_now, .. }: &KeyspaceRow) -> String {
     let Keyspace { name, n, r, w, policy, sloppy, ttl_ms } = keyspace;
     let pending = n_now.map(|now| format!(" ({now} until rebalance)")).unwrap_or_default();
     let sloppy = if *sloppy { ", sloppy" } else { "" };

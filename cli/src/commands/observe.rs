@@ -12,7 +12,7 @@ use ringkv_shared::protocol::cluster::{
 use ringkv_shared::protocol::node::DiskState;
 use ringkv_shared::{Blob, Failure, NodeId};
 
-use super::expiry;
+use super::{expiry, keyspace};
 use crate::report::Report;
 use crate::session::Session;
 use crate::table::{Table, fill};
@@ -33,7 +33,8 @@ pub(super) async fn stats(s: &mut Session) -> Result<Report, Failure> {
 /// Where a key is.
 pub(super) async fn locate(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
-    let reply = s.call(async |c| ClusterApiClient::locate(c, key, None, None).await).await?;
+    let space = s.keyspace_named();
+    let reply = s.call(async |c| ClusterApiClient::locate(c, key, None, space).await).await?;
     Ok(where_report(&reply, expiry::now_ms(), s.out.width()))
 }
 
@@ -93,6 +94,7 @@ fn show_report(reply: &ShowReply, width: Option<usize>) -> Report {
     };
     report =
         report.say(format!("epoch {}, replication {}{pending}", reply.epoch, reply.replication));
+    report = reply.keyspaces.iter().map(keyspace::line).fold(report, Report::say);
     if reply.nodes.is_empty() {
         report = report.say("no nodes yet; add one:  addnode n1 5001");
     }

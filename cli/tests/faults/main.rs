@@ -7,6 +7,7 @@ mod behind;
 mod cluster;
 mod kills;
 mod membership;
+mod quorums;
 mod silence;
 mod starts;
 mod strangers;

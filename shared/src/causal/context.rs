@@ -52,7 +52,7 @@ impl Context {
     #[must_use]
     pub fn is_before(&self, version: Version) -> bool {
         let bound = version.previous();
-        let bounds = self.up_to.iter().map(|(_, bound)| *bound);
+        let bounds = self.up_to.values().copied();
         self.dots.is_empty() && bounds.eq(bound)
     }
 

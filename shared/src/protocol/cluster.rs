@@ -125,6 +125,9 @@ pub struct ShowReply {
     pub pending_replication: Option<usize>,
     /// True while a change waits for `rebalance`.
     pub pending: bool,
+    /// The keyspaces, when there are others than `default`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keyspaces: Vec<KeyspaceRow>,
 }
 
 /// The answer to `stats`.
@@ -136,7 +139,7 @@ pub struct StatsReply {
     pub nodes: usize,
     /// Of them, how many are up.
     pub up: usize,
-    /// Keys in the cluster, each once.
+    /// Keys in the cluster, of all keyspaces, each once.
     pub keys: u64,
     /// Whether `keys` was counted. Else it is an estimate, from the copies (in a cluster too large
     /// to count now) or from those that nodes which answered have.

@@ -17,20 +17,18 @@
 //! table counts as if it had got every number so far. Both only make contexts longer, never wrong.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard};
 
-use ringkv_shared::Version;
-use ringkv_shared::causal::Context;
+use super::Context;
+use crate::Version;
 
 /// The most keys in the table: about 5 MiB.
 const KEYS_MAX: usize = 65_536;
 /// The most numbers that are listed of a key.
 const LISTED_MAX: usize = 16;
 
-/// The table.
-pub(crate) struct Recent(Mutex<Table>);
-
-struct Table {
+/// The table. Pure: an access at a time.
+#[derive(Debug)]
+pub struct Recent {
     keys: HashMap<u64, Numbers>,
     /// The keys in the order in which they came in.
     order: VecDeque<u64>,
@@ -38,7 +36,7 @@ struct Table {
     forgotten: Version,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Numbers {
     /// Others that it got are at most this.
     floor: Version,
@@ -47,30 +45,26 @@ struct Numbers {
 }
 
 impl Recent {
-    /// The table of a coordinator that has given no number yet: those before it have given any.
-    pub(crate) fn new(epoch: u32) -> Self {
+    /// The table of a coordinator, by its epoch, that has given no number yet: those before it have
+    /// given any.
+    #[must_use]
+    pub fn new(epoch: u32) -> Self {
         let forgotten = Version::new(epoch, 0);
-        Self(Mutex::new(Table { keys: HashMap::new(), order: VecDeque::new(), forgotten }))
+        Self { keys: HashMap::new(), order: VecDeque::new(), forgotten }
     }
 
     /// Takes note that a key (its hash) gets a number, its writer having seen `seen` (`None`: all).
     /// Returns the context that the write is to travel with, `None` for all before it.
-    pub(crate) fn note(
-        &self,
-        key: u64,
-        version: Version,
-        seen: Option<&Context>,
-    ) -> Option<Context> {
-        let mut table = self.lock();
-        let known = table.keys.get(&key).cloned();
-        let known = known.unwrap_or(Numbers { floor: table.forgotten, listed: Vec::new() });
+    pub fn note(&mut self, key: u64, version: Version, seen: Option<&Context>) -> Option<Context> {
+        let known = self.keys.get(&key).cloned();
+        let known = known.unwrap_or(Numbers { floor: self.forgotten, listed: Vec::new() });
         let all = seen.is_none_or(|seen| known.seen_by(seen));
         let numbers = if all {
             Numbers { floor: version.previous().unwrap_or_default(), listed: vec![version] }
         } else {
             known.and(version)
         };
-        table.keep(key, numbers);
+        self.keep(key, numbers);
         match seen {
             Some(seen) if !all => Some(seen.clone()),
             // What it has seen of other lines is replaced, too.
@@ -79,8 +73,18 @@ impl Recent {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().expect("no panic while the lock is held")
+    fn keep(&mut self, key: u64, numbers: Numbers) {
+        if self.keys.insert(key, numbers).is_some() {
+            return;
+        }
+        self.order.push_back(key);
+        if self.order.len() <= KEYS_MAX {
+            return;
+        }
+        if let Some(gone) = self.order.pop_front().and_then(|oldest| self.keys.remove(&oldest)) {
+            let last = gone.listed.last().copied().unwrap_or(gone.floor);
+            self.forgotten = self.forgotten.max(last);
+        }
     }
 }
 
@@ -95,22 +99,6 @@ impl Numbers {
             self.floor = self.listed.remove(0);
         }
         self
-    }
-}
-
-impl Table {
-    fn keep(&mut self, key: u64, numbers: Numbers) {
-        if self.keys.insert(key, numbers).is_some() {
-            return;
-        }
-        self.order.push_back(key);
-        if self.order.len() <= KEYS_MAX {
-            return;
-        }
-        if let Some(gone) = self.order.pop_front().and_then(|oldest| self.keys.remove(&oldest)) {
-            let last = gone.listed.last().copied().unwrap_or(gone.floor);
-            self.forgotten = self.forgotten.max(last);
-        }
     }
 }
 
@@ -132,7 +120,7 @@ mod tests {
             ("1.25", "1.20,x80000001.3", "1.20,x80000001.3"),
             ("1.30", "all", "="),
         ];
-        let recent = Recent::new(1);
+        let mut recent = Recent::new(1);
         for (version, seen, expected) in table {
             let seen: Option<Context> = (seen != "all").then(|| seen.parse().unwrap());
             let travels = recent.note(7, version.parse().unwrap(), seen.as_ref());
@@ -143,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_key_that_left_the_table_may_have_got_anything() {
-        let recent = Recent::new(1);
+        let mut recent = Recent::new(1);
         for key in 0..=KEYS_MAX as u64 {
             recent.note(key, Version::new(1, 100 + key), None);
         }
