@@ -10,7 +10,8 @@
 //!    owner has seen all that it has, and only if the copy is still the one that was seen.
 //!
 //! An owner that has forgotten the tombstone of a key, since all owners had it, says so when an older copy
-//! comes: then that copy is dropped where it came from.
+//! comes: then that copy is dropped where it came from. So a key that no owner of now knows is offered to them
+//! first: somebody who was away for long may have brought it along.
 //!
 //! It can be stopped anywhere, by a crash too, and run again.
 //!
@@ -77,7 +78,9 @@ impl Cluster {
         }
         let target = view.topology.newest().clone();
         for space in view.keyspaces.keys() {
-            self.copy_pass(&view, &target, space, dry_run).await?;
+            if self.copy_pass(&view, &target, space, dry_run).await? > 0 {
+                self.copy_pass(&view, &target, space, dry_run).await?;
+            }
         }
         if dry_run {
             return Ok(());
@@ -102,23 +105,28 @@ impl Cluster {
         Ok(())
     }
 
-    /// Copies what owners lack; in a dry run only counts, drops too.
+    /// Copies what owners lack; in a dry run only counts, drops too. Says how many keys were offered to the owners
+    /// of now first: those that they took have to be copied yet.
     async fn copy_pass(
         &self,
         view: &View,
         target: &Placement,
         space: &KeyspaceName,
         dry_run: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
         let mut walk = Walk::new(self, view, everything(space));
         let mut wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>> = BTreeMap::new();
-        let mut gathered = 0;
+        let (mut gathered, mut offered) = (0, 0);
         while let Some(group) = walk.next().await {
-            let (key, decision) = judge(&group, target, space);
+            let (key, mut decision) = judge(&group, target, space);
             self.lock_job().report.scanned += 1;
             if dry_run {
                 self.count(space, &key, &decision);
                 continue;
+            }
+            if let Some(owners) = view.unknown_to(&group, space) {
+                decision = decide(&holdings(&group), &owners);
+                offered += 1;
             }
             for link in decision.copies {
                 wanted.entry(link).or_default().push(key.clone());
@@ -130,7 +138,8 @@ impl Cluster {
             }
         }
         self.copy(view, space, wanted).await;
-        enough_seen(view, space, &walk)
+        enough_seen(view, space, &walk)?;
+        Ok(offered)
     }
 
     fn count(&self, space: &KeyspaceName, key: &Blob, decision: &Decision) {
@@ -258,14 +267,27 @@ fn everything(space: &KeyspaceName) -> Range {
 }
 
 fn judge(group: &[(NodeId, Record)], target: &Placement, space: &KeyspaceName) -> (Blob, Decision) {
-    let holdings: Vec<Holding> = group
-        .iter()
-        .map(|(node, record)| Holding { node: node.clone(), held: record.clone() })
-        .collect();
     let key = group[0].1.key.clone();
     let owners = target.owners(space, key.as_bytes());
-    let decision = decide(&holdings, &owners);
+    let decision = decide(&holdings(group), &owners);
     (key, decision)
+}
+
+fn holdings(group: &[(NodeId, Record)]) -> Vec<Holding> {
+    let holding = |(node, held): &(NodeId, Record)| Holding { node: node.clone(), held: held.clone() };
+    group.iter().map(holding).collect()
+}
+
+impl View {
+    /// The owners of now that are up, when none of them holds anything of a key that others do: it may have been
+    /// deleted, and they know.
+    fn unknown_to(&self, group: &[(NodeId, Record)], space: &KeyspaceName) -> Option<Vec<NodeId>> {
+        self.topology.pending.as_ref()?;
+        let mut owners = self.topology.current.owners(space, group[0].1.key.as_bytes());
+        let known = group.iter().any(|(node, _)| owners.contains(node));
+        owners.retain(|owner| self.nodes.get(owner).is_some_and(|node| !node.is_down()));
+        (!known && !owners.is_empty()).then_some(owners)
+    }
 }
 
 /// What a node may forget of a key: what it was seen with, if `seen` by all owners.

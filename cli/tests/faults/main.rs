@@ -5,9 +5,12 @@ mod support;
 
 mod behind;
 mod cluster;
+mod entropy;
+mod hints;
 mod kills;
 mod membership;
 mod quorums;
 mod silence;
 mod starts;
 mod strangers;
+mod tombstones;
