@@ -31,6 +31,7 @@ use ringkv_shared::protocol::cluster::{CheckReport, RebalanceState};
 use ringkv_shared::protocol::node::{KeyVersion, Record, Via};
 use ringkv_shared::sync::{Answers, Difference, compare};
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, Line, NodeId, Version};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Node, View};
@@ -44,6 +45,8 @@ const BATCH_KEYS: usize = 1000;
 const EXAMPLES_MAX: usize = 100;
 /// How often a part is looked at until it is in sync.
 const LOOKS_MAX: usize = 4;
+/// How often it looks whether a round is due: the setting may have changed.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Bytes of one digest as it travels.
 const DIGEST_BYTES: u64 = 19;
 
@@ -72,19 +75,19 @@ struct Walked {
     drops: BTreeMap<NodeId, Vec<KeyVersion>>,
 }
 
-/// Rounds until `shutdown`, with the pause of the setting `anti_entropy`; 0 is none.
+/// Rounds until `shutdown`, with the pause of the setting `anti_entropy` between them; 0 is none.
 pub(crate) async fn rounds(cluster: Arc<Cluster>, shutdown: CancellationToken) {
+    let mut ended = Instant::now();
     loop {
-        let pause = cluster.settings().anti_entropy();
-        // Off: look again whether it still is.
-        let wait = pause.unwrap_or(Duration::from_secs(1));
-        tokio::select! {
+        let hurried = tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(wait) => {}
-            () = cluster.sync.hurry.notified(), if pause.is_some() => {}
-        }
-        if cluster.settings().anti_entropy().is_some() {
+            () = tokio::time::sleep(LOOK_EVERY) => false,
+            () = cluster.sync.hurry.notified() => true,
+        };
+        let pause = cluster.settings().anti_entropy();
+        if pause.is_some_and(|pause| hurried || ended.elapsed() >= pause) {
             cluster.round_of_all().await;
+            ended = Instant::now();
         }
     }
 }

@@ -60,7 +60,14 @@ pub(crate) fn in_words(
     numberers: &Numberers,
     ago: impl Fn(Version) -> String,
 ) -> Vec<String> {
-    let entries: Vec<Entry> = lines.iter().filter_map(|line| read(line)).collect();
+    let mut entries: Vec<Entry> = Vec::new();
+    for entry in lines.iter().filter_map(|line| read(line)) {
+        // A snapshot repeats what is held.
+        let repeats = |last: &Entry| last.word == entry.word && last.version == entry.version;
+        if !entries.last().is_some_and(repeats) {
+            entries.push(entry);
+        }
+    }
     let told = entries.iter().enumerate().map(|(at, entry)| {
         let before = &entries[..at];
         let Some(version) = entry.version else { return "its keyspace was dropped".to_owned() };
@@ -156,5 +163,11 @@ mod tests {
         let told = in_words(&lines, &Numberers::of([(&n1, uuid)]), |_| "5 s ago".to_owned());
         let expected: Vec<&str> = table.iter().map(|(_, words)| *words).collect();
         assert_eq!(told, expected);
+        let twice: Vec<String> =
+            lines.iter().flat_map(|line| [line.clone(), line.clone()]).collect();
+        assert_eq!(
+            in_words(&twice, &Numberers::of([(&n1, uuid)]), |_| "5 s ago".to_owned()),
+            expected
+        );
     }
 }

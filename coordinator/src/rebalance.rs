@@ -274,7 +274,8 @@ fn judge(group: &[(NodeId, Record)], target: &Placement, space: &KeyspaceName) -
 }
 
 fn holdings(group: &[(NodeId, Record)]) -> Vec<Holding> {
-    let holding = |(node, held): &(NodeId, Record)| Holding { node: node.clone(), held: held.clone() };
+    let holding =
+        |(node, held): &(NodeId, Record)| Holding { node: node.clone(), held: held.clone() };
     group.iter().map(holding).collect()
 }
 

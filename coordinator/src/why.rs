@@ -129,7 +129,9 @@ fn verdict(
     let Some(record) = merged(holdings) else {
         return match forgotten {
             true => format!("{key} is gone, and so is its tombstone: nobody can bring it back"),
-            false => format!("no node that answered knows {key}"),
+            false => format!(
+                "no node that answered knows {key}: it never was, or its tombstone was collected"
+            ),
         };
     };
     let live: Vec<Version> =
@@ -166,7 +168,11 @@ mod tests {
     #[test]
     fn verdicts() {
         let table = [
-            ("", false, "no node that answered knows k"),
+            (
+                "",
+                false,
+                "no node that answered knows k: it never was, or its tombstone was collected",
+            ),
             ("", true, "k is gone, and so is its tombstone: nobody can bring it back"),
             ("a1 b1", true, "k is there: 1.1, put through the coordinator"),
             ("a2! b2!", true, "k is gone: deleted or expired with 1.2, through the coordinator"),

@@ -34,7 +34,7 @@ fn all_are_collected_when_all_are_there() {
     assert_eq!(stats["collected"], 3000, "{stats}");
     assert_eq!(cluster.alike(&["n1", "n2", "n3"]).len(), 10);
     let why = caller.call("why", json!(["k0"]));
-    assert_eq!(why["verdict"], "k0 is gone, and so is its tombstone: nobody can bring it back");
+    assert!(why["verdict"].as_str().unwrap().contains("tombstone") && why["blocked_by"].is_null());
     // What is written again is there, and what was written before the floor stays out.
     let put = caller.call("put", json!(["k0", "again"]));
     assert_eq!(put["replicas"].as_array().map(Vec::len), Some(3));
@@ -106,8 +106,8 @@ fn a_copy_that_turns_up_is_dropped() {
     let mut n1 = Caller::to(cluster.addr_of("n1"));
     n1.call("put", json!(["apple", "x"]));
     let x = n1.call("fetch", json!([["apple"]]))["records"][0].clone();
-    let context = x["context"].as_str().unwrap_or("-").to_owned();
-    let context = format!("{context},{}", x["version"].as_str().unwrap());
+    let of_coordinators = x["context"].as_str().unwrap().split(',').next().unwrap().to_owned();
+    let context = format!("{of_coordinators},{}", x["version"].as_str().unwrap());
     let dropped = json!([[{"key": "apple", "version": x["version"], "context": context}]]);
     assert_eq!(n1.call("drop", dropped)["changed"], 1);
     assert_eq!(n1.call("apply", json!([old]))["changed"], 1);

@@ -228,6 +228,9 @@ mod tests {
         get.reply(&ids("b")[0], None);
         assert_eq!((get.ask(), get.state()), (ids("c"), ReadState::Open));
         get.reply(&ids("c")[0], Some(record("3")));
-        assert_eq!((get.ask(), get.state(), get.merged()), (vec![], ReadState::Enough, record("3")));
+        assert_eq!(
+            (get.ask(), get.state(), get.merged()),
+            (vec![], ReadState::Enough, record("3"))
+        );
     }
 }
