@@ -1,6 +1,6 @@
 //! Whichever operation of the disk fails, or is the last before the power goes: after the restart
-//! every acknowledged write is there, in order, and nothing that never was written. So it is with what
-//! is owed to other nodes, and what was collected stays away.
+//! every acknowledged write is there, in order, siblings too, and nothing that never was written. So it
+//! is with what is owed to other nodes, and what was collected stays away.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -10,11 +10,12 @@ use std::io::ErrorKind;
 
 use bytes::Bytes;
 use ringkv_node::disk::{Operation, SimDisk};
-use ringkv_node::log::record::{Op, Record};
-use ringkv_node::{EngineOptions, NodeError, StorageError};
+use ringkv_node::log::key::stored;
+use ringkv_node::log::record::{Op, Record as Line};
+use ringkv_node::{Condition, EngineOptions, NodeError, StorageError};
 use ringkv_shared::causal::Context;
 use ringkv_shared::merkle;
-use ringkv_shared::protocol::node::{Collection, SpaceKey};
+use ringkv_shared::protocol::node::{Collection, Record, SpaceKey, Via};
 use ringkv_shared::{KeyspaceName, NodeId, Version};
 use support::{Map, Rig, options, power_cut};
 
@@ -37,6 +38,10 @@ struct Trace {
     failure: Option<StorageError>,
 }
 
+fn keyspace() -> KeyspaceName {
+    "carts".parse().unwrap()
+}
+
 /// Ten groups of writes with a compaction in between, until something fails.
 async fn work(disk: &SimDisk) -> Trace {
     let before = (Map::new(), Vec::new());
@@ -46,7 +51,7 @@ async fn work(disk: &SimDisk) -> Trace {
         Ok(rig) => rig,
         Err(error) => return Trace { failure: Some(error), ..trace },
     };
-    for group in 0..10 {
+    for group in 0..10_u64 {
         for n in 0..=group % 3 {
             // Over a sector, so that what follows does not write it a second time.
             let value = format!("value {group} {n} {:1000}", "");
@@ -58,6 +63,10 @@ async fn work(disk: &SimDisk) -> Trace {
             1 => trace.collect(&rig, group),
             2 => trace.pay(&rig),
             _ => trace.write(&rig, Bytes::from_static(b"key1"), None),
+        }
+        trace.merge(&rig, group);
+        if group % 5 == 4 {
+            trace.forget(&rig);
         }
         if !rig.settles().await {
             trace.failure = rig.ended().await.err();
@@ -84,18 +93,18 @@ impl Trace {
     /// Writes; what is refused must not have been applied.
     fn write(&mut self, rig: &Rig, key: Bytes, value: Option<Bytes>) {
         let written = rig.engine.write(key, value, None);
-        self.now(rig, written.is_ok());
+        self.wrote(rig, written.is_ok());
     }
 
     /// Deletes a key with a number of a coordinator, which n2 misses: two lines in one step.
     fn write_owed(&mut self, rig: &Rig, key: Bytes, group: u64) {
         let version = Version::new(1, 10 + 100 * group);
         let owed = self.seen.last().unwrap().1.clone();
-        let written = rig.engine.take(Record::new(key, Op::Del, version), &[n2()]);
+        let written = rig.engine.take(Line::new(key, Op::Del, version), &[n2()]);
         if written.is_ok() {
             self.seen.push((rig.map(), owed));
         }
-        self.now(rig, written.is_ok());
+        self.wrote(rig, written.is_ok());
     }
 
     /// Collects its tombstone.
@@ -107,19 +116,47 @@ impl Trace {
         let (floor, keys) = (Context::up_to(Version::new(1, 100 * group)), vec![GONE.into()]);
         let collection = Collection { leaf, digest, floor, keys };
         let collected = rig.engine.collect(&KeyspaceName::default(), &[collection]);
-        self.now(rig, collected.is_ok());
+        self.wrote(rig, collected.is_ok());
     }
 
     fn pay(&mut self, rig: &Rig) {
         let paid = rig.engine.paid(&n2(), &rig.engine.owed(&n2(), None).keys);
-        self.now(rig, paid.is_ok());
+        self.wrote(rig, paid.is_ok());
     }
 
-    fn now(&mut self, rig: &Rig, changed: bool) {
+    /// Two writers who knew nothing of each other, in a keyspace; each line by itself.
+    fn merge(&mut self, rig: &Rig, group: u64) {
+        let key = format!("cart{}", group % 3);
+        for (n, seen) in [(2, group.saturating_sub(1)), (3, group.saturating_sub(2))] {
+            let version = Version::new(1, 10 * group + n);
+            let copy =
+                Record::new(key.as_str().into(), Some(format!("{group} {n}").into()), version);
+            let context = Some(Context::up_to(Version::new(1, 10 * seen)));
+            let stored = stored(&keyspace(), Bytes::from(key.clone()));
+            let merged = rig.engine.merge([(stored, Record { context, ..copy })], Some(Via::Hint));
+            self.wrote(rig, merged.is_ok());
+        }
+    }
+
+    /// Forgets a key with several values, and then the keyspace.
+    fn forget(&mut self, rig: &Rig) {
+        let several = |(_, held): &(&Bytes, &Record)| !held.siblings.is_empty();
+        let map = rig.map();
+        if let Some((key, held)) = map.iter().find(several) {
+            let condition = Condition::Within(held.seen());
+            let forgotten = rig.engine.forget([(key.clone(), condition)]);
+            self.wrote(rig, forgotten.is_ok());
+        }
+        let forgotten = rig.engine.forget_keyspace(&keyspace());
+        self.wrote(rig, forgotten.is_ok());
+    }
+
+    fn wrote(&mut self, rig: &Rig, admitted: bool) {
         let seen = seen(rig);
-        match changed {
-            true => self.seen.push(seen),
-            false => assert_eq!(Some(&seen), self.seen.last()),
+        if admitted {
+            self.seen.push(seen);
+        } else {
+            assert_eq!(Some(&seen), self.seen.last());
         }
     }
 
@@ -150,7 +187,7 @@ async fn goes_on(disk: &SimDisk, trace: &Trace, what: &str) {
     let found = seen(&rig);
     trace.check(&found, what);
     if trace.is_collected(&found) {
-        let old = Record::new(GONE, Op::write(None), Version::new(1, 5));
+        let old = Line::new(GONE, Op::write(None), Version::new(1, 5));
         assert!(rig.engine.take(old, &[]).unwrap().superseded, "{what}: an old write came back");
     }
     rig.put("after", "the restart");

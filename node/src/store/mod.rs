@@ -2,7 +2,7 @@
 //!
 //! Every key has one [`Entry`]: a value or the tombstone of a delete, the version of that write,
 //! the log line that made it and where that line stands; or several, when writes that knew nothing of each other
-//! have met. What is held follows from the set of writes that arrived ([`merge`](mod@merge)), so writes may come
+//! have met. What is held follows from the set of writes that arrived (see `merge.rs`), so writes may come
 //! twice and in any order, and all replicas that saw the same writes hold the same.
 //!
 //! | file | idea |

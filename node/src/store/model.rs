@@ -69,7 +69,7 @@ fn version(n: u64) -> Version {
 fn seen(n: u64) -> Context {
     match n % 3 {
         0 => Context::up_to(Version::new(0, n / 2)),
-        1 if n % 2 == 0 => Context::up_to(Version::new(NODE_EPOCH | 1, n - 1)),
+        1 if n.is_multiple_of(2) => Context::up_to(Version::new(NODE_EPOCH | 1, n - 1)),
         _ => Context::before(version(n)),
     }
 }
@@ -166,7 +166,8 @@ impl State {
         let newest = values.iter().map(|(version, _)| *version);
         let newest = newest.filter(|version| version.line() == Line::Coordinators).max();
         let all = values.len() == self.set.values().len();
-        let part = Self { set: Siblings::new(self.set.past().clone(), values.clone()), seq: self.seq };
+        let part =
+            Self { set: Siblings::new(self.set.past().clone(), values.clone()), seq: self.seq };
         (!values.is_empty()).then_some(((newest, all), part))
     }
 }
@@ -285,7 +286,8 @@ impl Model {
                 for end in self.store.sweep(self.now, visits_max) {
                     let k = end.key[1];
                     let state = &self.map[&k];
-                    let (_, item) = state.set.values().iter().find(|(v, _)| *v == end.version).unwrap();
+                    let (_, item) =
+                        state.set.values().iter().find(|(v, _)| *v == end.version).unwrap();
                     assert!(item.expires(k) && item.answer(k, self.now).is_none());
                     let (n, past) = (item.n, state.set.past().clone());
                     assert_eq!((end.seen(), end.stamp), (past.clone(), stamp(k, n)));
@@ -320,9 +322,8 @@ impl Model {
         let kept = budget.values.is_none_or(|values| tally.resident_values <= values)
             && tally.resident_bytes <= budget.bytes;
         assert_eq!(second.over, !kept);
-        let may_leave = |state: &State| {
-            state.set.values().len() == 1 && state.greatest().seq <= self.settled
-        };
+        let may_leave =
+            |state: &State| state.set.values().len() == 1 && state.greatest().seq <= self.settled;
         assert!(kept || !self.map.values().all(may_leave), "everything could leave");
     }
 
@@ -433,7 +434,7 @@ impl Model {
     /// The counts are those of the entries, counted anew.
     fn check_tally(&self) {
         let mut expected = super::Tally::default();
-        let states = (0..6).filter_map(|k| self.store.state(&key(k)).map(|state| state));
+        let states = (0..6).filter_map(|k| self.store.state(&key(k)));
         states.for_each(|state| expected.add_state(state));
         assert_eq!(*self.store.tally(), expected);
         let live = |(k, state): (&u8, &State)| {
