@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use ringkv_shared::KeyspaceName;
 
 use crate::exit;
-use crate::grammar::Command;
+use crate::grammar::{CheckArgs, Command};
 use crate::servers::Server;
 
 /// The command line.
@@ -86,14 +86,17 @@ pub(crate) enum Form {
         #[arg(long, value_name = "MS")]
         delay: Option<u64>,
     },
-    /// Play scripts and compare what they print; exit code 6 when it differs.
+    /// Play scripts and compare what they print, or, without one, compare all replicas; exit code 6
+    /// when something differs.
     Check {
         /// The scripts.
-        #[arg(required = true)]
+        #[arg(conflicts_with = "repair")]
         files: Vec<PathBuf>,
         /// Write what was printed into the scripts.
-        #[arg(long)]
+        #[arg(long, requires = "files")]
         update: bool,
+        #[command(flatten)]
+        replicas: CheckArgs,
     },
     /// Print the completions for a shell.
     #[command(after_help = "kv completions bash > ~/.local/share/bash-completion/completions/kv")]
@@ -171,6 +174,9 @@ mod tests {
             "kv demo --data d",
             "kv run f --step",
             "kv check a b --update",
+            "kv check",
+            "kv check --repair",
+            "kv explain put a 1 --w 2",
             "kv --color never show",
             "kv help put",
             "kv stop n1",
@@ -183,5 +189,8 @@ mod tests {
             assert!(Cli::try_parse_from(&words).is_ok(), "{line}");
         }
         assert!(Cli::try_parse_from(["kv", "-e", "put a 1; get a"]).is_ok());
+        for line in ["kv check --update", "kv check a --repair"] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands;
 use crate::exit;
-use crate::grammar::{self, Command, Format, Line, Word};
+use crate::grammar::{self, Command, Follow, Format, Line, Word};
 use crate::interrupt;
 use crate::output::Sink;
 use crate::report::{Report, Told};
@@ -180,6 +180,9 @@ impl Session {
         }
         match parse(line) {
             Ok((name, Word::Command(command))) => self.run_command(&name, command).await,
+            Ok((name, Word::Check(args))) => {
+                self.run_command(&name, Command::Follow(Follow::Check(args))).await
+            }
             Ok((name, Word::Client(client))) => self.run_client(&name, client),
             Err((name, failure)) => self.tell(&name, failure.into()),
         }

@@ -209,8 +209,9 @@ impl Reading {
             .filter(|report| report.node != from && report.outcome != ReplicaOutcome::Pending);
         let tried = tried.map(|report| ReplicaReport { took_us: None, ..report.clone() }).collect();
         let reply = answer(self.key.clone(), merged, from, tried);
+        let needed = self.view.topology.current.needed(&keyspace.name, r).max(1);
         self.settle().await;
-        Ok(ClusterGet { explained, ..reply })
+        Ok(ClusterGet { needed, explained, ..reply })
     }
 
     /// Who may say that there is no such key: an owner that should have it by now.
@@ -223,8 +224,10 @@ impl Reading {
 
     fn too_few(&self, r: usize) -> Failure {
         let (key, each) = (&self.key, describe(&self.reports));
-        let replied = self.get.replies().count();
-        let failure = if replied == 0 || r == 1 {
+        // Who has not answered yet might: it would not be enough.
+        let pending = |report: &&ReplicaReport| report.outcome == ReplicaOutcome::Pending;
+        let could = self.get.replies().count() + self.reports.iter().filter(pending).count();
+        let failure = if could == 0 || r == 1 {
             Failure::new(
                 ErrorName::Unreachable,
                 format!("nobody who should have {key} answered: {each}"),
@@ -233,11 +236,9 @@ impl Reading {
         } else {
             Failure::new(
                 ErrorName::NotEnoughReplicas,
-                format!("{replied} of the {r} replicas that must answer for {key} did: {each}"),
+                format!("{could} of the {r} replicas that must answer for {key} can: {each}"),
             )
-            .hint(format!(
-                "show lists the nodes; to take what {replied} say: get {key} --r {replied}"
-            ))
+            .hint(format!("show lists the nodes; to take what fewer say: get {key} --r {could}"))
         };
         failure.detail(serde_json::json!({ "replicas": self.reports }))
     }
@@ -302,6 +303,7 @@ fn answer(
         context: None,
         siblings: Vec::new(),
         from,
+        needed: 1,
         tried,
         explained: None,
     };

@@ -12,7 +12,7 @@ use ringkv_shared::protocol::cluster::{
 use ringkv_shared::protocol::node::DiskState;
 use ringkv_shared::{Blob, Failure, NodeId};
 
-use super::{expiry, keyspace};
+use super::{expiry, keyspace, troubles};
 use crate::report::Report;
 use crate::session::Session;
 use crate::table::{Table, fill};
@@ -166,6 +166,8 @@ fn stats_report(reply: &StatsReply, width: Option<usize>) -> Report {
         "{puts} put, {gets} get, {dels} del, {} of the writes on fewer than all owners",
         reply.partial_writes
     ));
+    let report = troubles::lines(reply).into_iter().fold(report, Report::say);
+    let report = troubles::warnings(reply).into_iter().fold(report, Report::warn);
     if reply.silent.is_empty() {
         return report;
     }
@@ -225,7 +227,8 @@ fn config_report(reply: &ConfigReply, width: Option<usize>) -> Report {
     report.say(table.draw(width))
 }
 
-fn names(ids: &[NodeId]) -> String {
+/// `n1 n2`.
+pub(super) fn names(ids: &[NodeId]) -> String {
     ids.iter().map(NodeId::as_str).collect::<Vec<_>>().join(" ")
 }
 

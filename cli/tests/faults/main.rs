@@ -7,6 +7,7 @@ mod behind;
 mod cluster;
 mod entropy;
 mod hints;
+mod keyspaces;
 mod kills;
 mod membership;
 mod quorums;

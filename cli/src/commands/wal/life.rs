@@ -119,7 +119,8 @@ mod tests {
 
     fn touch(line: u64, version: Version, did: Did, fate: Fate) -> Touch {
         let (file, text) = ("/d/n1/data.log".into(), format!("LINE {line}"));
-        Touch { file, line, in_snapshot: false, text, version, did, fate }
+        let (stamp, context, via) = (None, None, None);
+        Touch { file, line, in_snapshot: false, text, version, stamp, context, via, did, fate }
     }
 
     fn set(text: &str, expires: Option<u64>) -> Did {
