@@ -354,7 +354,7 @@ impl<'a> Round<'a> {
                 match self.cluster.transfer(way, keys).await {
                     Ok(copied) => {
                         self.report.repaired += copied.changed;
-                        self.report.dropped += copied.stale.len() as u64;
+                        self.report.dropped += copied.dropped;
                         self.report.bytes += copied.bytes;
                         self.cluster.counters.repairs.fetch_add(copied.changed, Ordering::Relaxed);
                         *self.lacked.entry(to.clone()).or_default() += copied.changed;
