@@ -14,7 +14,8 @@
 //!
 //! # Caveats
 //!
-//! A key that is written while it is compared is left to the next round. While a change of the ring is
+//! A key that is written while it is compared is left to the next round. A note that is made while the overflow of
+//! its target is struck off goes with it: the next round finds what it was of. While a change of the ring is
 //! pending only the owners of the ring in force are compared, and nothing is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
