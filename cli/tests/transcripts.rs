@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What stands before a `[..]` in a transcript: process ids, ports, times, identities, checksums.
-const VARYING: [&str; 27] = [
+const VARYING: [&str; 31] = [
     "_ms\":",
     " after ",
     " synced in ",
@@ -32,6 +32,10 @@ const VARYING: [&str; 27] = [
     " prev=",
     " c=",
     "\"uuid\":\"",
+    " ms (p99), ",
+    " coordinator, ",
+    " hint, ",
+    " anti-entropy, ",
 ];
 
 /// The ancestor's three workflow examples, word for word, and where they are told.

@@ -1,7 +1,7 @@
 //! Tombstones are forgotten, by all owners, once nothing older can come back.
 //!
 //! What stands against it and what exactly is forgotten decides
-//! [`collection`](ringkv_shared::sync::collection); here is what asks for it: the same rounds that compare
+//! [`collection`]; here is what asks for it: the same rounds that compare
 //! replicas, of parts that they found in sync.
 //!
 //! A node refuses when its leaf has changed since the digest was seen. Another may have agreed by then; so

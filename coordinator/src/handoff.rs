@@ -9,7 +9,7 @@
 //!   keeper: drop     its copy, if it is no owner
 //! ```
 //!
-//! Whose turn it is decides [`Handoff`]. It begins when a heartbeat tells that a keeper owes somebody who
+//! Whose turn it is decides [`Handoff`](ringkv_shared::sync::Handoff). It begins when a heartbeat tells that a keeper owes somebody who
 //! is up.
 //!
 //! # Caveats
