@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What stands before a `[..]` in a transcript: process ids, ports, times, identities, checksums.
-const VARYING: [&str; 31] = [
+const VARYING: [&str; 32] = [
     "_ms\":",
     " after ",
     " synced in ",
@@ -33,6 +33,7 @@ const VARYING: [&str; 31] = [
     " c=",
     "\"uuid\":\"",
     " ms (p99), ",
+    " t=",
     " coordinator, ",
     " hint, ",
     " anti-entropy, ",
