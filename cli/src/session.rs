@@ -179,7 +179,7 @@ impl Session {
             self.remember(line.to_owned());
         }
         match parse(line) {
-            Ok((name, Word::Command(command))) => self.run_command(&name, command).await,
+            Ok((name, Word::Command(command))) => self.run_command(&name, *command).await,
             Ok((name, Word::Check(args))) => {
                 self.run_command(&name, Command::Follow(Follow::Check(args))).await
             }

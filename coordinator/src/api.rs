@@ -81,16 +81,17 @@ impl ClusterApiServer for Api {
         Ok(self.0.changes.after(after.as_deref(), &space, prefix.as_bytes(), wait).await)
     }
 
-    async fn why(&self, _key: Blob, _keyspace: Option<KeyspaceName>) -> Answer<WhyReply> {
-        Err(not_yet())
+    async fn why(&self, key: Blob, keyspace: Option<KeyspaceName>) -> Answer<WhyReply> {
+        self.0.why(keyspace.unwrap_or_default(), key).await.map_err(failure_into_object)
     }
 
     async fn check(
         &self,
-        _repair: Option<bool>,
-        _keyspace: Option<KeyspaceName>,
+        repair: Option<bool>,
+        keyspace: Option<KeyspaceName>,
     ) -> Answer<CheckReport> {
-        Err(not_yet())
+        let (space, repair) = (keyspace.unwrap_or_default(), repair.unwrap_or(false));
+        self.0.check(space, repair).await.map_err(failure_into_object)
     }
 
     async fn addnode(&self, id: NodeId, addr: String, weight: Option<u32>) -> Answer<ChangeReply> {
@@ -153,6 +154,7 @@ impl ClusterApiServer for Api {
             keys_only: keys_only.unwrap_or(false),
             tombstones: true,
             page_keys: limit.unwrap_or(SCAN_KEYS_DEFAULT),
+            ..Range::default()
         };
         self.0.scan(range, picture.as_deref()).await.map_err(failure_into_object)
     }
@@ -192,10 +194,6 @@ impl ClusterApiServer for Api {
             supervisor: self.0.supervisor.clone(),
         })
     }
-}
-
-fn not_yet() -> ErrorObjectOwned {
-    failure_into_object(Failure::new(ErrorName::NotReady, "not built yet"))
 }
 
 impl Cluster {

@@ -34,7 +34,9 @@ use crate::picture::Pictures;
 use crate::requests::Requests;
 use crate::settings::Settings;
 use crate::state::{Event, Member, State};
+use crate::sync::Sync;
 use crate::writes::Writes;
+use crate::written::Written;
 
 /// How many requests may have something left to do after their answer: each holds a value.
 const BACKGROUND_MAX: usize = 1024;
@@ -92,9 +94,9 @@ pub(crate) struct Counters {
     pub(crate) partial_writes: AtomicU64,
     /// Reads in which one more replica was asked because somebody was slow.
     pub(crate) hedged: AtomicU64,
-    /// Reads that found replicas to differ.
+    /// Keys on which reads or anti-entropy found replicas to differ.
     pub(crate) divergences: AtomicU64,
-    /// Copies that reads made anew.
+    /// Copies that they made anew.
     pub(crate) repairs: AtomicU64,
 }
 
@@ -111,6 +113,7 @@ pub(crate) struct Cluster {
     replaced: Mutex<Vec<TaskTracker>>,
     settings: Mutex<Settings>,
     pub(crate) writes: Writes,
+    pub(crate) written: Written,
     recent: Mutex<Recent>,
     pub(crate) requests: Requests,
     pub(crate) changes: Feed,
@@ -119,6 +122,7 @@ pub(crate) struct Cluster {
     /// Room for what is left to do after an answer.
     background: Arc<Semaphore>,
     pub(crate) pictures: Pictures,
+    pub(crate) sync: Sync,
     boot_epoch: u32,
     started: Instant,
     pub(crate) events: Events,
@@ -155,6 +159,7 @@ impl Cluster {
             replaced: Mutex::default(),
             settings: Mutex::new(settings),
             writes: Writes::new(boot_epoch),
+            written: Written::new(boot_epoch),
             recent: Mutex::new(Recent::new(boot_epoch)),
             requests: Requests::default(),
             changes: Feed::new(boot_epoch),
@@ -162,6 +167,7 @@ impl Cluster {
             hlc: Mutex::default(),
             background: Arc::new(Semaphore::new(BACKGROUND_MAX)),
             pictures: Pictures::default(),
+            sync: Sync::default(),
             started,
             events: Events::new(),
             counters: Counters::default(),

@@ -84,12 +84,12 @@ impl Reading {
         // With fewer copies to come, those that are still in force count.
         let n = keyspace.n.max(view.topology.current.n(&keyspace.name));
         let proved = r + keyspace.w > n && !keyspace.sloppy && set.current == set.owners.len();
-        let quorum = Quorum { owners: set.owners, needed };
+        let (quorum, current) = (Quorum { owners: set.owners, needed }, set.current);
         let mut reading = Self {
             cluster: Arc::clone(cluster),
             view,
             keyspace: keyspace.name.clone(),
-            get: Get::new(key.clone(), quorum, proved && r > 1),
+            get: Get::new(key.clone(), quorum, proved && r > 1).with_current(current),
             key,
             calls: FuturesUnordered::new(),
             reports: Vec::new(),

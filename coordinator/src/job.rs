@@ -81,6 +81,11 @@ impl Job {
         }
     }
 
+    pub(crate) fn removed(&mut self, space: &KeyspaceName, key: &Blob, from: &NodeId) {
+        self.report.removed += 1;
+        self.narrate(format!("Removed key '{key}'{} from {from}", of(space)));
+    }
+
     pub(crate) fn end(&mut self, result: Result<(), Failure>) {
         self.report.elapsed_ms = elapsed_ms(self.started);
         self.settle();

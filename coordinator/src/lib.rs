@@ -11,6 +11,10 @@
 //! | `keyspace` | what holds for all keys of a keyspace: how long values live |
 //! | `changes` | addnode, removenode, setreplica |
 //! | `rebalance` `walk` `job` | the copying that puts a change in force, and how far it is |
+//! | `handoff` | what nodes have missed, given to them when they are back |
+//! | `entropy` `collect` `sync` | replicas compared and mended; tombstones forgotten; what is remembered of both |
+//! | `transfer` | copies from one node to another |
+//! | `why` `lineage` `written` | where a key comes from; lines of logs in words; when numbers were given |
 //! | `heartbeat` `events` | who is alive, and telling it |
 //! | `picture` | the cluster at one moment, for a backup |
 //! | `observe` `settings` | show, stats, where, ring, scan, config |
@@ -28,16 +32,20 @@ mod changes;
 mod checks;
 mod clock;
 mod cluster;
+mod collect;
 mod conditions;
 mod dropped;
+mod entropy;
 mod events;
 mod explain;
 mod feed;
 mod get;
+mod handoff;
 mod heartbeat;
 mod job;
 mod keyspace;
 mod lag;
+mod lineage;
 mod log;
 mod observe;
 mod picture;
@@ -49,8 +57,12 @@ mod sending;
 mod server;
 mod settings;
 mod state;
+mod sync;
+mod transfer;
 mod walk;
+mod why;
 mod writes;
+mod written;
 
 pub use args::CoordinatorArgs;
 pub use server::main_with;

@@ -6,13 +6,13 @@ use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
 use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
-use ringkv_shared::net::NodeApiClient;
+use ringkv_shared::net::{Client, NodeApiClient};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
     Health, Membership, NodeRow, ReplicaCopy, RingReply, ScanReply, ShowReply, StatsReply,
     TokenRow, WhereReply,
 };
-use ringkv_shared::protocol::node::{DiskState, Record, SizeReply};
+use ringkv_shared::protocol::node::{DiskState, NodeStats, Record, SizeReply};
 use ringkv_shared::ring::{draw, key_position};
 use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 
@@ -57,6 +57,11 @@ impl Cluster {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let us = |lag: std::time::Duration| u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
         let lag = self.lag.figures();
+        let engines = self.engines(&view).await;
+        let debts = || sizes.iter().flatten().flat_map(|size| &size.debts);
+        let lost: BTreeSet<NodeId> =
+            debts().filter(|debt| debt.overflow).map(|debt| debt.to.clone()).collect();
+        let verified = self.sync.verified_ms(&view);
         StatsReply {
             status: Status::Ok,
             nodes: view.nodes.len(),
@@ -75,19 +80,28 @@ impl Cluster {
             partial_writes: count(&self.counters.partial_writes),
             lag_p99_us: lag.map(|(p99, _)| us(p99)),
             lag_max_us: lag.map(|(_, max)| us(max)),
-            hints: 0,
-            hints_lost: Vec::new(),
-            handed_over: 0,
+            hints: debts().map(|debt| debt.keys).sum(),
+            hints_lost: lost.into_iter().collect(),
+            handed_over: count(&self.sync.handed_over),
             hedged: count(&self.counters.hedged),
             divergences: count(&self.counters.divergences),
             repairs: count(&self.counters.repairs),
-            conflicts: 0,
-            discarded: 0,
+            conflicts: engines.iter().map(|engine| engine.conflicts).sum(),
+            discarded: engines.iter().map(|engine| engine.discarded).sum(),
             tombstones: sizes.iter().flatten().map(|size| size.tombstones).sum(),
-            collected: 0,
-            unverified_ms: None,
+            collected: engines.iter().map(|engine| engine.collected).sum(),
+            unverified_ms: verified.map(|verified| self.now_ms().saturating_sub(verified)),
             silent: silent.map(|(id, _)| id.clone()).collect(),
         }
+    }
+
+    /// What the engines of nodes that are up tell of themselves.
+    async fn engines(&self, view: &View) -> Vec<NodeStats> {
+        let ask = async |node: &Arc<Node>| {
+            let stats = async |client: &Client| NodeApiClient::stats(client).await;
+            self.batch(node, stats).await.ok()
+        };
+        join_all(view.nodes.values().map(ask)).await.into_iter().flatten().collect()
     }
 
     /// How many keys there are in all keyspaces, each once, and whether that was counted: by a walk over
@@ -117,7 +131,7 @@ impl Cluster {
     }
 
     /// Asks all nodes for their size, just now; those that are down are not waited for.
-    async fn sizes(&self, view: &View) -> Vec<Option<SizeReply>> {
+    pub(crate) async fn sizes(&self, view: &View) -> Vec<Option<SizeReply>> {
         let deadline = {
             let settings = self.settings();
             settings.heartbeat().min(settings.timeout())

@@ -10,7 +10,8 @@
 //!    owner has seen all that it has, and only if the copy is still the one that was seen.
 //!
 //! An owner that has forgotten the tombstone of a key, since all owners had it, says so when an older copy
-//! comes: then that copy is dropped where it came from.
+//! comes: then that copy is dropped where it came from. So a key that no owner of now knows is offered to them
+//! first: somebody who was away for long may have brought it along.
 //!
 //! It can be stopped anywhere, by a crash too, and run again.
 //!
@@ -19,30 +20,25 @@
 //! One key batch at a time a link; no rate limit, no pause. It is told a batch at a time, too. A
 //! node that leaves is cleared only by the run that finalises: if that run or the node stops before the drop, its old copies stay on its disk.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
 use ringkv_shared::causal::Context;
-use ringkv_shared::net::{Client, NodeApiClient};
 use ringkv_shared::plan::{Decision, Holding, decide};
 use ringkv_shared::protocol::cluster::RebalanceReport;
 use ringkv_shared::protocol::node::{KeyVersion, Record, Via};
 use ringkv_shared::topology::Placement;
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 
-use crate::cluster::{Cluster, Node, View};
-use crate::job::{Job, of};
+use crate::cluster::{Cluster, View};
+use crate::job::Job;
 use crate::state::Event;
+use crate::transfer::{CALL_RECORDS, Way};
 use crate::walk::{Range, Walk};
 
 /// Keys walked before their copies are made.
 const BATCH_KEYS: usize = 1000;
-/// Records fetched and applied in one call.
-const CALL_RECORDS: usize = 500;
-/// A batch has this many times as long as a single request: it may hold half a megabyte to be
-/// synced.
-const BATCH_DEADLINES: u32 = 5;
 
 impl Cluster {
     /// Starts a rebalance in the background.
@@ -61,7 +57,9 @@ impl Cluster {
         *self.lock_job() = Job::start(dry_run, held * passes / replication);
         let cluster = self.clone();
         tokio::spawn(async move {
+            let piece = cluster.sync.piece.lock().await;
             let result = cluster.run_rebalance(dry_run).await;
+            drop(piece);
             cluster.lock_job().end(result);
             drop(alone);
         });
@@ -80,7 +78,9 @@ impl Cluster {
         }
         let target = view.topology.newest().clone();
         for space in view.keyspaces.keys() {
-            self.copy_pass(&view, &target, space, dry_run).await?;
+            if self.copy_pass(&view, &target, space, dry_run).await? > 0 {
+                self.copy_pass(&view, &target, space, dry_run).await?;
+            }
         }
         if dry_run {
             return Ok(());
@@ -105,23 +105,28 @@ impl Cluster {
         Ok(())
     }
 
-    /// Copies what owners lack; in a dry run only counts, drops too.
+    /// Copies what owners lack; in a dry run only counts, drops too. Says how many keys were offered to the owners
+    /// of now first: those that they took have to be copied yet.
     async fn copy_pass(
         &self,
         view: &View,
         target: &Placement,
         space: &KeyspaceName,
         dry_run: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<u64, Failure> {
         let mut walk = Walk::new(self, view, everything(space));
         let mut wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>> = BTreeMap::new();
-        let mut gathered = 0;
+        let (mut gathered, mut offered) = (0, 0);
         while let Some(group) = walk.next().await {
-            let (key, decision) = judge(&group, target, space);
+            let (key, mut decision) = judge(&group, target, space);
             self.lock_job().report.scanned += 1;
             if dry_run {
                 self.count(space, &key, &decision);
                 continue;
+            }
+            if let Some(owners) = view.unknown_to(&group, space) {
+                decision = decide(&holdings(&group), &owners);
+                offered += 1;
             }
             for link in decision.copies {
                 wanted.entry(link).or_default().push(key.clone());
@@ -133,7 +138,8 @@ impl Cluster {
             }
         }
         self.copy(view, space, wanted).await;
-        enough_seen(view, space, &walk)
+        enough_seen(view, space, &walk)?;
+        Ok(offered)
     }
 
     fn count(&self, space: &KeyspaceName, key: &Blob, decision: &Decision) {
@@ -162,69 +168,26 @@ impl Cluster {
         (from, to): (&NodeId, &NodeId),
         keys: &[Blob],
     ) {
-        let mut rest: VecDeque<Blob> = keys.to_vec().into();
-        while !rest.is_empty() {
-            let batch: Vec<Blob> = rest.iter().take(CALL_RECORDS).cloned().collect();
-            match self.copy_batch(view, space, (from, to), batch).await {
-                // Gone from the source meanwhile: whoever wrote last wrote to the owners too.
-                Ok(sent) if sent.is_empty() => return,
-                // A page may be cut short by its byte budget: go on behind the last one copied.
-                Ok(sent) => {
-                    let mut job = self.lock_job();
-                    let copied = sent.iter().filter(|(_, there)| **there);
-                    copied.for_each(|(key, _)| job.copied(space, key, from, to));
-                    rest.retain(|key| !sent.contains_key(key));
+        let way = Way { view, space, from, to, via: Via::Move };
+        for batch in keys.chunks(CALL_RECORDS) {
+            // What is gone from the source meanwhile: whoever wrote last wrote to the owners too.
+            let copied = self.transfer(way, batch).await;
+            let mut job = self.lock_job();
+            match copied {
+                Ok(copied) => {
+                    let there = |key: &&Blob| !copied.stale.contains(key);
+                    let keys = copied.records.iter().map(|record| &record.key).filter(there);
+                    keys.for_each(|key| job.copied(space, key, from, to));
+                    copied.stale.iter().for_each(|key| job.removed(space, key, from));
                 }
                 Err(failure) => {
-                    let mut job = self.lock_job();
-                    job.report.failed += rest.len() as u64;
-                    job.narrate(format!(
-                        "Not copied from {from} to {to}: {} keys, {failure}",
-                        rest.len()
-                    ));
+                    let rest = batch.len();
+                    job.report.failed += rest as u64;
+                    job.narrate(format!("Not copied from {from} to {to}: {rest} keys, {failure}"));
                     return;
                 }
             }
         }
-    }
-
-    /// Sends a batch; of each key that was sent, whether it is at the target now.
-    async fn copy_batch(
-        &self,
-        view: &View,
-        space: &KeyspaceName,
-        (from, to): (&NodeId, &NodeId),
-        keys: Vec<Blob>,
-    ) -> Result<BTreeMap<Blob, bool>, Failure> {
-        let (source, target) = (&view.nodes[from], &view.nodes[to]);
-        let named = Some(space.clone());
-        let fetch = async move |client: &Client| NodeApiClient::fetch(client, keys, named).await;
-        let records = self.batch(source, fetch).await?.records;
-        let (sent, named) = (records.clone(), Some(space.clone()));
-        let apply = async move |client: &Client| {
-            NodeApiClient::apply(client, sent, named, Some(Via::Move)).await
-        };
-        let deleted = self.batch(target, apply).await?.deleted;
-        let stale = records.iter().filter(|record| deleted.contains(&record.key));
-        let stale: Vec<KeyVersion> =
-            stale.map(|record| key_version(&record.key, record, &record.seen())).collect();
-        if !stale.is_empty() {
-            self.drop_batch(view, space, from, &stale).await;
-        }
-        let there = |key: &Blob| !deleted.contains(key);
-        Ok(records.into_iter().map(|record| (record.key.clone(), there(&record.key))).collect())
-    }
-
-    /// One call with a batch; a node that has gone DOWN since is not waited for again.
-    async fn batch<T, F>(&self, node: &Node, call: F) -> Result<T, Failure>
-    where
-        F: AsyncFnOnce(&Client) -> Result<T, jsonrpsee::core::client::Error>,
-    {
-        if node.is_down() {
-            return Err(Failure::new(ErrorName::Unreachable, format!("{} is DOWN", node.name())));
-        }
-        let answer = node.peer.call(self.timeout() * BATCH_DEADLINES, call).await;
-        answer.map_err(|error| error.into_failure(&node.name()))
     }
 
     /// Drops copies at nodes that are no owners, where all owners have them.
@@ -275,25 +238,19 @@ impl Cluster {
         node: &NodeId,
         batch: &[KeyVersion],
     ) {
-        let (keys, named) = (batch.to_vec(), Some(space.clone()));
-        let call = async move |client: &Client| NodeApiClient::drop_keys(client, keys, named).await;
-        let dropped = self.batch(&view.nodes[node], call).await;
+        let dropped = self.forget(&view.nodes[node], space, batch.to_vec()).await;
         let mut job = self.lock_job();
         match dropped {
-            Ok(reply) => {
-                job.report.removed += reply.changed;
-                if reply.changed == batch.len() as u64 {
-                    for key in batch {
-                        let of = of(space);
-                        job.narrate(format!("Removed key '{}'{of} from {node}", key.key));
-                    }
-                } else {
-                    // The node says how many, not which: the others were written to meanwhile.
-                    let (removed, of) = (reply.changed, batch.len());
-                    job.narrate(format!(
-                        "Removed {removed} of {of} keys from {node}, the others changed"
-                    ));
-                }
+            Ok(removed) if removed == batch.len() as u64 => {
+                batch.iter().for_each(|key| job.removed(space, &key.key, node));
+            }
+            Ok(removed) => {
+                job.report.removed += removed;
+                // The node says how many, not which: the others were written to meanwhile.
+                let of = batch.len();
+                job.narrate(format!(
+                    "Removed {removed} of {of} keys from {node}, the others changed"
+                ));
             }
             Err(error) => {
                 job.report.failed += batch.len() as u64;
@@ -310,14 +267,28 @@ fn everything(space: &KeyspaceName) -> Range {
 }
 
 fn judge(group: &[(NodeId, Record)], target: &Placement, space: &KeyspaceName) -> (Blob, Decision) {
-    let holdings: Vec<Holding> = group
-        .iter()
-        .map(|(node, record)| Holding { node: node.clone(), held: record.clone() })
-        .collect();
     let key = group[0].1.key.clone();
     let owners = target.owners(space, key.as_bytes());
-    let decision = decide(&holdings, &owners);
+    let decision = decide(&holdings(group), &owners);
     (key, decision)
+}
+
+fn holdings(group: &[(NodeId, Record)]) -> Vec<Holding> {
+    let holding =
+        |(node, held): &(NodeId, Record)| Holding { node: node.clone(), held: held.clone() };
+    group.iter().map(holding).collect()
+}
+
+impl View {
+    /// The owners of now that are up, when none of them holds anything of a key that others do: it may have been
+    /// deleted, and they know.
+    fn unknown_to(&self, group: &[(NodeId, Record)], space: &KeyspaceName) -> Option<Vec<NodeId>> {
+        self.topology.pending.as_ref()?;
+        let mut owners = self.topology.current.owners(space, group[0].1.key.as_bytes());
+        let known = group.iter().any(|(node, _)| owners.contains(node));
+        owners.retain(|owner| self.nodes.get(owner).is_some_and(|node| !node.is_down()));
+        (!known && !owners.is_empty()).then_some(owners)
+    }
 }
 
 /// What a node may forget of a key: what it was seen with, if `seen` by all owners.

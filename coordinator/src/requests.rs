@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use ringkv_shared::protocol::cluster::{ClusterWrite, WriteOptions};
 use ringkv_shared::protocol::node::Record;
-use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, Version};
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
@@ -78,6 +78,18 @@ impl Requests {
         names.order.push_back((name.to_owned(), now));
         names.requests.insert(name.to_owned(), Arc::clone(&request));
         Ok(request)
+    }
+}
+
+impl Requests {
+    /// The least number of a request that has no answer yet: it may be sent again under it.
+    pub(crate) fn oldest_open(&self) -> Option<Version> {
+        let names = self.lock();
+        // One that is locked is under way.
+        let is_open =
+            |request: &&Arc<Request>| request.done.try_lock().map_or(true, |done| done.is_none());
+        let numbered = |request: &Arc<Request>| request.sent().as_ref().map(|sent| sent.version);
+        names.requests.values().filter(is_open).filter_map(numbered).min()
     }
 }
 

@@ -20,13 +20,15 @@ struct Entry {
 
 /// All of them.
 #[derive(Debug)]
-pub(crate) struct Settings([Entry; 5]);
+pub(crate) struct Settings([Entry; 7]);
 
 const HEARTBEAT: usize = 0;
 const DOWN_AFTER: usize = 1;
 const TIMEOUT: usize = 2;
 const HEDGE: usize = 3;
 const LINGER: usize = 4;
+const ANTI_ENTROPY: usize = 5;
+const SYNC_BUDGET: usize = 6;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -75,6 +77,20 @@ impl Default for Settings {
                 60_000,
                 "milliseconds that an acknowledged write waits for the other replicas, to tell of them; a request may say otherwise",
             ),
+            entry(
+                "anti_entropy",
+                30,
+                0,
+                86_400,
+                "seconds between the rounds in which replicas are compared, mended and rid of old tombstones; 0: none but check",
+            ),
+            entry(
+                "sync_budget",
+                65_536,
+                64,
+                16_777_216,
+                "KiB, about, that such a round may move; what is left is for the next one",
+            ),
         ])
     }
 }
@@ -98,6 +114,17 @@ impl Settings {
 
     pub(crate) fn linger(&self) -> Duration {
         Duration::from_millis(self.0[LINGER].value)
+    }
+
+    /// The pause between rounds of anti-entropy; `None`: there are none.
+    pub(crate) fn anti_entropy(&self) -> Option<Duration> {
+        let seconds = self.0[ANTI_ENTROPY].value;
+        (seconds > 0).then(|| Duration::from_secs(seconds))
+    }
+
+    /// Bytes that a round may move.
+    pub(crate) fn sync_budget(&self) -> u64 {
+        self.0[SYNC_BUDGET].value * 1024
     }
 
     /// All settings, or the named one.

@@ -23,6 +23,8 @@ pub(crate) struct Range {
     pub(crate) tombstones: bool,
     /// Keys a page.
     pub(crate) page_keys: usize,
+    /// Only keys in these leaves of the digests.
+    pub(crate) leaves: Option<Vec<u16>>,
 }
 
 /// The walk. A node that does not answer is left out from then on and named in `silent`.
@@ -91,14 +93,14 @@ impl<'a> Walk<'a> {
             return Err(None);
         }
         let at = at.flatten();
-        let Range { keyspace, prefix, after: start, keys_only, tombstones, page_keys } =
+        let Range { keyspace, prefix, after: start, keys_only, tombstones, page_keys, leaves } =
             self.range.clone();
         let after = after.clone().or(start);
         let call = node.peer.call(self.cluster.timeout(), async move |client| {
             let (keys_only, tombstones) = (Some(keys_only), Some(tombstones));
             let (limit, space) = (Some(page_keys), Some(keyspace));
             NodeApiClient::dump(
-                client, after, limit, prefix, keys_only, tombstones, at, space, None,
+                client, after, limit, prefix, keys_only, tombstones, at, space, leaves,
             )
             .await
         });

@@ -14,11 +14,11 @@ use bytes::Bytes;
 use ringkv_shared::causal::Context;
 use ringkv_shared::merkle::{self, Digest};
 use ringkv_shared::protocol::node::Collection;
-use ringkv_shared::{Blob, KeyspaceName, Version};
+use ringkv_shared::{KeyspaceName, Version};
 
 use crate::engine::{Engine, State};
 use crate::log::key;
-use crate::log::note::{FLOOR_BYTES_MAX, Note};
+use crate::log::note::{FLOOR_PARTS_MAX, Note};
 use crate::log::record::Record;
 use crate::room::{Kind, Refused, line_room};
 
@@ -47,7 +47,8 @@ impl Engine {
     pub fn collect(&self, keyspace: &KeyspaceName, leaves: &[Collection]) -> Result<u64, Refused> {
         let now = self.now();
         let mut state = self.0.lock();
-        self.admit_bytes(&mut state, leaves.iter().map(room).sum(), Kind::Delete)?;
+        let bytes = leaves.iter().map(|leaf| state.collection_room(keyspace, leaf)).sum();
+        self.admit_bytes(&mut state, bytes, Kind::Delete)?;
         let mut forgotten = 0;
         for Collection { leaf, digest, floor, keys } in leaves {
             let is = state.store.digests().leaf(keyspace.as_str(), *leaf);
@@ -68,13 +69,18 @@ impl Engine {
         Ok(forgotten)
     }
 
-    /// Lifts the floor of a key's leaf, if it has one; there must be [`LIFT_BYTES`] of room.
+    /// Lifts the floor of the leaf of a key that is about to be forgotten, unless it is a tombstone that the
+    /// floor stands for as well; there must be [`LIFT_BYTES`] of room.
     pub(crate) fn lift_floor(&self, state: &mut State, stored: &[u8]) {
         if state.ledger.floors.is_empty() {
             return;
         }
         let (keyspace, leaf) = place(stored);
-        self.set_floor(state, &keyspace, leaf, Context::empty());
+        let Some(floor) = state.ledger.floors.get(keyspace.as_str(), leaf) else { return };
+        // At time 0 nothing has expired: other replicas may not have noticed yet.
+        if !state.is_covered_tombstone(stored, &floor, 0) {
+            self.set_floor(state, &keyspace, leaf, Context::empty());
+        }
     }
 
     fn set_floor(&self, state: &mut State, keyspace: &KeyspaceName, leaf: u16, floor: Context) {
@@ -136,7 +142,16 @@ impl State {
     fn raised(&self, keyspace: &KeyspaceName, leaf: u16, by: &Context) -> Option<Context> {
         let mut floor = self.ledger.floors.get(keyspace.as_str(), leaf).unwrap_or_default();
         floor.join(by);
-        (floor.to_string().len() <= FLOOR_BYTES_MAX).then_some(floor)
+        (floor.parts() <= FLOOR_PARTS_MAX).then_some(floor)
+    }
+
+    /// The most bytes of the lines of a collection.
+    fn collection_room(&self, keyspace: &KeyspaceName, collection: &Collection) -> u64 {
+        let Collection { leaf, floor, keys, .. } = collection;
+        let is = self.ledger.floors.get(keyspace.as_str(), *leaf).unwrap_or_default();
+        let parts = (is.parts() + floor.parts()).min(FLOOR_PARTS_MAX);
+        let keys = keys.iter().map(|key| line_room(key.len(), None, 0));
+        line_room(0, None, parts) + keys.sum::<u64>()
     }
 
     /// Whether a key has a tombstone and nothing else, which the floor covers with all that it replaced.
@@ -152,10 +167,4 @@ impl State {
 fn place(stored: &[u8]) -> (KeyspaceName, u16) {
     let (keyspace, key) = key::named(stored);
     (keyspace, merkle::leaf_of_key(key))
-}
-
-/// The most bytes of the lines of a collection.
-fn room(collection: &Collection) -> u64 {
-    let keys = collection.keys.iter().map(|key: &Blob| line_room(key.len(), None, 0));
-    FLOOR_BYTES_MAX as u64 + line_room(0, None, 0) + keys.sum::<u64>()
 }

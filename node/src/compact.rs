@@ -10,12 +10,11 @@
 //!
 //! The pages are taken from the live map, so the snapshot is *fuzzy*: it may already hold changes
 //! whose lines are in segment n + 1. Replaying them over it gives the same map. Take one key, let o
-//! be its entry in the original history and r in the replay, which starts with r = v, what the page saw.
-//! Each line that changed the key either makes r equal to o, or leaves r = v: a `PUT` or `DEL` that
-//! is newer than v or the same makes r what it made o, an older one leaves v; a `DRP` of v
-//! removes it as it did then, of another version leaves v. Once equal they stay equal, since
-//! they get the same lines. And the line that made the entry the page saw (or removed it)
-//! makes them equal at the latest, because it is a write of v itself. Step 3 keeps the order between
+//! be what it held in the original history and r in the replay, which starts with r = v, what the page saw.
+//! Until the page saw it the key got some lines of segment n + 1. If none of them forgets the key, v is the merge of
+//! what was before with all of them, so merging them once more leaves r = v, and when the last of them
+//! is replayed, o is v, too. If one of them is a `DRP` or `DRK`, both r and o are nothing after it.
+//! Once equal they stay equal, since they get the same lines. Step 3 keeps the order between
 //! keys: no snapshot holds a change whose predecessors a crash could still take.
 //!
 //! Notes stand for themselves, and the last one about a floor or a debt decides: replaying them over what the

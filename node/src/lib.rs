@@ -75,4 +75,4 @@ pub use room::Refused;
 pub use server::{NodeConfig, main_with, run};
 pub use step::{Step, StepHook};
 pub use store::{PageRequest, Standing, Store};
-pub use write::{Condition, WriteOutcome};
+pub use write::{Condition, Merged, WriteOutcome};

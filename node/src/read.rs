@@ -93,7 +93,7 @@ impl Engine {
         Ok(Page { entries, more: page.more, reached: page.reached })
     }
 
-    /// The log's lines about a stored key, the oldest first; see [`history`](crate::inspect::history). Reads
+    /// The log's lines about a stored key, the oldest first; see [`history`]. Reads
     /// files, on a thread that may wait for the disk.
     ///
     /// # Errors

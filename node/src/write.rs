@@ -282,8 +282,11 @@ impl Engine {
         let mut state = self.0.lock();
         state.depend_on_all();
         let keys = state.store.count(&prefix);
-        self.admit_bytes(&mut state, 2 * line_room(prefix.len(), None, 0), Kind::Delete)?;
-        if state.ledger.knows(keyspace) {
+        let known = state.ledger.knows(keyspace);
+        if keys > 0 || known {
+            self.admit_bytes(&mut state, 2 * line_room(prefix.len(), None, 0), Kind::Delete)?;
+        }
+        if known {
             self.note(&mut state, Note::Gone { keyspace: keyspace.clone() });
         }
         if keys > 0 {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use ringkv_node::disk::{Disk, RealDisk, SimDisk};
 use ringkv_node::inspect::{Did, Fate, Harm, LogFiles, NotSalvaged, blame, salvage, verify};
 use ringkv_node::{EngineOptions, StorageError};
-use ringkv_shared::protocol::node::Record;
+use ringkv_shared::protocol::node::{Record, Via};
 use support::{Map, Rig, dir, options, path};
 
 /// A snapshot, and a segment behind it that ends with a stop in good order.
@@ -202,6 +202,39 @@ async fn blame_tells_the_life_of_a_key() {
     let log = LogFiles::open(&broken, Path::new("/data")).unwrap();
     let found = blame(&log, b"banana").unwrap();
     assert_eq!((found.touches.len(), found.damaged), (1, 1));
+}
+
+#[tokio::test]
+async fn blame_knows_siblings_and_how_copies_came() {
+    let disk = SimDisk::new(1);
+    let rig = Rig::open(&disk).unwrap();
+    let write = |counter, seen: &str, stamp: Option<&str>| {
+        let version = ringkv_shared::Version::new(1, counter);
+        let record = Record::new("apple".into(), Some("x".into()), version);
+        let context = Some(seen.parse().unwrap());
+        let stamp = stamp.map(|stamp| stamp.parse().unwrap());
+        let copy = [("apple".into(), Record { context, stamp, ..record })];
+        rig.engine.merge(copy, Some(Via::Move)).unwrap();
+    };
+    write(2, "-", None);
+    write(3, "-", None);
+    write(5, "1.2", None);
+    write(9, "1.5", Some("7.0"));
+    write(7, "1.5", Some("8.0"));
+    let held = rig.map().into_values().next().unwrap();
+    let all = ringkv_node::Condition::Within(held.seen());
+    rig.engine.forget([("apple".into(), all)]).unwrap();
+    write(4, "-", None);
+    rig.close().await;
+    let log = LogFiles::open(&disk, Path::new("/data")).unwrap();
+    let touches = blame(&log, b"apple").unwrap().touches;
+    let fates: Vec<Fate> = touches.iter().map(|touch| touch.fate).collect();
+    let superseded = [2, 3, 3, 4, 5].map(Fate::Superseded);
+    assert_eq!(fates[..5], superseded);
+    assert_eq!(fates[5..], [Fate::Current, Fate::Current]);
+    assert_eq!(touches[5].did, Did::Dropped);
+    assert_eq!(touches[2].context, Some("1.2".parse().unwrap()));
+    assert_eq!((touches[4].via, touches[4].stamp), (Some(Via::Move), "8.0".parse().ok()));
 }
 
 fn real(data: &Path) -> EngineOptions {

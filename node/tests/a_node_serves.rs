@@ -9,8 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringkv_node::{CompactionPolicy, Durability, NodeConfig, NodeError, run};
+use ringkv_shared::causal::Context;
 use ringkv_shared::net::{ListenError, NodeApiClient as _, connect};
 use ringkv_shared::protocol::Status;
+use ringkv_shared::protocol::node::{Record, Via};
+use ringkv_shared::{KeyspaceName, Version};
 use support::dir;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
@@ -57,6 +60,31 @@ async fn writes_survive_a_restart() {
         let log = client.log(Some(1)).await.unwrap().lines;
         assert!(log[0].starts_with("PUT last word k=default v=x"), "{log:?}");
         assert!(log[0].contains(".251 x=- s=251 d="), "{log:?}");
+        let lines = client.history("last".into(), None).await.unwrap().lines;
+        assert_eq!(lines, log);
+        let carts: KeyspaceName = "carts".parse().unwrap();
+        let long = "v".repeat(100);
+        for n in 0..60 {
+            let record = Record::new(
+                "last".into(),
+                Some(format!("{n}{long}").into()),
+                Version::new(1, 2 * n),
+            );
+            let context = (n > 0).then(|| Context::up_to(Version::new(1, n)));
+            let record = Record { context, ..record };
+            client.apply(vec![record], Some(carts.clone()), Some(Via::Repair)).await.unwrap();
+            if n == 30 {
+                client.drop_keyspace(carts.clone()).await.unwrap();
+            }
+        }
+        let lines = client.history("last".into(), Some(carts)).await.unwrap().lines;
+        assert_eq!(lines.len(), 61);
+        let dropped = lines.iter().position(|line| line.starts_with("DRK k=carts s=283 d="));
+        assert_eq!(dropped, Some(31), "{lines:?}");
+        let last =
+            format!("PUT last 59{}… k=carts v=1.118 x=- ctx=1.59 via=repair s=312 d=", &long[..62]);
+        assert!(lines[60].starts_with(&last), "{}", lines[60]);
+        client.drop_keyspace("carts".parse().unwrap()).await.unwrap();
         stop.cancel();
         running.await.unwrap().unwrap();
         drop(client);
@@ -66,7 +94,7 @@ async fn writes_survive_a_restart() {
         let got = client.get("key9".into(), None).await.unwrap();
         assert_eq!((got.status, got.value), (Status::Ok, Some("249".into())));
         assert_eq!(client.size().await.unwrap().size, 11);
-        assert_eq!(client.stats().await.unwrap().replayed, 11);
+        assert_eq!(client.stats().await.unwrap().replayed, 73);
         stop.cancel();
         running.await.unwrap().unwrap();
     };

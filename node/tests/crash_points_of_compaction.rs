@@ -8,7 +8,12 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
+use ringkv_node::log::key::stored;
 use ringkv_node::{Condition, Durability, EngineOptions, Reason, Step, StepHook};
+use ringkv_shared::Version;
+use ringkv_shared::causal::Context;
+use ringkv_shared::hlc::Stamp;
+use ringkv_shared::protocol::node::Record;
 use support::{Rig, map_of, options, path, power_cut};
 
 /// Power cuts tried at each step.
@@ -33,6 +38,19 @@ fn fill(rig: &Rig) {
         rig.put(&format!("key{}", n % 7), &format!("value {n}"));
     }
     rig.engine.write(Bytes::from_static(b"key3"), None, None).unwrap();
+    for (n, keyspace) in [(2, "default"), (3, "carts"), (5, "carts"), (7, "default")] {
+        let stored = stored(&keyspace.parse().unwrap(), Bytes::from("both"));
+        let copy = Record::new("both".into(), Some("one".into()), Version::new(1, n));
+        let copy = Record { context: Some(Context::empty()), ..copy };
+        rig.engine.merge([(stored, copy)], None).unwrap();
+    }
+    for (n, ms) in [(3, 7), (4, 9), (5, 8), (6, 2)] {
+        let copy = Record::new("last".into(), Some("wins".into()), Version::new(1, n));
+        let stamp = Some(Stamp { ms, count: 0 });
+        let copy = Record { context: Some(Context::empty()), stamp, ..copy };
+        rig.engine.merge([("last".into(), copy)], None).unwrap();
+    }
+    assert_eq!(rig.map()[&b"last"[..]].seen().to_string(), "+1.3,+1.4,+1.5,+1.6");
     let version = rig.map()[&b"key4"[..]].version;
     assert_eq!(rig.forget("key4", version), 1);
 }

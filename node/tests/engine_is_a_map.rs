@@ -158,7 +158,7 @@ async fn step(engine: &ringkv_node::Engine, model: &mut Map, act: &Act) {
 
 fn merge(engine: &ringkv_node::Engine, model: &mut Map, k: u8, copy: Record) {
     let expected = model_merge(model, k, &copy);
-    assert_eq!(engine.merge([(key(k), copy)], Some(Via::Sync)).unwrap() == 1, expected);
+    assert_eq!(engine.merge([(key(k), copy)], Some(Via::Sync)).unwrap().changed == 1, expected);
 }
 
 /// The maps since the last that is safe, oldest first; the last is the present one.

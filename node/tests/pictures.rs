@@ -31,6 +31,7 @@ fn page(at: (ringkv_node::store::FreezeId, Version)) -> PageRequest {
         all_keyspaces: true,
         keys_max: 10,
         bytes_max: usize::MAX,
+        leaves: None,
         keys_only: false,
         tombstones: false,
         at: Some(at),

@@ -92,7 +92,7 @@ async fn a_compaction_comes_by_itself_when_it_is_due() {
         let (compactor, committer) = rig.into_parts();
         let compacting = tokio::spawn(compactor.run(stop.clone()));
         for n in 0..20_u8 {
-            engine.write(vec![n % 3].into(), Some(vec![n].into()), None).unwrap();
+            engine.write(vec![b'k', n % 3].into(), Some(vec![n].into()), None).unwrap();
             engine.settle().await;
         }
         let compacted = async {

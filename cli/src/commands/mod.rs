@@ -4,7 +4,7 @@
 //!
 //! | family | commands |
 //! |---|---|
-//! | [`write`], [`read`] | `put` `del` `get` |
+//! | [`mod@write`], [`mod@read`] | `put` `del` `get` |
 //! | [`conflict`] | `resolve`, and keys with several values |
 //! | [`batch`] | `mput` `mget` `mdel` |
 //! | [`explain`] | `explain` |

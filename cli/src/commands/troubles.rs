@@ -7,8 +7,8 @@
 //!
 //! # Caveats
 //!
-//! While there is nothing to tell there are no lines; `--json` has all figures always. Times are in
-//! milliseconds, of the last 1,024 writes that all owners took.
+//! While there is nothing to tell there are no lines: tombstones and times alone are no trouble. `--json` has
+//! all figures always.
 
 use ringkv_shared::protocol::cluster::StatsReply;
 
@@ -16,9 +16,9 @@ use super::expiry::span;
 use super::observe::names;
 use crate::report::counted;
 
-/// Up to three lines.
+/// Up to two lines.
 pub(super) fn lines(reply: &StatsReply) -> Vec<String> {
-    [missed(reply), replicas(reply), deletes(reply)].into_iter().flatten().collect()
+    [missed(reply), replicas(reply)].into_iter().flatten().collect()
 }
 
 /// What somebody should look into.
@@ -58,13 +58,11 @@ fn replicas(reply: &StatsReply) -> Option<String> {
     ];
     let line = join("replicas", parts)?;
     let verified = reply.unverified_ms.map(|ms| format!("; all verified within {}", span(ms)));
-    Some(line + &verified.unwrap_or_default())
-}
-
-/// Deletes that are remembered; those that nothing has been done about are not told.
-fn deletes(reply: &StatsReply) -> Option<String> {
-    let collected = some(reply.collected, |n| format!("{} collected", counted(n, "tombstone")))?;
-    Some(format!("deletes: {collected}, {} kept", reply.tombstones))
+    let StatsReply { tombstones, collected, .. } = reply;
+    let deletes = some(tombstones + collected, |_| {
+        format!("; {} kept, {collected} collected", counted(*tombstones, "tombstone"))
+    });
+    Some(line + &verified.unwrap_or_default() + &deletes.unwrap_or_default())
 }
 
 /// The words for a figure that is not 0.
@@ -95,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_healthy_cluster_has_nothing_to_tell() {
-        assert_eq!(lines(&stats(json!({}))), [""; 0]);
+        assert_eq!(lines(&stats(json!({ "collected": 3 }))), [""; 0]);
         assert_eq!(warnings(&stats(json!({}))), None);
     }
 
@@ -109,8 +107,7 @@ mod tests {
             lines(&all),
             [
                 "missed writes: 12 hints wait, 40 keys handed over, 1 slow read helped by one more replica; last owner after 1.2 ms (p99), 34.0 ms at most",
-                "replicas: 3 differences found, 1 copy mended, 1 key with several values, 2 writes pushed out by later ones; all verified within 9.2 s",
-                "deletes: 1 tombstone collected, 4 kept",
+                "replicas: 3 differences found, 1 copy mended, 1 key with several values, 2 writes pushed out by later ones; all verified within 9.2 s; 4 tombstones kept, 1 collected",
             ]
         );
         assert_eq!(

@@ -37,9 +37,7 @@ pub(super) async fn run(
 ) -> Result<Report, Failure> {
     let mut follower = Follower::new(s, &until);
     let mut seen = Seen { position: from, count: 0, missed: false };
-    if s.settings.narrate && s.streams_text() && until.is_open() {
-        s.notice("Watching; Ctrl-C ends it.");
-    }
+    let mut to_say = s.settings.narrate && s.streams_text() && until.is_open();
     loop {
         let (after, keyspace, wait) =
             (seen.position.clone(), s.keyspace_named(), Some(follower.wait_ms()));
@@ -47,7 +45,13 @@ pub(super) async fn run(
         let poll =
             async |c: &Client| ClusterApiClient::changes(c, after, begins, keyspace, wait).await;
         match follower.ask(s, poll).await? {
-            Asked::Answer(reply) => seen.tell(s, reply, &mut follower),
+            Asked::Answer(reply) => {
+                // With the first answer there is a position: from now on nothing is left out.
+                if std::mem::take(&mut to_say) {
+                    s.notice("Watching; Ctrl-C ends it.");
+                }
+                seen.tell(s, reply, &mut follower);
+            }
             Asked::Silence => {}
             Asked::End => return Ok(seen.report(prefix.as_deref())),
         }

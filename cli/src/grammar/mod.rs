@@ -52,7 +52,7 @@ pub(crate) struct Line {
 pub(crate) enum Word {
     /// For the cluster.
     #[command(flatten)]
-    Command(Command),
+    Command(Box<Command>),
     /// Compare all replicas with each other; exit code 6 when they differ and were not mended.
     #[command(after_help = "check\ncheck --repair    (mend what differs)")]
     Check(CheckArgs),

@@ -170,7 +170,7 @@ fn after_two_dashes_a_dash_is_a_dash() {
         let words: Vec<&str> = line.split(' ').collect();
         let Ok(Word::Command(mut command)) = parse(&words) else { panic!("{line}") };
         command.heed_escape(&words);
-        let Command::Data(Data::Put(PutArgs { literal, .. })) = command else { panic!("{line}") };
+        let Command::Data(Data::Put(PutArgs { literal, .. })) = *command else { panic!("{line}") };
         assert_eq!(literal, expected, "{line}");
     }
 }
@@ -186,7 +186,7 @@ fn a_dash_is_a_dash_where_a_put_is_explained_too() {
     let words = ["explain", "put", "k", "--", "-"];
     let Ok(Word::Command(mut command)) = parse(&words) else { panic!("no command") };
     command.heed_escape(&words);
-    let Command::Data(Data::Explain { what: Explained::Put(put) }) = command else {
+    let Command::Data(Data::Explain { what: Explained::Put(put) }) = *command else {
         panic!("not explained")
     };
     assert!(put.literal);
@@ -196,9 +196,8 @@ fn a_dash_is_a_dash_where_a_put_is_explained_too() {
 fn options_that_are_left_out_are_not_sent() {
     let options = |line: &str| {
         let words: Vec<&str> = line.split(' ').collect();
-        let Ok(Word::Command(Command::Data(Data::Put(put)))) = parse(&words) else {
-            panic!("{line}")
-        };
+        let Ok(Word::Command(command)) = parse(&words) else { panic!("{line}") };
+        let Command::Data(Data::Put(put)) = *command else { panic!("{line}") };
         put.how.options(ringkv_shared::KeyspaceName::default(), put.ttl)
     };
     assert_eq!(options("put a 1"), ringkv_shared::protocol::cluster::WriteOptions::default());

@@ -5,6 +5,8 @@ mod support;
 
 mod behind;
 mod cluster;
+mod entropy;
+mod hints;
 mod keyspaces;
 mod kills;
 mod membership;
@@ -12,3 +14,4 @@ mod quorums;
 mod silence;
 mod starts;
 mod strangers;
+mod tombstones;

@@ -10,14 +10,23 @@ use crate::world::Weather;
 
 fn plan(quorums: Quorums) -> Plan {
     let weather = Weather { lost: 5, twice: 5, way_max: 8_000 };
-    Plan { quorums, weather, nodes: 4, ops: 60, with_context: 50, direct: 10, faults: 6 }
+    Plan {
+        quorums,
+        weather,
+        nodes: 4,
+        ops: 60,
+        with_context: 50,
+        direct: 10,
+        faults: 6,
+        upkeep_every: 20_000,
+    }
 }
 
 #[test]
 fn a_read_meets_what_was_acknowledged() {
     let quorums = [(2, 2), (1, 3), (3, 1)].map(|(r, w)| Quorums { n: 3, r, w, sloppy: false });
     with_seeds(
-        200,
+        80,
         |seed| plan(quorums[(seed % 3) as usize]),
         |cluster| {
             cluster.run();

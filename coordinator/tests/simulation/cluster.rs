@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rand::Rng as _;
-use ringkv_shared::causal::Context;
+use ringkv_shared::causal::{Context, Siblings};
 use ringkv_shared::protocol::node::{FetchReply, Record, WriteReply};
 use ringkv_shared::ring::Ring;
 use ringkv_shared::topology::Placement;
@@ -12,6 +12,7 @@ use ringkv_shared::{Blob, NodeId, Version};
 use crate::history::{History, Read, Write};
 use crate::message::Call;
 use crate::router::{Quorums, Router, Told};
+use crate::upkeep::Upkeep;
 use crate::world::{Event, Weather, World};
 
 /// What a run is to be.
@@ -29,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) direct: u32,
     /// Faults: crashes, cuts, restarts.
     pub(crate) faults: usize,
+    /// Microseconds between hand-off, comparison and collection; 0: never.
+    pub(crate) upkeep_every: u64,
 }
 
 const CLIENTS: usize = 4;
@@ -40,6 +43,7 @@ pub(crate) struct Cluster {
     plan: Plan,
     pub(crate) world: World,
     pub(crate) router: Router,
+    pub(crate) upkeep: Upkeep,
     pub(crate) history: History,
     /// What each client has seen last of each key.
     seen: BTreeMap<(usize, Blob), Context>,
@@ -65,8 +69,12 @@ impl Cluster {
             world.plan(at, Event::Restart);
         }
         world.plan(1_000, Event::Heartbeat);
+        if plan.upkeep_every > 0 {
+            world.plan(plan.upkeep_every, Event::Upkeep);
+        }
+        let upkeep = Upkeep::new(router.placement.clone());
         let (history, seen, clients) = Default::default();
-        Self { seed, plan, world, router, history, seen, clients, left: plan.ops }
+        Self { seed, plan, world, router, upkeep, history, seen, clients, left: plan.ops }
     }
 
     /// Runs until all clients have done all they wanted and have been told.
@@ -91,6 +99,11 @@ impl Cluster {
         let told = match event {
             Event::Call { to, ticket, call } => {
                 self.arrive(&to, ticket, &call);
+                Vec::new()
+            }
+            Event::Upkeep => {
+                self.upkeep();
+                self.world.plan(self.plan.upkeep_every, Event::Upkeep);
                 Vec::new()
             }
             Event::Restart => {
@@ -119,6 +132,12 @@ impl Cluster {
         told.into_iter().for_each(|told| self.hear(told));
     }
 
+    /// Hands over, compares, mends, collects.
+    pub(crate) fn upkeep(&mut self) {
+        self.upkeep.hand_over(&mut self.world);
+        self.upkeep.compare(&mut self.world, self.router.mark());
+    }
+
     fn act(&mut self, client: usize) -> Vec<Told> {
         if self.left == 0 {
             return Vec::new();
@@ -143,7 +162,8 @@ impl Cluster {
         self.clients.insert((true, op), client);
         self.world.tell(|| format!("client {client} writes {key} = {value} to {node} itself"));
         let (version, seen) = (Version::default(), Some(Context::empty()));
-        let write = Write { key: key.clone(), version, seen, told: None, answers: 0 };
+        let write =
+            Write { key: key.clone(), deletes: false, version, seen, told: None, answers: 0 };
         self.history.writes.push(write);
         self.router.direct(&mut self.world, op, &node, Call::Put(key, value));
         Vec::new()
@@ -174,7 +194,7 @@ impl Cluster {
         self.world.tell(|| format!("client {client} writes {key} = {value:?}, has seen {seen:?}"));
         let (version, told) =
             self.router.write(&mut self.world, op, &key, value.clone(), seen.as_ref());
-        let write = Write { key, version, seen, told: None, answers: 0 };
+        let write = Write { key, deletes: value.is_none(), version, seen, told: None, answers: 0 };
         self.history.writes.push(write);
         told
     }
@@ -217,6 +237,18 @@ impl Cluster {
     pub(crate) fn held(&self, node: &NodeId, key: &Blob) -> Option<Record> {
         let reply = self.world.replicas[node].look(&Call::Fetch(vec![key.clone()]))?;
         reply.ok::<FetchReply>().expect("it answers").records.into_iter().next()
+    }
+
+    /// Of each key the versions that nothing has replaced, all nodes taken together.
+    pub(crate) fn everywhere(&self) -> BTreeMap<Blob, Vec<Version>> {
+        let held = |key: Blob| {
+            let mut all = Siblings::default();
+            for record in self.world.replicas.keys().filter_map(|node| self.held(node, &key)) {
+                all.merge(&record.versions_held());
+            }
+            (key, all.values().iter().map(|(version, ())| *version).collect())
+        };
+        Self::keys().into_iter().map(held).collect()
     }
 
     pub(crate) fn keys() -> Vec<Blob> {

@@ -20,8 +20,9 @@ fn every_request_has_one_answer() {
         with_context: 50,
         direct: 10,
         faults: 8,
+        upkeep_every: 0,
     };
-    with_seeds(200, plan, |cluster| {
+    with_seeds(80, plan, |cluster| {
         cluster.run();
         cluster.heal();
         check(cluster)

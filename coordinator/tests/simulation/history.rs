@@ -11,6 +11,8 @@ use ringkv_shared::{Blob, Version};
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
     pub(crate) key: Blob,
+    /// Whether it is a delete.
+    pub(crate) deletes: bool,
     pub(crate) version: Version,
     /// What its client had seen, or the node that numbered it; `None`: all of its line before it.
     pub(crate) seen: Option<Context>,
@@ -25,10 +27,14 @@ impl Write {
         matches!(self.told, Some((_, WriteOutcome::Done)))
     }
 
-    /// Whether its client had seen another write, so that it was to replace that.
-    fn replaces(&self, other: &Self) -> bool {
+    /// Whether its client had seen a version, so that it was to replace that.
+    pub(crate) fn has_seen(&self, version: Version) -> bool {
         let seen = self.seen.clone().unwrap_or_else(|| Context::before(self.version));
-        self.key == other.key && self.version != other.version && seen.covers(other.version)
+        self.version != version && seen.covers(version)
+    }
+
+    fn replaces(&self, other: &Self) -> bool {
+        self.key == other.key && self.has_seen(other.version)
     }
 }
 
@@ -50,11 +56,14 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Writes of a key that were acknowledged and are lost: neither are they held in the end, nor were they replaced, in
-    /// one step or several, by something that is. `held` has the versions of each key that nothing has replaced.
+    /// Writes of a key that were acknowledged and are lost: neither are they held in the end, nor were
+    /// they replaced, in one step or several, by something that is, or by a delete whose tombstone
+    /// was collected: of a key that is not held any more, any delete may be that. `held` has the versions of each key that nothing has replaced.
     pub(crate) fn lost(&self, held: &BTreeMap<Blob, Vec<Version>>) -> Vec<&Write> {
-        let is_held =
-            |write: &Write| held.get(&write.key).is_some_and(|h| h.contains(&write.version));
+        let is_held = |write: &Write| {
+            let held = &held[&write.key];
+            held.contains(&write.version) || (held.is_empty() && write.deletes)
+        };
         let mut accounted: Vec<&Write> =
             self.writes.iter().filter(|write| is_held(write)).collect();
         let mut next = 0;

@@ -17,11 +17,15 @@ mod history;
 mod message;
 mod replica;
 mod router;
+mod upkeep;
 mod world;
 
 mod a_read_meets_what_was_acknowledged;
 mod every_request_has_one_answer;
+mod hints_drain;
 mod no_acknowledged_write_is_lost;
+mod nothing_comes_back;
+mod replicas_converge;
 
 use cluster::{Cluster, Plan};
 

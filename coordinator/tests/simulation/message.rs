@@ -18,6 +18,8 @@ pub(crate) enum Call {
     Apply(Vec<Record>, Via),
     Fetch(Vec<Blob>),
     Owe(NodeId, Vec<SpaceKey>),
+    /// Any other, with its parameters.
+    Other(&'static str, serde_json::Value),
 }
 
 impl Call {
@@ -30,6 +32,7 @@ impl Call {
             Self::Apply(records, via) => ("apply", json!([records, null, via])),
             Self::Fetch(keys) => ("fetch", json!([keys])),
             Self::Owe(to, keys) => ("owe", json!([to, keys])),
+            Self::Other(method, params) => (method, params.clone()),
         }
     }
 }

@@ -94,10 +94,15 @@ impl Router {
         self.writes.is_empty() && self.reads.is_empty() && !self.tickets.values().any(waits)
     }
 
+    /// No write with a number up to this one is under way.
+    pub(crate) fn mark(&self) -> Version {
+        let open = self.writes.values().filter_map(|open| open.write.record.version.previous());
+        open.min().unwrap_or(Version::new(self.epoch, self.counter))
+    }
+
     /// It looks who is there.
     pub(crate) fn heartbeat(&mut self, world: &World) {
-        let there = |id: &NodeId| world.replicas[id].is_up() && !world.cut.contains(id);
-        self.down = world.replicas.keys().filter(|id| !there(id)).cloned().collect();
+        self.down = world.replicas.keys().filter(|id| !world.is_there(id)).cloned().collect();
     }
 
     /// It is killed and started again: who waited for an answer knows only that there is none.

@@ -31,6 +31,8 @@ pub(crate) enum Event {
     Heartbeat,
     /// Who routes is killed, and started again.
     Restart,
+    /// Who routes brings replicas together.
+    Upkeep,
 }
 
 /// How bad it is.
@@ -100,6 +102,11 @@ impl World {
 
     pub(crate) fn chance(&mut self, of_100: u32) -> bool {
         self.rng.random_range(0..100) < of_100
+    }
+
+    /// Whether a node runs and can be reached.
+    pub(crate) fn is_there(&self, node: &NodeId) -> bool {
+        self.replicas[node].is_up() && !self.cut.contains(node)
     }
 
     /// Sends a request. A node that is not there is known to be unreachable at once, or never

@@ -40,8 +40,8 @@ use super::encode;
 use super::escape::{self, BadToken};
 use super::record::BadLine;
 
-/// The longest floor, as text: room for hundreds of writes that nodes have numbered.
-pub const FLOOR_BYTES_MAX: usize = 16 * 1024;
+/// The most versions in a floor: bounds, and hundreds of writes that nodes have numbered.
+pub const FLOOR_PARTS_MAX: usize = 500;
 
 /// What a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,18 +103,6 @@ pub struct Noted {
     pub seq: u64,
     /// Durable horizon.
     pub durable: u64,
-}
-
-impl Note {
-    /// The bytes of its key, the longest field; of a floor, those of its context.
-    #[must_use]
-    pub fn key_bytes(&self) -> usize {
-        match self {
-            Self::Owed { key, .. } | Self::Paid { key, .. } => key.len(),
-            Self::Floor { floor, .. } => floor.to_string().len(),
-            Self::Overflow { .. } | Self::AllPaid { .. } | Self::Gone { .. } => 0,
-        }
-    }
 }
 
 /// Whether a line that begins so is a note.

@@ -2,7 +2,7 @@
 //!
 //! Every key has one [`Entry`]: a value or the tombstone of a delete, the version of that write,
 //! the log line that made it and where that line stands; or several, when writes that knew nothing of each other
-//! have met. What is held follows from the set of writes that arrived ([`merge`](mod@merge)), so writes may come
+//! have met. What is held follows from the set of writes that arrived (see `merge.rs`), so writes may come
 //! twice and in any order, and all replicas that saw the same writes hold the same.
 //!
 //! | file | idea |
@@ -47,6 +47,7 @@ use std::ops::Bound;
 
 use ringkv_shared::Version;
 
+use crate::log::key;
 use crate::log::place::Place;
 use crate::log::record::{Op, Record};
 
@@ -237,6 +238,10 @@ impl Store {
 
     fn forget_all(&mut self, prefix: &[u8], seq: u64) -> usize {
         let keys: Vec<Box<[u8]>> = self.range(prefix).map(|slot| slot.key().into()).collect();
-        keys.iter().filter(|key| self.forget(key, seq)).count()
+        let forgotten = keys.iter().filter(|key| self.forget(key, seq)).count();
+        if let (Some(keyspace), _) = key::split(prefix) {
+            self.digests.forget(keyspace);
+        }
+        forgotten
     }
 }

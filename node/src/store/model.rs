@@ -69,7 +69,7 @@ fn version(n: u64) -> Version {
 fn seen(n: u64) -> Context {
     match n % 3 {
         0 => Context::up_to(Version::new(0, n / 2)),
-        1 if n % 2 == 0 => Context::up_to(Version::new(NODE_EPOCH | 1, n - 1)),
+        1 if n.is_multiple_of(2) => Context::up_to(Version::new(NODE_EPOCH | 1, n - 1)),
         _ => Context::before(version(n)),
     }
 }
@@ -434,7 +434,7 @@ impl Model {
     /// The counts are those of the entries, counted anew.
     fn check_tally(&self) {
         let mut expected = super::Tally::default();
-        let states = (0..6).filter_map(|k| self.store.state(&key(k)).map(|state| state));
+        let states = (0..6).filter_map(|k| self.store.state(&key(k)));
         states.for_each(|state| expected.add_state(state));
         assert_eq!(*self.store.tally(), expected);
         let live = |(k, state): (&u8, &State)| {

@@ -144,9 +144,9 @@ impl PageRequest {
         }
     }
 
-    /// Where the keys asked for are: each range from a key on, until before another. Keys of `default`
-    /// are before and behind those of the other keyspaces.
-    fn ranges(&self) -> Vec<(Bound<&[u8]>, Option<&'static [u8]>)> {
+    /// Where the keys asked for are. Keys of `default` are before and behind those of the other
+    /// keyspaces.
+    fn ranges(&self) -> Vec<Range<'_>> {
         let from = self.from();
         let (Bound::Included(key) | Bound::Excluded(key)) = from else { return Vec::new() };
         if self.all_keyspaces || !self.prefix.is_empty() || key >= NAMED_END {
@@ -155,6 +155,9 @@ impl PageRequest {
         vec![(from, Some(NAMED_START)), (Bound::Included(NAMED_END), None)]
     }
 }
+
+/// From a key on, until before another.
+type Range<'r> = (Bound<&'r [u8]>, Option<&'static [u8]>);
 
 /// A page that is being filled.
 struct Filling<'r> {

@@ -1,9 +1,12 @@
 //! Each rule of the map by an example.
 
 use super::*;
+
 use crate::log::place::FileId;
 use crate::log::value::Value;
+use crate::replica::Leaves;
 use bytes::Bytes;
+use ringkv_shared::merkle;
 
 const PLACE: Place = Place { file: FileId(2), offset: 100, len: 80 };
 
@@ -39,6 +42,7 @@ fn all() -> PageRequest {
         all_keyspaces: false,
         keys_max: 100,
         bytes_max: 1000,
+        leaves: None,
         keys_only: false,
         tombstones: false,
         at: None,
@@ -214,4 +218,107 @@ fn pictures_are_few_and_given_up_when_too_much_is_kept() {
     let at = Some((ids[0], Version::new(0, 1)));
     assert_eq!(store.page(&PageRequest { at, ..all() }, 0).unwrap_err(), FreezeError::Gone);
     assert_eq!(store.kept_bytes(), 0);
+}
+
+#[test]
+fn a_page_of_some_leaves_ends_after_a_while_where_it_was() {
+    let mut store = Store::default();
+    for n in 0..120_000 {
+        put(&mut store, &format!("key{n:06}"), "v", n + 1);
+    }
+    let wanted = "key110000";
+    let leaves: Leaves = [merkle::leaf_of_key(wanted.as_bytes())].into_iter().collect();
+    let (mut found, mut pages, mut after) = (Vec::new(), 0, None);
+    loop {
+        let request = PageRequest { after, leaves: Some(leaves.clone()), ..all() };
+        let page = store.page(&request, 0).unwrap();
+        found.extend(keys(&page).into_iter().map(<[u8]>::to_vec));
+        pages += 1;
+        if !page.more {
+            break;
+        }
+        after = page.reached;
+    }
+    let same = |key: &Vec<u8>| merkle::leaf_of_key(key) == merkle::leaf_of_key(wanted.as_bytes());
+    assert!(found.contains(&wanted.as_bytes().to_vec()) && found.iter().all(same));
+    assert_eq!(pages, 3);
+}
+
+/// Each line: version, what its writer had seen (`=`: says nothing), its stamp, and what is held then: the
+/// past and the versions.
+#[test]
+fn what_is_held_after_each_write() {
+    let siblings = [
+        ("1.5", "=", "", "1.4; 1.5"),
+        ("1.7", "=", "", "1.6; 1.7"),
+        ("1.5", "=", "", "1.6; 1.7"),
+        ("1.9", "1.6", "", "1.6; 1.7 1.9"),
+        ("x80000001.4", "=", "", "1.6,x80000001.3; 1.7 1.9 x80000001.4"),
+        ("1.8", "1.7", "", "1.7,x80000001.3; 1.8 1.9 x80000001.4"),
+        ("1.10", "=", "", "1.9,x80000001.3; 1.10 x80000001.4"),
+        ("1.11", "1.10,x80000001.4", "", "1.10,x80000001.4; 1.11"),
+        ("1.12", "=", "", "1.11,x80000001.4; 1.12"),
+        ("2.1", "1.12,x80000001.4", "", "1.12,x80000001.4; 2.1"),
+        ("2.1", "9.9,x80000001.9", "", "1.12,x80000001.4; 2.1"),
+    ];
+    let last_wins = [
+        ("1.5", "=", "10.0", "1.4; 1.5"),
+        ("1.6", "-", "9.9", "1.4,+1.6; 1.5"),
+        ("1.8", "1.4", "10.0", "1.6; 1.8"),
+        ("1.9", "-", "", "1.6; 1.8 1.9"),
+        ("1.12", "1.9", "11.0", "1.9; 1.12"),
+    ];
+    for table in [&siblings[..], &last_wins] {
+        let mut store = Store::default();
+        for (seq, (version, seen, stamp, expected)) in (1..).zip(table) {
+            let op = Op::write(Some(value(version)));
+            let record = Record::new(Bytes::from("k"), op, version.parse().unwrap());
+            let record = match *seen {
+                "=" => record,
+                seen => record.with_seen(&seen.parse().unwrap()),
+            };
+            let record = Record { stamp: stamp.parse().ok(), seq, ..record };
+            store.apply(&record, None);
+            let held = store.get(b"k", 0).unwrap();
+            let versions: Vec<String> = held.entries().map(|e| e.version.to_string()).collect();
+            assert_eq!(format!("{}; {}", held.past(), versions.join(" ")), *expected, "{version}");
+            assert!(!store.standing(&record).changes, "{version} again");
+        }
+    }
+}
+
+#[test]
+fn a_page_is_of_one_keyspace_or_of_all() {
+    use crate::log::key::{prefix, stored};
+    let mut store = Store::default();
+    let names = ["carts", "default", "cart"];
+    let spaces = names.map(|name| name.parse::<ringkv_shared::KeyspaceName>().unwrap());
+    for (space, seq) in spaces.iter().zip(1..) {
+        for key in ["", "\0", "\0a\0", "b"] {
+            let op = Op::write(Some(value("x")));
+            let record = Record::new(stored(space, key.into()), op, Version::new(1, 1));
+            assert!(store.apply(&Record { seq, ..record }, None));
+        }
+    }
+    for keys_max in 1..5 {
+        for space in &spaces {
+            let start = if space.is_default() { Vec::new() } else { prefix(space) };
+            let mut request = PageRequest { prefix: start.into(), keys_max, ..all() };
+            let mut found = Vec::new();
+            loop {
+                let page = store.page(&request, 0).unwrap();
+                found.extend(page.entries.into_iter().map(|(key, _)| key));
+                request.after = found.last().cloned();
+                if !page.more {
+                    break;
+                }
+            }
+            let expected = ["", "\0", "\0a\0", "b"].map(|key| stored(space, key.into()));
+            assert_eq!(found, expected, "{space}, {keys_max} a page");
+        }
+    }
+    assert_eq!(store.page(&PageRequest::everything(), 0).unwrap().entries.len(), 12);
+    let carts = Record::new(Bytes::from(prefix(&spaces[0])), Op::DropSpace, Version::default());
+    assert!(store.apply(&carts, None) && !store.apply(&carts, None));
+    assert_eq!((store.tally().live, store.count(&prefix(&spaces[2]))), (8, 4));
 }

@@ -481,6 +481,12 @@ pub struct CheckReport {
     pub repaired: u64,
     /// Copies that could not be made.
     pub failed: u64,
+    /// Copies that were forgotten, for they were at no owner, or counted as deleted.
+    #[serde(default)]
+    pub dropped: u64,
+    /// Tombstones that all owners have forgotten.
+    #[serde(default)]
+    pub collected: u64,
     /// Leaves compared, of 65,536.
     pub leaves: u64,
     /// Bytes that were moved to find and mend it.

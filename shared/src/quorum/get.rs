@@ -27,27 +27,49 @@ pub struct Get {
     tracker: ReadTracker<Option<Record>>,
     /// Whether R replies without a value prove that there is none.
     absence_proved: bool,
+    /// Owners who together have every acknowledged write: when all of them reply without a value, there is
+    /// none. The others may hold what was deleted long ago.
+    current: Vec<NodeId>,
+    /// How many were asked.
+    asked: usize,
 }
 
 impl Get {
     /// A read of `quorum.needed` owners; `absence_proved` when every read meets every acknowledged
     /// write.
     #[must_use]
-    pub const fn new(key: Blob, quorum: Quorum, absence_proved: bool) -> Self {
-        Self { key, tracker: ReadTracker::new(quorum), absence_proved }
+    pub fn new(key: Blob, quorum: Quorum, absence_proved: bool) -> Self {
+        let current = quorum.owners.clone();
+        Self { key, tracker: ReadTracker::new(quorum), absence_proved, current, asked: 0 }
+    }
+
+    /// The same when only the first so many owners are those of the ring in force, the others of one that
+    /// is to come.
+    #[must_use]
+    pub fn with_current(mut self, owners: usize) -> Self {
+        self.current.truncate(owners);
+        self
     }
 
     /// Whom to ask now: to be called at the start and after each reply.
     pub fn ask(&mut self) -> Vec<NodeId> {
         let mut nodes = self.tracker.ask();
+        self.asked += nodes.len();
         if self.tracker.state() == ReadState::Enough && !self.is_conclusive() {
-            nodes.extend(std::iter::from_fn(|| self.tracker.hedge()));
+            while self.asked < self.current.len() {
+                nodes.extend(self.hedge());
+            }
+            let waits = nodes.iter().chain(self.tracker.silent());
+            if !waits.into_iter().any(|node| self.current.contains(node)) {
+                nodes.extend(std::iter::from_fn(|| self.tracker.hedge()));
+            }
         }
         nodes
     }
 
     /// One more, because somebody is slow.
     pub fn hedge(&mut self) -> Option<NodeId> {
+        self.asked += 1;
         self.tracker.hedge()
     }
 
@@ -70,7 +92,10 @@ impl Get {
     }
 
     fn is_conclusive(&self) -> bool {
-        self.absence_proved || self.tracker.replies().any(|(_, reply)| reply.is_some())
+        let replied = |owner: &NodeId| self.tracker.replies().any(|(node, _)| node == owner);
+        self.absence_proved
+            || self.tracker.replies().any(|(_, reply)| reply.is_some())
+            || self.current.iter().all(replied)
     }
 
     /// All replies together.
@@ -182,5 +207,30 @@ mod tests {
             let to = get.repairs().map(|(_, to)| to.iter().map(NodeId::as_str).collect::<String>());
             assert_eq!(to.unwrap_or_default(), repaired, "{owners} {replies:?}");
         }
+    }
+
+    /// a and b are the owners now, c is to be one and may hold what was deleted long ago: it counts only when one of
+    /// the others cannot be asked.
+    #[test]
+    fn who_is_to_own_it_proves_no_presence_while_owners_answer() {
+        let start = || {
+            let quorum = Quorum { owners: ids("abc"), needed: 1 };
+            let mut get = Get::new("k".into(), quorum, false).with_current(2);
+            assert_eq!(get.ask(), ids("a"));
+            get.reply(&ids("a")[0], Some(None));
+            assert_eq!((get.ask(), get.state()), (ids("b"), ReadState::Open));
+            get
+        };
+        let mut get = start();
+        get.reply(&ids("b")[0], Some(None));
+        assert_eq!((get.ask(), get.state(), get.merged()), (vec![], ReadState::Enough, None));
+        let mut get = start();
+        get.reply(&ids("b")[0], None);
+        assert_eq!((get.ask(), get.state()), (ids("c"), ReadState::Open));
+        get.reply(&ids("c")[0], Some(record("3")));
+        assert_eq!(
+            (get.ask(), get.state(), get.merged()),
+            (vec![], ReadState::Enough, record("3"))
+        );
     }
 }

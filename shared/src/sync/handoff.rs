@@ -11,6 +11,7 @@
 //! # Caveats
 //!
 //! What a keeper is known to owe is from its last heartbeat: a link may be asked for a page that is empty.
+//! If a keeper goes away half-way, that its target was served is not told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,6 +80,8 @@ pub struct Handoff {
 #[derive(Clone, Debug, Default)]
 struct Link {
     busy: bool,
+    /// A page was handed over and there may be another, whatever the last heartbeat said.
+    more: bool,
     /// Failures in a row.
     failures: u32,
     /// It rests until then.
@@ -101,31 +104,34 @@ impl Handoff {
         up: &BTreeSet<NodeId>,
         members: &BTreeSet<NodeId>,
     ) -> Vec<Step> {
-        self.links.retain(|link, state| state.busy || owes(debts, link));
+        for (keeper, debt) in
+            debts.iter().flat_map(|(keeper, owed)| owed.iter().map(move |d| (keeper, d)))
+        {
+            if debt.keys > 0 || !members.contains(&debt.to) {
+                self.links.entry((keeper.clone(), debt.to.clone())).or_default();
+            }
+        }
+        let both_up = |(keeper, target): &(NodeId, NodeId)| {
+            up.contains(keeper) && (up.contains(target) || !members.contains(target))
+        };
+        self.links
+            .retain(|link, state| state.busy || both_up(link) && (state.more || owes(debts, link)));
+        self.drains.retain(|target, _| self.links.keys().any(|(_, to)| to == target));
+        let mut busy = self.links.values().filter(|link| link.busy).count();
         let mut steps = Vec::new();
-        for (keeper, owed) in debts.iter().filter(|(keeper, _)| up.contains(*keeper)) {
-            for debt in owed {
-                if self.links.values().filter(|link| link.busy).count() >= PAGES_MAX {
-                    return steps;
-                }
-                let (keeper, target) = (keeper.clone(), debt.to.clone());
-                let gone = !members.contains(&target);
-                if !gone && (debt.keys == 0 || !up.contains(&target)) {
-                    continue;
-                }
-                let link = self.links.entry((keeper.clone(), target.clone())).or_default();
-                if link.busy || now_ms < link.not_before_ms {
-                    continue;
-                }
-                link.busy = true;
-                steps.push(match gone {
-                    true => Step::Forgive { keeper, target },
-                    false => {
-                        let drain = Drain { since_ms: now_ms, keys: 0 };
-                        self.drains.entry(target.clone()).or_insert(drain);
-                        Step::Deliver { keeper, target }
-                    }
-                });
+        for ((keeper, target), link) in &mut self.links {
+            if link.busy || now_ms < link.not_before_ms || busy == PAGES_MAX {
+                continue;
+            }
+            link.busy = true;
+            busy += 1;
+            let (keeper, target) = (keeper.clone(), target.clone());
+            if members.contains(&target) {
+                let drain = Drain { since_ms: now_ms, keys: 0 };
+                self.drains.entry(target.clone()).or_insert(drain);
+                steps.push(Step::Deliver { keeper, target });
+            } else {
+                steps.push(Step::Forgive { keeper, target });
             }
         }
         steps
@@ -150,7 +156,7 @@ impl Handoff {
                 return None;
             }
             Outcome::Delivered(keys) => {
-                (link.failures, link.not_before_ms) = (0, now_ms);
+                (link.failures, link.not_before_ms, link.more) = (0, now_ms, true);
                 if let Some(drain) = self.drains.get_mut(target) {
                     drain.keys += keys;
                 }
@@ -178,7 +184,8 @@ impl Handoff {
 }
 
 fn owes(debts: &BTreeMap<NodeId, Vec<Debt>>, (keeper, target): &(NodeId, NodeId)) -> bool {
-    debts.get(keeper).is_some_and(|owed| owed.iter().any(|debt| debt.to == *target))
+    let owes = |debt: &Debt| debt.to == *target;
+    debts.get(keeper).is_some_and(|owed| owed.iter().any(owes))
 }
 
 #[cfg(test)]
@@ -256,6 +263,19 @@ mod tests {
         // The heartbeat is older than that: a page too much, and no word of it.
         assert_eq!(next(&mut handoff, 1751), "ac");
         assert_eq!(handoff.ended(1752, &a, &c, Outcome::Empty), None);
+    }
+
+    /// The heartbeat may know that all was struck off before the last page was asked for.
+    #[test]
+    fn the_end_is_told_whatever_the_heartbeat_knows() {
+        let (mut handoff, all) = (Handoff::default(), ids("abc"));
+        let (a, c) = (id('a'), id('c'));
+        assert_eq!(words(&handoff.next(0, &debts("ac5"), &all, &all)), "ac");
+        handoff.ended(1, &a, &c, Outcome::Delivered(5));
+        assert_eq!(words(&handoff.next(2, &debts(""), &all, &all)), "ac");
+        let drained = Drained { target: c.clone(), keys: 5, took_ms: 3, was_away: false };
+        assert_eq!(handoff.ended(3, &a, &c, Outcome::Empty), Some(drained));
+        assert_eq!(words(&handoff.next(4, &debts(""), &all, &all)), "");
     }
 
     #[test]

@@ -1,0 +1,178 @@
+//! Digests are what they would be if they were made anew from all that is held, whatever happened; and
+//! replicas that hold the same have the same, in whatever order it came.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use ringkv_node::disk::SimDisk;
+use ringkv_node::log::key;
+use ringkv_node::replica::{Digests, hash};
+use ringkv_node::store::PageRequest;
+use ringkv_node::{Condition, Engine};
+use ringkv_shared::hlc::Stamp;
+use ringkv_shared::merkle::{self, Digest};
+use ringkv_shared::protocol::node::Record;
+use ringkv_shared::ring::key_position;
+use ringkv_shared::{Blob, KeyspaceName, Version};
+use support::{Rig, power_cut};
+
+const SPACES: [&str; 3] = ["default", "carts", "clocks"];
+
+fn name(space: usize) -> KeyspaceName {
+    SPACES[space].parse().unwrap()
+}
+
+fn stored(space: usize, k: u8) -> Bytes {
+    key::stored(&name(space), Bytes::from(vec![k, b'k']))
+}
+
+/// What is written somewhere: which keyspace, key, number, value, and whether its writer had seen the number
+/// before.
+type Write = (usize, u8, u64, Option<u8>, bool);
+
+#[derive(Clone, Debug)]
+enum Act {
+    /// The node numbers it.
+    Own(usize, u8, Option<u8>),
+    /// Another replica has it.
+    Merge(Write),
+    /// Forgets a key.
+    Drop(usize, u8),
+    DropKeyspace,
+    Compact,
+    Reopen,
+    PowerCut(u64),
+}
+
+fn write() -> impl Strategy<Value = Write> {
+    (0..3_usize, 0..5_u8, 1..12_u64, any::<Option<u8>>(), any::<bool>())
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (0..3_usize, 0..5_u8, any::<Option<u8>>()).prop_map(|(s, k, v)| Act::Own(s, k, v)),
+        12 => write().prop_map(Act::Merge),
+        3 => (0..3_usize, 0..5_u8).prop_map(|(s, k)| Act::Drop(s, k)),
+        1 => Just(Act::DropKeyspace),
+        1 => Just(Act::Compact),
+        1 => Just(Act::Reopen),
+        1 => any::<u64>().prop_map(Act::PowerCut),
+    ]
+}
+
+/// A write as another replica sends it. One number is one value.
+fn copy((space, k, number, value, seen_before): Write) -> (Bytes, Record) {
+    let line = if number % 3 == 0 { 0x8000_0001 } else { 1 };
+    let version =
+        Version::new(line, number * 4 + u64::from(value.is_some()) * 2 + u64::from(seen_before));
+    let key = Blob::from(vec![k, b'k']);
+    let value = value.map(|_| Blob::from(format!("{version}").as_str()));
+    let mut record = Record::new(key, value, version);
+    if !seen_before {
+        record.context = Some("1.2".parse().unwrap());
+    }
+    // In this keyspace the last one wins.
+    record.stamp = (space == 2).then_some(Stamp { ms: number % 5, count: 0 });
+    (stored(space, k), record)
+}
+
+fn told(engine: &Engine, keyspace: &KeyspaceName) -> (Vec<Digest>, Vec<Digest>) {
+    let leaves = (0..=u8::MAX).flat_map(|part| engine.digests(keyspace, Some(part)));
+    (engine.digests(keyspace, None), leaves.collect())
+}
+
+/// The digests of all that an engine holds, made anew.
+fn anew(engine: &Engine) -> Digests {
+    let mut digests = Digests::default();
+    let page = engine.page(&PageRequest::everything()).unwrap();
+    for (stored, record) in page.entries {
+        let (space, key) = key::split(&stored);
+        let versions: Vec<Version> = record.versions().collect();
+        let hash = hash(key_position(key), versions.into_iter(), &record.past());
+        digests.change(space.unwrap_or("default"), merkle::leaf_of_key(key), 0, hash);
+    }
+    digests
+}
+
+fn check(engine: &Engine, what: &Act) {
+    let anew = anew(engine);
+    for space in 0..3 {
+        let (parts, leaves) = told(engine, &name(space));
+        assert!(anew.parts(SPACES[space]).eq(parts), "parts of {} after {what:?}", SPACES[space]);
+        let again = (0..=u8::MAX).flat_map(|part| anew.leaves(SPACES[space], part));
+        assert!(again.eq(leaves), "leaves of {} after {what:?}", SPACES[space]);
+    }
+}
+
+fn block<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn digests_are_of_what_is_held(acts in proptest::collection::vec(act(), 1..40)) {
+        block(async {
+            let mut disk = SimDisk::new(1);
+            let mut rig = Rig::open(&disk).unwrap();
+            for act in &acts {
+                match act {
+                    Act::Own(space, k, value) => {
+                        let value = value.map(|v| Bytes::from(vec![v]));
+                        rig.engine.write(stored(*space, *k), value, None).unwrap();
+                    }
+                    Act::Merge(write) => drop(rig.engine.merge([copy(*write)], None).unwrap()),
+                    Act::Drop(space, k) => {
+                        let all = rig.engine.peek(&stored(*space, *k)).unwrap();
+                        let Some(all) = all else { continue };
+                        let condition = Condition::Within(all.seen());
+                        rig.engine.forget([(stored(*space, *k), condition)]).unwrap();
+                    }
+                    Act::DropKeyspace => drop(rig.engine.forget_keyspace(&name(1)).unwrap()),
+                    Act::Compact => assert!(rig.compacts().await.unwrap()),
+                    Act::Reopen => {
+                        rig.close().await;
+                        rig = Rig::open(&disk).unwrap();
+                    }
+                    Act::PowerCut(seed) => {
+                        disk = power_cut(&disk, *seed);
+                        rig.kill().await;
+                        rig = Rig::open(&disk).unwrap();
+                    }
+                }
+                check(&rig.engine, act);
+            }
+            rig.close().await;
+        });
+    }
+
+    #[test]
+    fn the_order_of_merges_does_not_matter(
+        writes in proptest::collection::vec(write(), 1..25),
+        order in any::<u64>(), again in 0..25_usize,
+    ) {
+        block(async {
+            let (one, other) = (SimDisk::new(1), SimDisk::new(2));
+            let (one, other) = (Rig::open(&one).unwrap(), Rig::open(&other).unwrap());
+            one.engine.merge(writes.iter().map(|write| copy(*write)), None).unwrap();
+            let mut shuffled = writes.clone();
+            shuffled.sort_by_key(|(space, k, number, ..)| {
+                ringkv_shared::ring::key_position(format!("{order}{space}{k}{number}").as_bytes())
+            });
+            shuffled.extend_from_within(..again.min(writes.len()));
+            for write in shuffled {
+                other.engine.merge([copy(write)], None).unwrap();
+            }
+            for space in 0..3 {
+                let (one, other) = (told(&one.engine, &name(space)), told(&other.engine, &name(space)));
+                assert!(one == other, "{}", SPACES[space]);
+            }
+            one.close().await;
+            other.close().await;
+        });
+    }
+}
