@@ -48,7 +48,6 @@ pub(crate) struct Line {
 
 /// What a line may start with: a command, or a setting of the shell.
 #[derive(Debug, Subcommand)]
-#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Word {
     /// For the cluster.
     #[command(flatten)]
