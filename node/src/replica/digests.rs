@@ -1,6 +1,6 @@
 //! Digests of what is held, kept with every change.
 //!
-//! What they are, and how two replicas compare them: [`merkle`](ringkv_shared::merkle). The hash of a
+//! What they are, and how two replicas compare them: [`merkle`]. The hash of a
 //! key is of its position, the versions held and what they have replaced. It is not of values: one version
 //! is one value. So a value that has expired and the tombstone that a sweep makes of it are the same.
 //!
