@@ -7,6 +7,7 @@
 //! | `kv -e 'put a 1; get a'`, `… \| kv` | many commands, up to the first that fails |
 //! | `kv demo`, `kv demo stop` | a local cluster with other sizes, or one that stays |
 //! | `kv run FILE`, `kv check FILE…` | play a script, or compare what it prints |
+//! | `kv check` | compare all replicas |
 //! | `kv completions SHELL`, `kv man` | what a package installs beside the program |
 //! | `kv coordinator`, `kv node` | one server in this process |
 //!
@@ -29,7 +30,7 @@ use crate::cluster::{self, DemoOptions, LocalCluster};
 use crate::exit;
 use crate::feed::{Given, Lines, StandardInput, feed};
 use crate::forms::{Cli, Demo, DemoAction, Form, Global};
-use crate::grammar::{Command, Format, Line};
+use crate::grammar::{Command, Follow, Format, Line};
 use crate::interrupt::{self, Presses};
 use crate::output::Console;
 use crate::report::{Report, Told};
@@ -128,7 +129,10 @@ async fn run_form(
             let delay = delay.map(Duration::from_millis);
             Ok(script::run_file(&file, step, delay).await)
         }
-        Some(Form::Check { files, update }) => Ok(script::check_files(&files, update).await),
+        Some(Form::Check { files, replicas, .. }) if files.is_empty() => {
+            Ok(run_one(name, global, Command::Follow(Follow::Check(replicas))).await)
+        }
+        Some(Form::Check { files, update, .. }) => Ok(script::check_files(&files, update).await),
         Some(Form::Completions { shell }) => {
             let page = manual::completions(Cli::command(), shell);
             Ok(print(global, &page))
@@ -144,14 +148,19 @@ async fn run_form(
         Some(Form::Command(mut command)) => {
             let words: Vec<_> = std::env::args_os().collect();
             command.heed_escape(&words);
-            let mut session = one_shot(global, true);
-            let token = session.interrupt.clone();
-            let outcome = async { session.run_command(name, command).await.exit };
-            Ok(interruptible(&token, outcome).await)
+            Ok(run_one(name, global, command).await)
         }
         Some(Form::Server(server)) => Ok(server_inside(server)),
         None => many(global, execute).await,
     }
+}
+
+/// One command.
+async fn run_one(name: &str, global: &Global, command: Command) -> u8 {
+    let mut session = one_shot(global, true);
+    let token = session.interrupt.clone();
+    let outcome = async { session.run_command(name, command).await.exit };
+    interruptible(&token, outcome).await
 }
 
 /// A server never gets here: `main` runs it before there is a runtime.
@@ -226,13 +235,19 @@ fn address(global: &Global) -> String {
 /// A session for one command or a list of them.
 fn one_shot(global: &Global, value_from_stdin: bool) -> Session {
     let settings = Settings { value_from_stdin, ..settings(global, global.narrate) };
-    Session::connect(address(global), settings, Box::new(Console::new(global.color.into())))
+    let out = Box::new(Console::new(global.color.into()));
+    in_keyspace(global, Session::connect(address(global), settings, out))
 }
 
 /// A session for a person.
 fn shell(global: &Global, addr: String) -> Session {
     let out = Box::new(Console::new(global.color.into()));
-    Session::connect(addr, settings(global, true), out)
+    in_keyspace(global, Session::connect(addr, settings(global, true), out))
+}
+
+fn in_keyspace(global: &Global, mut session: Session) -> Session {
+    session.use_keyspace(global.keyspace.clone().unwrap_or_default());
+    session
 }
 
 fn settings(global: &Global, narrate: bool) -> Settings {

@@ -9,7 +9,7 @@
 //! | 4 | nobody answers, nothing was sent |
 //! | 5 | the outcome is unknown or partial |
 //! | 6 | a check or a transcript differs |
-//! | 7 | a condition on the stored version did not hold |
+//! | 7 | a condition on the stored version did not hold, or a key has several values |
 //! | 130 | interrupted |
 //!
 //! A failure that came over the wire has its code from
@@ -39,6 +39,8 @@ pub(crate) const NOT_FOUND: u8 = 3;
 pub(crate) const PARTIAL: u8 = 5;
 /// A check found something else than there should be.
 pub(crate) const DIFFERS: u8 = 6;
+/// What is stored is not what was expected, or not one value.
+pub(crate) const CONFLICT: u8 = 7;
 /// Interrupted from the keyboard.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -52,5 +54,6 @@ mod tests {
         assert_eq!(super::NOT_FOUND, ErrorName::NodeNotFound.exit_code());
         assert_eq!(super::PARTIAL, ErrorName::OutcomeUnknown.exit_code());
         assert_eq!(super::REFUSED, ErrorName::NotApplied.exit_code());
+        assert_eq!(super::CONFLICT, ErrorName::Conflict.exit_code());
     }
 }

@@ -8,9 +8,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use ringkv_shared::KeyspaceName;
 
 use crate::exit;
-use crate::grammar::Command;
+use crate::grammar::{CheckArgs, Command};
 use crate::servers::Server;
 
 /// The command line.
@@ -33,6 +34,9 @@ pub(crate) struct Global {
     /// The coordinator to talk to (without it: 127.0.0.1:5000).
     #[arg(long, global = true, env = "KV_CONNECT", value_name = "HOST:PORT")]
     pub(crate) connect: Option<String>,
+    /// The keyspace of commands that name none.
+    #[arg(long, global = true, env = "KV_KEYSPACE", value_name = "NAME")]
+    pub(crate) keyspace: Option<KeyspaceName>,
     /// One JSON object a command, errors too.
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -82,14 +86,17 @@ pub(crate) enum Form {
         #[arg(long, value_name = "MS")]
         delay: Option<u64>,
     },
-    /// Play scripts and compare what they print; exit code 6 when it differs.
+    /// Play scripts and compare what they print, or, without one, compare all replicas; exit code 6
+    /// when something differs.
     Check {
         /// The scripts.
-        #[arg(required = true)]
+        #[arg(conflicts_with = "repair")]
         files: Vec<PathBuf>,
         /// Write what was printed into the scripts.
-        #[arg(long)]
+        #[arg(long, requires = "files")]
         update: bool,
+        #[command(flatten)]
+        replicas: CheckArgs,
     },
     /// Print the completions for a shell.
     #[command(after_help = "kv completions bash > ~/.local/share/bash-completion/completions/kv")]
@@ -167,14 +174,23 @@ mod tests {
             "kv demo --data d",
             "kv run f --step",
             "kv check a b --update",
+            "kv check",
+            "kv check --repair",
+            "kv explain put a 1 --w 2",
             "kv --color never show",
             "kv help put",
             "kv stop n1",
             "kv put n -5",
+            "kv --keyspace orders put a 1",
+            "kv scan --keyspace orders",
+            "kv keyspace create orders --n 2",
         ] {
             let words: Vec<&str> = line.split(' ').collect();
             assert!(Cli::try_parse_from(&words).is_ok(), "{line}");
         }
         assert!(Cli::try_parse_from(["kv", "-e", "put a 1; get a"]).is_ok());
+        for line in ["kv check --update", "kv check a --repair"] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
     }
 }

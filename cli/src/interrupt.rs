@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `load` | sends nothing more, waits for what is under way, counts what was loaded |
 //! | `rebalance` | stops telling; the coordinator goes on |
+//! | `watch`, `events --follow` | end, and tell where to go on |
 //! | `source`, `-e`, standard input | the command that runs ends as it would alone, no other follows |
 //! | what only reads | ends at once: nothing was changed |
 //! | every other | ends at once: whether it was done is not known |
@@ -25,7 +26,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit;
-use crate::grammar::Command;
+use crate::grammar::{CheckArgs, Command, Data, DelArgs, Explained, Follow, KeyspaceArgs, PutArgs};
 use crate::report::Report;
 
 /// Where Ctrl-C arrives: one that nobody waited for yet is kept for who waits next.
@@ -117,9 +118,17 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         Command::Export { file, .. } if file.as_os_str() != "-" => {
             unchanged(&format!("{} is as it was", file.display()))
         }
-        Command::Put { key, .. } | Command::Del { key } => unknown(format!("get {key} --all")),
+        Command::Follow(Follow::Watch { .. } | Follow::Events { .. }) => return None,
+        Command::Follow(Follow::Check(CheckArgs { repair: true })) => unknown("check".to_owned()),
+        Command::Data(data) => match may_have_written(data) {
+            Some(look) => unknown(look),
+            None => unchanged("nothing was changed"),
+        },
         Command::Config { key: Some(key), value: Some(_) } => unknown(format!("config {key}")),
-        Command::Keyspace { ttl: Some(_), .. } => unknown("keyspace show".to_owned()),
+        Command::Keyspace(KeyspaceArgs { action: Some(action), .. }) if action.changes() => {
+            unknown("keyspace show".to_owned())
+        }
+        Command::Setquorum { .. } => unknown("keyspace show".to_owned()),
         Command::Compact { id } => unknown(format!("wal {id}")),
         Command::Addnode { .. }
         | Command::Removenode { .. }
@@ -131,7 +140,7 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         | Command::Restart { .. }
         | Command::Pause { .. }
         | Command::Resume { .. } => unknown("show".to_owned()),
-        Command::Get { .. }
+        Command::Follow(_)
         | Command::Show
         | Command::Stats { .. }
         | Command::Where { .. }
@@ -141,11 +150,30 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         | Command::Count { .. }
         | Command::Export { .. }
         | Command::Wal { .. }
-        | Command::Keyspace { .. }
+        | Command::Keyspace(_)
+        | Command::Use { .. }
         | Command::Salvage { .. }
         | Command::Help { .. } => unchanged("nothing was changed"),
     };
     Some(told(Failure { hint, ..Failure::new(name, format!("interrupted: {what}")) }))
+}
+
+/// How to look what a command on keys has done; `None` when it only reads.
+fn may_have_written(data: &Data) -> Option<String> {
+    match data {
+        Data::Put(PutArgs { key, .. })
+        | Data::Del(DelArgs { key, .. })
+        | Data::Resolve { key, .. }
+        | Data::Explain {
+            what: Explained::Put(PutArgs { key, .. }) | Explained::Del(DelArgs { key, .. }),
+        } => Some(format!("get {key} --all")),
+        Data::Mput { pairs, .. } => {
+            let keys: Vec<&str> = pairs.iter().step_by(2).map(String::as_str).collect();
+            Some(format!("mget {}", keys.join(" ")))
+        }
+        Data::Mdel { keys, .. } => Some(format!("mget {}", keys.join(" "))),
+        Data::Get(_) | Data::Mget { .. } | Data::Explain { what: Explained::Get(_) } => None,
+    }
 }
 
 /// A failure that is told with the exit code of an interruption.
@@ -156,12 +184,20 @@ pub(crate) fn told(failure: Failure) -> Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grammar::{Line, Word};
     use crate::report::text;
+    use clap::Parser as _;
 
     #[test]
     fn what_is_known_of_the_outcome_is_said() {
-        let put = Command::Put { key: "a".into(), value: "1".into(), ttl: None, literal: false };
-        let report = report(&put).unwrap();
+        let told = |line: &str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let Ok(Line { word: Word::Command(command) }) = Line::try_parse_from(&words) else {
+                panic!("{line}")
+            };
+            report(&command)
+        };
+        let report = told("put a 1").unwrap();
         assert_eq!(
             text(&report.narrated),
             "error: interrupted: whether it was done is not known\n  look: get a --all"
@@ -170,7 +206,21 @@ mod tests {
         let export =
             super::report(&Command::Export { file: "b.jsonl".into(), partial: false }).unwrap();
         assert_eq!(text(&export.narrated), "error: interrupted: b.jsonl is as it was");
-        assert!(super::report(&Command::Rebalance { dry_run: false }).is_none());
+        assert!(told("rebalance").is_none());
+        assert!(told("watch").is_none());
+        for (line, look) in [
+            ("explain del a", "get a --all"),
+            ("resolve a 1", "get a --all"),
+            ("mput a 1 b 2", "mget a b"),
+            ("mdel a b", "mget a b"),
+        ] {
+            let narrated = text(&told(line).unwrap().narrated);
+            assert!(narrated.ends_with(&format!("\n  look: {look}")), "{narrated}");
+        }
+        for line in ["explain get a", "mget a b", "why a"] {
+            let narrated = text(&told(line).unwrap().narrated);
+            assert_eq!(narrated, "error: interrupted: nothing was changed", "{line}");
+        }
     }
 
     #[tokio::test]

@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 use clap::{CommandFactory as _, FromArgMatches as _};
 use jsonrpsee::core::ClientError;
 use ringkv_shared::net::Client;
-use ringkv_shared::{ErrorName, Failure};
+use ringkv_shared::{ErrorName, Failure, KeyspaceName};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands;
 use crate::exit;
-use crate::grammar::{self, Command, Format, Line, Word};
+use crate::grammar::{self, Command, Follow, Format, Line, Word};
 use crate::interrupt;
 use crate::output::Sink;
 use crate::report::{Report, Told};
@@ -88,6 +88,7 @@ pub(crate) struct Session {
     /// Cancelled when somebody wants the running command to end: Ctrl-C.
     pub(crate) interrupt: CancellationToken,
     nodes: KnownNodes,
+    keyspace: KeyspaceName,
 }
 
 /// What to do when nobody answers.
@@ -115,7 +116,31 @@ impl Session {
             interrupt: CancellationToken::new(),
             depth: 0,
             nodes: KnownNodes::default(),
+            keyspace: KeyspaceName::default(),
         }
+    }
+
+    /// The keyspace that commands work in, for the options of a request.
+    #[must_use]
+    pub(crate) fn keyspace(&self) -> KeyspaceName {
+        self.keyspace.clone()
+    }
+
+    /// The same for a parameter of its own, which is left out for `default`.
+    #[must_use]
+    pub(crate) fn keyspace_named(&self) -> Option<KeyspaceName> {
+        Some(self.keyspace()).filter(|name| !name.is_default())
+    }
+
+    /// From now on commands work in that keyspace.
+    pub(crate) fn use_keyspace(&mut self, name: KeyspaceName) {
+        self.keyspace = name;
+    }
+
+    /// What stands before a line that is typed.
+    #[must_use]
+    pub(crate) fn prompt(&self) -> String {
+        self.keyspace_named().map_or_else(|| "kv> ".to_owned(), |name| format!("kv:{name}> "))
     }
 
     /// The nodes seen so far.
@@ -154,7 +179,10 @@ impl Session {
             self.remember(line.to_owned());
         }
         match parse(line) {
-            Ok((name, Word::Command(command))) => self.run_command(&name, command).await,
+            Ok((name, Word::Command(command))) => self.run_command(&name, *command).await,
+            Ok((name, Word::Check(args))) => {
+                self.run_command(&name, Command::Follow(Follow::Check(args))).await
+            }
             Ok((name, Word::Client(client))) => self.run_client(&name, client),
             Err((name, failure)) => self.tell(&name, failure.into()),
         }

@@ -25,6 +25,9 @@ use crate::table::Table;
 /// The most options that a usage line spells out.
 const OPTIONS_SPELLED_MAX: usize = 4;
 
+/// How wide the column of a command's words is in its help, at least.
+const WORDS_WIDTH_MIN: usize = 14;
+
 /// One command as help and completion know it.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -52,16 +55,29 @@ fn entries_of(grammar: &Command) -> Vec<Entry> {
         arguments: arguments(command),
         about: command.get_about().map(ToString::to_string).unwrap_or_default(),
         choices: choices(command),
-        options: command
-            .get_arguments()
-            .filter_map(Arg::get_long)
-            .map(|long| format!("--{long}"))
-            .collect(),
+        options: options(command),
     };
     grammar.get_subcommands().map(entry).collect()
 }
 
+/// The options of a command, or of those below it, each once.
+fn options(command: &Command) -> Vec<String> {
+    let below = command.get_subcommands().flat_map(Command::get_arguments);
+    let all = command.get_arguments().chain(below).filter_map(Arg::get_long);
+    let mut options: Vec<String> = Vec::new();
+    for long in all.map(|long| format!("--{long}")) {
+        if !options.contains(&long) {
+            options.push(long);
+        }
+    }
+    options
+}
+
 fn choices(command: &Command) -> Vec<String> {
+    let words = command.get_subcommands().map(|word| word.get_name().to_owned());
+    if command.has_subcommands() {
+        return words.collect();
+    }
     let first = command.get_positionals().next();
     let values = first.map(Arg::get_possible_values).unwrap_or_default();
     values.iter().map(|value| value.get_name().to_owned()).collect()
@@ -112,9 +128,15 @@ fn describe(command: &Command) -> String {
     let usage = format!("{} {}", command.get_name(), arguments(command));
     let mut lines = vec![usage.trim_end().to_owned()];
     lines.extend(command.get_about().map(|about| format!("  {about}")));
-    for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+    let arguments = || command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let width = arguments().map(|arg| spelling(arg).len()).max().unwrap_or(0).max(WORDS_WIDTH_MIN);
+    for arg in arguments() {
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        lines.push(format!("  {:14} {help}", spelling(arg)));
+        lines.push(format!("  {:width$} {help}", spelling(arg)));
+    }
+    for word in command.get_subcommands() {
+        let usage = format!("{} {} {}", command.get_name(), word.get_name(), self::arguments(word));
+        lines.push(format!("  {usage}"));
     }
     if let Some(examples) = command.get_after_help() {
         lines.push("for example:".to_owned());
@@ -130,31 +152,45 @@ fn arguments(command: &Command) -> String {
         !arg.is_global_set() && !arg.is_hide_set() && !everywhere
     };
     let shown = || command.get_arguments().filter(shown);
-    if shown().filter(|arg| !arg.is_positional()).count() > OPTIONS_SPELLED_MAX {
-        return "[OPTIONS]".to_owned();
-    }
-    let parts = shown().map(|arg| match spelling(arg) {
+    let many = shown().filter(|arg| !arg.is_positional()).count() > OPTIONS_SPELLED_MAX;
+    let parts = shown().filter(|arg| arg.is_positional() || !many).map(|arg| match spelling(arg) {
         text if arg.is_required_set() => text,
         text if arg.is_positional() => format!("[{}]", text.trim_matches(['<', '>'])),
         text => format!("[{text}]"),
     });
-    parts.collect::<Vec<_>>().join(" ")
+    let mut parts: Vec<String> = parts.collect();
+    parts.extend(many.then(|| "[OPTIONS]".to_owned()));
+    let words: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+    if !words.is_empty() {
+        parts.push(format!("<{}> ...", words.join("|")));
+    }
+    parts.join(" ")
 }
 
 /// `<key>`, `--all` or `--limit N`.
 fn spelling(arg: &Arg) -> String {
     let id = arg.get_id().as_str();
     let value = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+    let is_word = arg.get_long().is_none();
     let value = match value {
-        Some(name) if name.eq_ignore_ascii_case(id) && name.len() > 1 => name.to_lowercase(),
+        Some(name) if is_word && name.eq_ignore_ascii_case(id) && name.len() > 1 => {
+            name.to_lowercase()
+        }
         Some(name) => name,
         None => id.to_owned(),
     };
     match arg.get_long() {
+        None if repeats(arg) => format!("<{value}>..."),
         None => format!("<{value}>"),
         Some(long) if arg.get_action().takes_values() => format!("--{long} {value}"),
         Some(long) => format!("--{long}"),
     }
+}
+
+/// Whether a word of a command may come more than once.
+fn repeats(arg: &Arg) -> bool {
+    arg.get_num_args().is_some_and(|count| count.max_values() > 1)
+        || matches!(arg.get_action(), clap::ArgAction::Append)
 }
 
 /// What is wrong with a line that the grammar refused, and what to do about it.
@@ -166,7 +202,10 @@ pub(crate) fn explain(grammar: &Command, error: &clap::Error, name: &str) -> Fai
     let message = match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = text(ContextKind::InvalidSubcommand).unwrap_or_default();
-            return unknown(grammar, &word);
+            match grammar.find_subcommand(name) {
+                Some(command) if command.has_subcommands() => format!("{name} takes no {word:?}"),
+                _ => return unknown(grammar, &word),
+            }
         }
         ErrorKind::MissingRequiredArgument => format!("{name} needs {}", with_article(&argument)),
         ErrorKind::UnknownArgument => format!("{name} takes no {argument:?}"),
@@ -263,9 +302,9 @@ mod tests {
             ("xyzzy", "unknown command \"xyzzy\" | help lists the commands"),
             (
                 "put a",
-                "put needs a value | usage: put <key> <value> [--ttl TIME]        put apple 123",
+                "put needs a value | usage: put <key> <value> [OPTIONS]        put apple 123",
             ),
-            ("get a b", "get takes no \"b\" | usage: get <key> [--all]        get apple"),
+            ("get a b", "get takes no \"b\" | usage: get <key> [--r N] [--all]        get apple"),
             (
                 ".timing maybe",
                 "\"maybe\" does not fit [SWITCH] | usage: .timing [switch]        one of: on, off",
@@ -274,6 +313,11 @@ mod tests {
         for (line, told) in table {
             assert_eq!(mistake(line), told);
         }
+        assert!(mistake("mput").contains("usage: mput <KEY VALUE>... [--ttl TIME]"));
+        assert!(
+            mistake("explain show").starts_with("explain takes no \"show\" | usage: explain <put")
+        );
+        assert!(mistake("explain").contains("usage: explain <put|get|del> ..."));
         assert!(mistake("setreplica x").contains("usage: setreplica <N>"));
         assert!(mistake("addnode n1 x").starts_with("\"x\" is no address: write a port"));
         assert!(mistake("kill N1").starts_with("\"N1\" is no node id"));
@@ -283,10 +327,10 @@ mod tests {
     fn help_knows_every_command() {
         let help = |topic| help(&Line::command(), topic, None);
         let all = help(None).unwrap();
-        assert!(all.lines().any(|l| l.starts_with("put <key> <value> [--ttl TIME]  ")), "{all}");
+        assert!(all.lines().any(|l| l.starts_with("put <key> <value> [OPTIONS]  ")), "{all}");
         assert!(all.contains("scan [prefix] [--limit N]"), "{all}");
         let put = help(Some("put")).unwrap();
-        assert!(put.starts_with("put <key> <value> [--ttl TIME]\n  Store a value"), "{put}");
+        assert!(put.starts_with("put <key> <value> [OPTIONS]\n  Store a value"), "{put}");
         assert_eq!(help(Some("gett")).unwrap_err().hint.as_deref(), Some("did you mean: get"));
     }
 }

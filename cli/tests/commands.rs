@@ -197,7 +197,7 @@ fn the_shell_is_set_by_dot_commands(shop: &Shop) {
 }
 
 fn json_is_one_object_a_command(shop: &Shop) {
-    let table: [(&[&str], i32); 42] = [
+    let table: [(&[&str], i32); 49] = [
         (&["put", "j", "1"], 0),
         (&["put", "j"], 2),
         (&["get", "j"], 0),
@@ -231,6 +231,13 @@ fn json_is_one_object_a_command(shop: &Shop) {
         (&["stats", "n1"], 0),
         (&["keyspace"], 0),
         (&["keyspace", "show", "nope"], 2),
+        (&["keyspace", "create", "orders", "--n", "2"], 0),
+        (&["--keyspace", "orders", "put", "k", "1"], 0),
+        (&["--keyspace", "orders", "setquorum", "strong-read"], 0),
+        (&["--keyspace", "nope", "put", "k", "1"], 2),
+        (&["use", "orders"], 0),
+        (&["use", "nope"], 2),
+        (&["keyspace", "drop", "orders"], 0),
         (&["compact", "n1"], 0),
         (&["rpc", "n1", "size"], 0),
         (&["rpc", "n1", "nope"], 2),

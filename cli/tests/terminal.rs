@@ -5,6 +5,7 @@
 mod pty;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pty::{CTRL_C, CTRL_D, Terminal, UP};
@@ -65,6 +66,7 @@ fn a_shell_from_its_first_prompt_to_its_last() {
     a_load_is_interrupted(&mut kv, home.path());
     let addr = cluster["coordinator"]["addr"].as_str().expect("an address");
     a_load_without_a_shell_is_interrupted_too(home.path(), addr);
+    a_watch_goes_on_until_ctrl_c(&mut kv, addr);
     an_export_leaves_no_bar_behind(&mut kv, home.path());
     what_a_halted_node_holds_up_is_interrupted(&mut kv);
     tables_fit(&mut kv);
@@ -145,6 +147,22 @@ fn a_load_without_a_shell_is_interrupted_too(home: &Path, addr: &str) {
     let (code, seen) = kv.end();
     assert_eq!(code, 130);
     assert!(seen.starts_with("Loaded ") && seen.contains("keys were not sent"), "{seen}");
+}
+
+fn a_watch_goes_on_until_ctrl_c(kv: &mut Terminal, addr: &str) {
+    kv.begin("watch seen:");
+    kv.sees("that it watches", |s| s.contains("Watching; Ctrl-C ends it."));
+    for (key, value) in [("unseen", "1"), ("seen:a", "2")] {
+        let put = Command::new(env!("CARGO_BIN_EXE_kv"))
+            .args(["--connect", addr, "put", key, value])
+            .output();
+        assert!(put.expect("kv runs").status.success());
+    }
+    kv.sees("the write", |s| s.contains("  seen:a = 2"));
+    kv.keys(CTRL_C);
+    let screen = kv.sees("where to go on", |s| s.trim_end().ends_with("\nkv>"));
+    assert!(screen.contains("1 change; go on:  watch seen: --from "), "{screen}");
+    assert!(!screen.contains("unseen"), "{screen}");
 }
 
 /// Whoever typed `-` by mistake has not ended the input, and still gets away.

@@ -4,7 +4,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What stands before a `[..]` in a transcript: process ids, ports, times, identities, checksums.
-const VARYING: [&str; 19] = [
+const VARYING: [&str; 27] = [
+    "_ms\":",
+    " after ",
+    " synced in ",
+    "_us\":",
+    " x",
+    "\"x",
+    ",x",
+    "+x",
     "(pid ",
     "127.0.0.1:",
     ", failed 0, ",

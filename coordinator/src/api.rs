@@ -8,11 +8,13 @@ use jsonrpsee::types::ErrorObjectOwned;
 use ringkv_shared::net::{ClusterApiServer, failure_into_object};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
-    ChangeReply, ClusterFreeze, ClusterGet, ClusterWrite, ConfigReply, EventsReply, InfoReply,
-    KeyspaceReply, RebalanceReport, RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
+    BatchGet, BatchWrite, ChangeReply, ChangesReply, CheckReport, ClusterFreeze, ClusterGet,
+    ClusterWrite, ConfigReply, EventsReply, InfoReply, Item, KeyspaceChange, KeyspaceReply,
+    ReadOptions, RebalanceReport, RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
+    WhyReply, WriteOptions,
 };
 use ringkv_shared::protocol::node::DoneReply;
-use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 
 use crate::cluster::Cluster;
 use crate::walk::Range;
@@ -28,16 +30,68 @@ type Answer<T> = Result<T, ErrorObjectOwned>;
 
 #[async_trait]
 impl ClusterApiServer for Api {
-    async fn put(&self, key: Blob, value: Blob, ttl_ms: Option<u64>) -> Answer<ClusterWrite> {
-        self.0.put(key, value, ttl_ms).await.map_err(failure_into_object)
+    async fn put(
+        &self,
+        key: Blob,
+        value: Blob,
+        options: Option<WriteOptions>,
+    ) -> Answer<ClusterWrite> {
+        self.0.put(key, value, options.unwrap_or_default()).await.map_err(failure_into_object)
     }
 
-    async fn get(&self, key: Blob) -> Answer<ClusterGet> {
-        self.0.get(key).await.map_err(failure_into_object)
+    async fn get(&self, key: Blob, options: Option<ReadOptions>) -> Answer<ClusterGet> {
+        self.0.get(key, options.unwrap_or_default()).await.map_err(failure_into_object)
     }
 
-    async fn del(&self, key: Blob) -> Answer<ClusterWrite> {
-        self.0.del(key).await.map_err(failure_into_object)
+    async fn del(&self, key: Blob, options: Option<WriteOptions>) -> Answer<ClusterWrite> {
+        self.0.del(key, options.unwrap_or_default()).await.map_err(failure_into_object)
+    }
+
+    async fn mput(
+        &self,
+        items: Vec<Item>,
+        options: Option<WriteOptions>,
+    ) -> Answer<Vec<BatchWrite>> {
+        self.0.mput(items, &options.unwrap_or_default()).await.map_err(failure_into_object)
+    }
+
+    async fn mget(&self, keys: Vec<Blob>, options: Option<ReadOptions>) -> Answer<Vec<BatchGet>> {
+        self.0.mget(keys, &options.unwrap_or_default()).await.map_err(failure_into_object)
+    }
+
+    async fn mdel(
+        &self,
+        keys: Vec<Blob>,
+        options: Option<WriteOptions>,
+    ) -> Answer<Vec<BatchWrite>> {
+        self.0.mdel(keys, &options.unwrap_or_default()).await.map_err(failure_into_object)
+    }
+
+    async fn changes(
+        &self,
+        after: Option<String>,
+        prefix: Option<Blob>,
+        keyspace: Option<KeyspaceName>,
+        wait_ms: Option<u64>,
+    ) -> Answer<ChangesReply> {
+        let wait = Duration::from_millis(wait_ms.unwrap_or(0)).min(EVENTS_WAIT_MAX);
+        let space = keyspace.unwrap_or_default();
+        self.0.view().keyspace(&space).map_err(failure_into_object)?;
+        let prefix = prefix.unwrap_or_default();
+        Ok(self.0.changes.after(after.as_deref(), &space, prefix.as_bytes(), wait).await)
+    }
+
+    async fn why(&self, key: Blob, keyspace: Option<KeyspaceName>) -> Answer<WhyReply> {
+        self.0.why(keyspace.unwrap_or_default(), key).await.map_err(failure_into_object)
+    }
+
+    async fn check(
+        &self,
+        repair: Option<bool>,
+        keyspace: Option<KeyspaceName>,
+    ) -> Answer<CheckReport> {
+        let (space, repair) = (keyspace.unwrap_or_default(), repair.unwrap_or(false));
+        self.0.check(space, repair).await.map_err(failure_into_object)
     }
 
     async fn addnode(&self, id: NodeId, addr: String, weight: Option<u32>) -> Answer<ChangeReply> {
@@ -48,8 +102,8 @@ impl ClusterApiServer for Api {
         self.0.removenode(id, force.unwrap_or(false)).await.map_err(failure_into_object)
     }
 
-    async fn setreplica(&self, n: usize) -> Answer<ChangeReply> {
-        self.0.setreplica(n).await.map_err(failure_into_object)
+    async fn setreplica(&self, n: usize, keyspace: Option<KeyspaceName>) -> Answer<ChangeReply> {
+        self.0.setreplica(&keyspace.unwrap_or_default(), n).await.map_err(failure_into_object)
     }
 
     async fn rebalance(&self, dry_run: Option<bool>) -> Answer<RebalanceReport> {
@@ -68,8 +122,14 @@ impl ClusterApiServer for Api {
         Ok(self.0.stats().await)
     }
 
-    async fn locate(&self, key: Blob, values: Option<bool>) -> Answer<WhereReply> {
-        self.0.locate(key, values.unwrap_or(false)).await.map_err(failure_into_object)
+    async fn locate(
+        &self,
+        key: Blob,
+        values: Option<bool>,
+        keyspace: Option<KeyspaceName>,
+    ) -> Answer<WhereReply> {
+        let space = keyspace.unwrap_or_default();
+        self.0.locate(&space, key, values.unwrap_or(false)).await.map_err(failure_into_object)
     }
 
     async fn ring(&self, tokens: Option<bool>) -> Answer<RingReply> {
@@ -83,15 +143,18 @@ impl ClusterApiServer for Api {
         limit: Option<usize>,
         keys_only: Option<bool>,
         picture: Option<String>,
+        keyspace: Option<KeyspaceName>,
     ) -> Answer<ScanReply> {
         let picture = picture.map(|name| self.0.picture(&name)).transpose();
         let picture = picture.map_err(failure_into_object)?;
         let range = Range {
+            keyspace: keyspace.unwrap_or_default(),
             prefix,
             after,
             keys_only: keys_only.unwrap_or(false),
             tombstones: true,
             page_keys: limit.unwrap_or(SCAN_KEYS_DEFAULT),
+            ..Range::default()
         };
         self.0.scan(range, picture.as_deref()).await.map_err(failure_into_object)
     }
@@ -113,8 +176,12 @@ impl ClusterApiServer for Api {
         self.0.config(name.as_deref(), value.as_deref()).map_err(failure_into_object)
     }
 
-    async fn keyspace(&self, name: Option<String>, ttl_ms: Option<u64>) -> Answer<KeyspaceReply> {
-        self.0.keyspace(name.as_deref(), ttl_ms).map_err(failure_into_object)
+    async fn keyspace(
+        &self,
+        name: Option<KeyspaceName>,
+        change: Option<KeyspaceChange>,
+    ) -> Answer<KeyspaceReply> {
+        self.0.keyspace(name.as_ref(), change.as_ref()).await.map_err(failure_into_object)
     }
 
     async fn info(&self) -> Answer<InfoReply> {

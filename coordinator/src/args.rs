@@ -40,9 +40,12 @@ pub struct CoordinatorArgs {
     /// Milliseconds a replica has for an answer [default: 2000]
     #[arg(long, env = "KV_TIMEOUT", value_name = "MS")]
     pub timeout: Option<u64>,
-    /// Replicas that must have a write before it is acknowledged [default: 1]
-    #[arg(long, env = "KV_W", value_name = "N")]
-    pub w: Option<u64>,
+    /// Milliseconds until a read asks one more replica because somebody is slow [default: 100]
+    #[arg(long, env = "KV_HEDGE", value_name = "MS")]
+    pub hedge: Option<u64>,
+    /// Milliseconds an acknowledged write waits for the other replicas [default: 1000]
+    #[arg(long, env = "KV_LINGER", value_name = "MS")]
+    pub linger: Option<u64>,
     /// Stop when standard input ends: how a child follows its parent
     #[arg(long, env = "KV_STOP_ON_EOF", value_name = "BOOL", num_args = 0..=1)]
     #[arg(require_equals = true, default_missing_value = "true")]
@@ -88,7 +91,8 @@ impl CoordinatorArgs {
             ("heartbeat", self.heartbeat.or(file.heartbeat)),
             ("down_after", self.down_after.or(file.down_after)),
             ("timeout", self.timeout.or(file.timeout)),
-            ("w", self.w.or(file.w)),
+            ("hedge", self.hedge.or(file.hedge)),
+            ("linger", self.linger.or(file.linger)),
         ] {
             if let Some(value) = value {
                 settings.start_with(name, value).map_err(BadSettings::Value)?;
@@ -120,7 +124,7 @@ mod tests {
         let config = given.into_config().unwrap();
         assert_eq!((config.listen.to_string().as_str(), config.vnodes), (LISTEN_DEFAULT, None));
         let origin = |name| config.settings.list(Some(name)).unwrap()[0].origin.clone();
-        assert_eq!((origin("heartbeat"), origin("w")), ("start".into(), "default".into()));
+        assert_eq!((origin("heartbeat"), origin("hedge")), ("start".into(), "default".into()));
         let slow = CoordinatorArgs { heartbeat: Some(1), ..CoordinatorArgs::default() };
         let told = slow.into_config().unwrap_err().to_string();
         assert!(told.starts_with("heartbeat cannot be \"1\": it is a number from 20"), "{told}");

@@ -1,5 +1,11 @@
 //! addnode, removenode, setreplica: each stages a placement; with nothing to copy it is in force
 //! at once, else it waits for `rebalance`. See [`ringkv_shared::topology`].
+//!
+//! # Caveats
+//!
+//! A node that holds the only copies of a keyspace and is DOWN can only be removed by force, and then
+//! the change is in force at once. Keyspaces with more copies have one too few of some keys until the next
+//! rebalance.
 
 use std::net::ToSocketAddrs as _;
 
@@ -9,10 +15,11 @@ use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::ChangeReply;
 use ringkv_shared::protocol::node::SizeReply;
 use ringkv_shared::topology::Topology;
-use ringkv_shared::{ErrorName, Failure, NodeId};
+use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::cluster::Cluster;
+use crate::keyspace::check_quorums;
 use crate::state::{Event, Member};
 
 /// The most units of virtual nodes.
@@ -65,6 +72,8 @@ impl Cluster {
                 return Err(Failure::new(ErrorName::BadArgument, message));
             }
             None => {
+                // It may come with data of another time.
+                self.forget_all_at(&Peer::new(&addr), &format!("{id} at {addr}")).await?;
                 let member = Member { addr: addr.clone(), weight, uuid: size.uuid.clone() };
                 self.commit(&Event::Add { id: id.clone(), member })?;
                 self.node(&id)?.answered(size, self.now_ms());
@@ -87,7 +96,8 @@ impl Cluster {
                 .hint("rebalance copies its keys and lets it go"));
         }
         let holds_data = before.current.has(&id);
-        if holds_data && node.is_down() && before.current.replication < 2 && !force {
+        let only_copies = before.current.copies.values().any(|n| *n < 2);
+        if holds_data && node.is_down() && only_copies && !force {
             return Err(Failure::new(
                 ErrorName::NotApplied,
                 format!("{id} is DOWN and holds the only copy of its keys"),
@@ -101,7 +111,7 @@ impl Cluster {
         self.commit(&Event::Remove { id: id.clone() })?;
         let forced =
             force && (node.is_down() || self.view().topology.newest().ring.members().is_empty());
-        if forced && before.current.replication < 2 {
+        if forced && only_copies {
             self.finalise();
         } else {
             self.finalise_if_empty().await;
@@ -110,27 +120,30 @@ impl Cluster {
         Ok(self.changed(&before))
     }
 
-    pub(crate) async fn setreplica(&self, n: usize) -> Result<ChangeReply, Failure> {
+    pub(crate) async fn setreplica(
+        &self,
+        space: &KeyspaceName,
+        n: usize,
+    ) -> Result<ChangeReply, Failure> {
+        let _one = self.defining.lock().await;
         let _alone = self.alone()?;
-        let before = self.view().topology.clone();
-        let nodes = before.newest().ring.members().len();
-        if n == 0 {
-            return Err(Failure::new(ErrorName::BadArgument, "replication is at least 1"));
+        let view = self.view();
+        let keyspace = view.keyspace(space)?;
+        check_copies(n, view.topology.newest().ring.members().len())?;
+        check_quorums(&Keyspace { n, ..keyspace.clone() })?;
+        if n != keyspace.n {
+            self.stage_copies(space, n).await?;
         }
-        if n > nodes.max(1) {
-            let (has, most) = (plural(nodes), nodes.max(1));
-            return Err(Failure::new(
-                ErrorName::BadArgument,
-                format!("replication {n} needs {n} nodes, the cluster has {has}"),
-            )
-            .hint(format!("add nodes first, or: setreplica {most}")));
-        }
-        if n != before.newest().replication {
-            self.commit(&Event::Replicas { n })?;
-            self.finalise_if_empty().await;
-            self.events.tell(format!("replication set to {n}"));
-        }
-        Ok(self.changed(&before))
+        Ok(self.changed_of(&view.topology, space))
+    }
+
+    /// Stages another N of a keyspace. The caller is alone.
+    pub(crate) async fn stage_copies(&self, space: &KeyspaceName, n: usize) -> Result<(), Failure> {
+        self.commit(&Event::Replicas { name: space.clone(), n })?;
+        self.finalise_if_empty().await;
+        let of = if space.is_default() { String::new() } else { format!(" of {space}") };
+        self.events.tell(format!("replication{of} set to {n}"));
+        Ok(())
     }
 
     /// One change at a time, and none while a rebalance runs.
@@ -183,19 +196,39 @@ impl Cluster {
     }
 
     fn changed(&self, before: &Topology) -> ChangeReply {
+        self.changed_of(before, &KeyspaceName::default())
+    }
+
+    fn changed_of(&self, before: &Topology, space: &KeyspaceName) -> ChangeReply {
         let topology = &self.view().topology;
         let (old, new) = (&topology.current, topology.newest());
         ChangeReply {
             status: Status::Ok,
             epoch: topology.epoch,
             pending: topology.pending.is_some(),
-            replication: new.replication,
-            replication_before: before.newest().replication,
+            replication: new.n(space),
+            replication_before: before.newest().n(space),
             share: None,
             addr: None,
-            moved_share: old.ring.moved_share(old.replication, &new.ring, new.replication),
+            moved_share: old.ring.moved_share(old.n(space), &new.ring, new.n(space)),
         }
     }
+}
+
+/// N is from 1 to the number of nodes.
+pub(crate) fn check_copies(n: usize, nodes: usize) -> Result<(), Failure> {
+    if n == 0 {
+        return Err(Failure::new(ErrorName::BadArgument, "replication is at least 1"));
+    }
+    if n > nodes.max(1) {
+        let (has, most) = (plural(nodes), nodes.max(1));
+        return Err(Failure::new(
+            ErrorName::BadArgument,
+            format!("replication {n} needs {n} nodes, the cluster has {has}"),
+        )
+        .hint(format!("add nodes first, or: setreplica {most}")));
+    }
+    Ok(())
 }
 
 fn not_met(id: &NodeId, addr: &str, error: &PeerError) -> Failure {

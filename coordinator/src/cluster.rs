@@ -5,36 +5,51 @@
 //! nobody uses an older one. That wait is what makes a staged placement safe to copy for: after
 //! it, every write in flight goes to the new owners too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use ringkv_shared::causal::Recent;
 use ringkv_shared::detector::Detector;
+use ringkv_shared::hlc::Hlc;
 use ringkv_shared::net::Peer;
 use ringkv_shared::protocol::cluster::Health;
 use ringkv_shared::protocol::node::{DiskState, SizeReply};
 use ringkv_shared::topology::Topology;
-use ringkv_shared::{ErrorName, Failure, NodeId, Version};
+use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::events::Events;
+use crate::feed::Feed;
 use crate::job::Job;
+use crate::lag::Lag;
 use crate::log::{Log, LogError};
 use crate::picture::Pictures;
+use crate::requests::Requests;
 use crate::settings::Settings;
 use crate::state::{Event, Member, State};
+use crate::sync::Sync;
 use crate::writes::Writes;
+use crate::written::Written;
+
+/// How many requests may have something left to do after their answer: each holds a value.
+const BACKGROUND_MAX: usize = 1024;
 
 /// A picture of the cluster that requests work from.
 pub(crate) struct View {
     pub(crate) topology: Topology,
     pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
-    /// How long values live that are put without a time of their own, in milliseconds; 0: for ever.
-    pub(crate) ttl_ms: u64,
+    /// What holds for each keyspace; `default` is always there.
+    pub(crate) keyspaces: BTreeMap<KeyspaceName, Keyspace>,
+    /// Keyspaces that were dropped, and who has not confirmed it.
+    pub(crate) dropped: BTreeMap<KeyspaceName, BTreeSet<NodeId>>,
+    /// All that ever were dropped.
+    pub(crate) ever_dropped: BTreeSet<KeyspaceName>,
     /// Requests under way with this view.
     pub(crate) users: TaskTracker,
 }
@@ -76,6 +91,12 @@ pub(crate) struct Counters {
     pub(crate) gets: AtomicU64,
     pub(crate) dels: AtomicU64,
     pub(crate) partial_writes: AtomicU64,
+    /// Reads in which one more replica was asked because somebody was slow.
+    pub(crate) hedged: AtomicU64,
+    /// Keys on which reads or anti-entropy found replicas to differ.
+    pub(crate) divergences: AtomicU64,
+    /// Copies that they made anew.
+    pub(crate) repairs: AtomicU64,
 }
 
 /// The durable part: the machine and its log, changed together.
@@ -91,7 +112,16 @@ pub(crate) struct Cluster {
     replaced: Mutex<Vec<TaskTracker>>,
     settings: Mutex<Settings>,
     pub(crate) writes: Writes,
+    pub(crate) written: Written,
+    recent: Mutex<Recent>,
+    pub(crate) requests: Requests,
+    pub(crate) changes: Feed,
+    pub(crate) lag: Lag,
+    hlc: Mutex<Hlc>,
+    /// Room for what is left to do after an answer.
+    background: Arc<Semaphore>,
     pub(crate) pictures: Pictures,
+    pub(crate) sync: Sync,
     boot_epoch: u32,
     started: Instant,
     pub(crate) events: Events,
@@ -99,6 +129,10 @@ pub(crate) struct Cluster {
     pub(crate) job: Mutex<Job>,
     /// One change of the ring at a time.
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
+    /// One change of a keyspace at a time: what is checked holds until it is done.
+    pub(crate) defining: tokio::sync::Mutex<()>,
+    /// One at a time tells nodes of dropped keyspaces.
+    pub(crate) telling: Arc<tokio::sync::Mutex<()>>,
     pub(crate) data: PathBuf,
     pub(crate) supervisor: Option<String>,
 }
@@ -116,12 +150,7 @@ impl Cluster {
         log.append(&boot)?;
         state.apply(&boot);
         let (started, boot_epoch) = (Instant::now(), state.boot_epoch);
-        let view = View {
-            topology: state.topology.clone(),
-            nodes: nodes_of(&state, &BTreeMap::new(), 0),
-            ttl_ms: state.ttl_ms,
-            users: TaskTracker::new(),
-        };
+        let view = View::of(&state, &BTreeMap::new(), 0);
         Ok(Self {
             boot_epoch,
             durable: Mutex::new(Durable { state, log }),
@@ -129,12 +158,22 @@ impl Cluster {
             replaced: Mutex::default(),
             settings: Mutex::new(settings),
             writes: Writes::new(boot_epoch),
+            written: Written::new(boot_epoch),
+            recent: Mutex::new(Recent::new(boot_epoch)),
+            requests: Requests::default(),
+            changes: Feed::new(boot_epoch),
+            lag: Lag::default(),
+            hlc: Mutex::default(),
+            background: Arc::new(Semaphore::new(BACKGROUND_MAX)),
             pictures: Pictures::default(),
+            sync: Sync::default(),
             started,
             events: Events::new(),
             counters: Counters::default(),
             job: Mutex::new(Job::idle()),
             changing: Arc::default(),
+            defining: tokio::sync::Mutex::default(),
+            telling: Arc::default(),
             data,
             supervisor,
         })
@@ -161,18 +200,26 @@ impl Cluster {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A number for a write that is under way, higher than one that a node was found to have.
-    pub(crate) fn number_above(&self, found: Version) -> Result<Version, Failure> {
-        if found.epoch > self.boot_epoch {
-            let message = format!(
-                "a node holds version {found}, given by a later coordinator than this one (epoch {}); nothing counts as written",
-                self.boot_epoch
-            );
-            return Err(Failure::new(ErrorName::StaleEpoch, message)
-                .hint("one cluster has one coordinator: stop the one that is too many"));
+    /// Which numbers each key got lately.
+    pub(crate) fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().expect("no panic while the lock is held")
+    }
+
+    /// The clock by which the last write wins.
+    pub(crate) fn hlc(&self) -> MutexGuard<'_, Hlc> {
+        self.hlc.lock().expect("no panic while the lock is held")
+    }
+
+    /// Does what is left to do after an answer, in the background while there is room there; else who
+    /// wants the answer has to wait for it.
+    pub(crate) async fn background(&self, rest: impl Future<Output = ()> + Send + 'static) {
+        match Arc::clone(&self.background).try_acquire_owned() {
+            Ok(room) => drop(tokio::spawn(async move {
+                rest.await;
+                drop(room);
+            })),
+            Err(_) => rest.await,
         }
-        let counter = if found.epoch == self.boot_epoch { found.counter } else { 0 };
-        Ok(self.writes.again_above(counter))
     }
 
     /// Makes a change: durable first, then in force as a new view.
@@ -180,17 +227,23 @@ impl Cluster {
         let mut durable = self.durable.lock().expect("no panic while the lock is held");
         durable.log.append(event).map_err(log_failure)?;
         durable.state.apply(event);
+        Ok(self.publish(&durable.state))
+    }
+
+    /// Publishes the same again: who waits for the older views then waits for all requests that have
+    /// begun until now.
+    pub(crate) fn publish_again(&self) {
+        let durable = self.durable.lock().expect("no panic while the lock is held");
+        self.publish(&durable.state);
+    }
+
+    fn publish(&self, state: &State) -> Arc<View> {
         let old = self.view();
-        let fresh = Arc::new(View {
-            topology: durable.state.topology.clone(),
-            nodes: nodes_of(&durable.state, &old.nodes, self.now_ms()),
-            ttl_ms: durable.state.ttl_ms,
-            users: TaskTracker::new(),
-        });
+        let fresh = Arc::new(View::of(state, &old.nodes, self.now_ms()));
         *self.view.lock().expect("no panic while the lock is held") = fresh.clone();
         old.users.close();
         self.lock_replaced().push(old.users.clone());
-        Ok(fresh)
+        fresh
     }
 
     /// Waits until no request works from an older view. Requests have deadlines, so this ends.
@@ -219,6 +272,20 @@ impl Cluster {
                 ),
             )
         })
+    }
+}
+
+impl View {
+    /// The picture of a state, keeping those nodes of `old` that have not moved.
+    fn of(state: &State, old: &BTreeMap<NodeId, Arc<Node>>, now_ms: u64) -> Self {
+        Self {
+            topology: state.topology.clone(),
+            nodes: nodes_of(state, old, now_ms),
+            keyspaces: state.keyspaces.clone(),
+            dropped: state.dropped.clone(),
+            ever_dropped: state.ever_dropped.clone(),
+            users: TaskTracker::new(),
+        }
     }
 }
 

@@ -63,9 +63,32 @@ impl Events {
     }
 }
 
+/// `1 hint`, `1,000 hints`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    let digits = count.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{text} {what}{plural}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_are_easy_to_read() {
+        let table = [(0, "0 keys"), (1, "1 key"), (999, "999 keys"), (1_000, "1,000 keys")];
+        for (count, expected) in table {
+            assert_eq!(counted(count, "key"), expected);
+        }
+        assert_eq!(counted(1_234_567, "key"), "1,234,567 keys");
+    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_waiter_gets_the_event_it_waited_for() {

@@ -14,6 +14,7 @@ use ringkv_shared::protocol::cluster::Health;
 use ringkv_shared::protocol::node::{DiskState, SizeReply};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::unix_ms;
 use crate::cluster::{Cluster, Node};
 
 /// Watches until `shutdown`.
@@ -25,6 +26,7 @@ pub(crate) async fn watch(cluster: Arc<Cluster>, shutdown: CancellationToken) {
             () = tokio::time::sleep(pause) => {
                 beat(&cluster).await;
                 cluster.end_unread_pictures().await;
+                cluster.tell_dropped_again();
             }
         }
     }
@@ -32,8 +34,10 @@ pub(crate) async fn watch(cluster: Arc<Cluster>, shutdown: CancellationToken) {
 
 /// One heartbeat of all nodes, at once.
 pub(crate) async fn beat(cluster: &Cluster) {
+    cluster.written.note(cluster.writes.last(), unix_ms());
     let view = cluster.view();
     join_all(view.nodes.values().map(|node| beat_one(cluster, node))).await;
+    cluster.sync.news.notify_one();
 }
 
 async fn beat_one(cluster: &Cluster, node: &Node) {
@@ -52,6 +56,7 @@ async fn beat_one(cluster: &Cluster, node: &Node) {
             node.missed(stranger, now_ms, down_after)
         }
         Ok(reply) => {
+            tell_overflows(cluster, node, &reply);
             if node.met_disk(reply.state) {
                 cluster.events.tell(disk_news(node, reply.state));
             }
@@ -61,6 +66,16 @@ async fn beat_one(cluster: &Cluster, node: &Node) {
     };
     if let Some(transition) = transition {
         tell(cluster, node, transition);
+    }
+}
+
+/// Tells of notes that were thrown away, once.
+fn tell_overflows(cluster: &Cluster, node: &Node, reply: &SizeReply) {
+    for target in cluster.sync.newly_overflown(&node.id, &reply.debts) {
+        let keeper = &node.id;
+        let text =
+            format!("hints for {target} overflowed at {keeper}: anti-entropy finds the rest");
+        cluster.events.tell(text);
     }
 }
 
@@ -94,7 +109,10 @@ fn tell(cluster: &Cluster, node: &Node, transition: Transition) {
             node.id,
             silent_ms as f64 / 1000.0
         )),
-        (Health::Down, Health::Up) => cluster.events.tell(format!("{} is UP", node.id)),
+        (Health::Down, Health::Up) => {
+            cluster.events.tell(format!("{} is UP", node.id));
+            cluster.sync.handoff().is_back(&node.id);
+        }
         (_, Health::Suspect) => tracing::info!(node = %node.id, "missed a heartbeat"),
         _ => {}
     }

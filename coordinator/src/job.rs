@@ -6,7 +6,7 @@ use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
     LinkReport, NarrationLine, RebalanceReport, RebalanceState,
 };
-use ringkv_shared::{Blob, Failure, NodeId};
+use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 use tokio::time::Instant;
 
 /// Narration kept for pollers.
@@ -73,12 +73,17 @@ impl Job {
         self.settled = self.told;
     }
 
-    pub(crate) fn copied(&mut self, key: &Blob, from: &NodeId, to: &NodeId) {
+    pub(crate) fn copied(&mut self, space: &KeyspaceName, key: &Blob, from: &NodeId, to: &NodeId) {
         self.report.copied += 1;
         *self.links.entry((from.clone(), to.clone())).or_default() += 1;
         if !self.report.dry_run {
-            self.narrate(format!("Copied key '{key}' to {to}"));
+            self.narrate(format!("Copied key '{key}'{} to {to}", of(space)));
         }
+    }
+
+    pub(crate) fn removed(&mut self, space: &KeyspaceName, key: &Blob, from: &NodeId) {
+        self.report.removed += 1;
+        self.narrate(format!("Removed key '{key}'{} from {from}", of(space)));
     }
 
     pub(crate) fn end(&mut self, result: Result<(), Failure>) {
@@ -109,6 +114,11 @@ impl Job {
         report.lines = self.lines.iter().filter(is_new).cloned().collect();
         report
     }
+}
+
+/// ` of orders`, behind a key of that keyspace; nothing behind one of `default`.
+pub(crate) fn of(space: &KeyspaceName) -> String {
+    if space.is_default() { String::new() } else { format!(" of {space}") }
 }
 
 fn elapsed_ms(since: Instant) -> u64 {

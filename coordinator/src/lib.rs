@@ -4,10 +4,17 @@
 //! |---|---|
 //! | `state` `log` | members, placements and epoch: a pure machine, and the text log it is replayed from |
 //! | `cluster` | what all parts share: the view in force, the peers, the counters |
-//! | `route` `writes` | put, get, del; their numbers |
+//! | `put` `sending` `get` `batch` | writes and reads, carrying out what the machines of `quorum` decide |
+//! | `writes` `requests` | the numbers of writes: given, asked for again |
+//! | `conditions` `checks` `replies` | only if …; what may be asked; what was answered, in words |
+//! | `explain` `feed` `lag` | how a request was done; writes for who watches; how far replicas are behind |
 //! | `keyspace` | what holds for all keys of a keyspace: how long values live |
 //! | `changes` | addnode, removenode, setreplica |
 //! | `rebalance` `walk` `job` | the copying that puts a change in force, and how far it is |
+//! | `handoff` | what nodes have missed, given to them when they are back |
+//! | `entropy` `collect` `sync` | replicas compared and mended; tombstones forgotten; what is remembered of both |
+//! | `transfer` | copies from one node to another |
+//! | `why` `lineage` `written` | where a key comes from; lines of logs in words; when numbers were given |
 //! | `heartbeat` `events` | who is alive, and telling it |
 //! | `picture` | the cluster at one moment, for a backup |
 //! | `observe` `settings` | show, stats, where, ring, scan, config |
@@ -20,23 +27,42 @@
 
 mod api;
 mod args;
+mod batch;
 mod changes;
+mod checks;
 mod clock;
 mod cluster;
+mod collect;
+mod conditions;
+mod dropped;
+mod entropy;
 mod events;
+mod explain;
+mod feed;
+mod get;
+mod handoff;
 mod heartbeat;
 mod job;
 mod keyspace;
+mod lag;
+mod lineage;
 mod log;
 mod observe;
 mod picture;
+mod put;
 mod rebalance;
-mod route;
+mod replies;
+mod requests;
+mod sending;
 mod server;
 mod settings;
 mod state;
+mod sync;
+mod transfer;
 mod walk;
+mod why;
 mod writes;
+mod written;
 
 pub use args::CoordinatorArgs;
 pub use server::main_with;

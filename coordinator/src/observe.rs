@@ -6,20 +6,20 @@ use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
 use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
-use ringkv_shared::net::NodeApiClient;
+use ringkv_shared::net::{Client, NodeApiClient};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
     Health, Membership, NodeRow, ReplicaCopy, RingReply, ScanReply, ShowReply, StatsReply,
     TokenRow, WhereReply,
 };
-use ringkv_shared::protocol::node::{DiskState, Record, SizeReply};
+use ringkv_shared::protocol::node::{DiskState, NodeStats, Record, SizeReply};
 use ringkv_shared::ring::{draw, key_position};
-use ringkv_shared::{Blob, Failure, NodeId};
+use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 
+use crate::checks::check_key;
 use crate::cluster::{Cluster, Node, Opinion, View};
 use crate::picture::Picture;
-use crate::route::check_key;
-use crate::walk::{Range, Walk};
+use crate::walk::{Range, Walk, merged, shown};
 
 /// Records, tombstones among them, that `stats` walks over to count keys: a page a node.
 const COUNTED_MAX: u64 = PAGE_KEYS_MAX as u64;
@@ -30,14 +30,17 @@ impl Cluster {
         let sizes = self.sizes(&view).await;
         let now_ms = self.now_ms();
         let rows = view.nodes.values().zip(&sizes);
-        let topology = &view.topology;
+        let (topology, space) = (&view.topology, KeyspaceName::default());
+        // With `default` alone the head line says all.
+        let keyspaces = view.keyspaces.values().filter(|_| view.keyspaces.len() > 1);
         ShowReply {
             status: Status::Ok,
             nodes: rows.map(|(node, size)| row(&view, node, size.as_ref(), now_ms)).collect(),
             epoch: topology.epoch,
-            replication: topology.current.replication,
-            pending_replication: topology.pending.as_ref().map(|pending| pending.replication),
+            replication: topology.current.n(&space),
+            pending_replication: topology.pending.as_ref().map(|pending| pending.n(&space)),
             pending: topology.pending.is_some(),
+            keyspaces: keyspaces.map(|keyspace| view.row(keyspace.clone())).collect(),
         }
     }
 
@@ -52,6 +55,13 @@ impl Cluster {
         let avg = copies as f64 / answered.len().max(1) as f64;
         let most = answered.iter().max().copied().unwrap_or(0) as f64;
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let us = |lag: std::time::Duration| u64::try_from(lag.as_micros()).unwrap_or(u64::MAX);
+        let lag = self.lag.figures();
+        let engines = self.engines(&view).await;
+        let debts = || sizes.iter().flatten().flat_map(|size| &size.debts);
+        let lost: BTreeSet<NodeId> =
+            debts().filter(|debt| debt.overflow).map(|debt| debt.to.clone()).collect();
+        let verified = self.sync.verified_ms(&view);
         StatsReply {
             status: Status::Ok,
             nodes: view.nodes.len(),
@@ -61,41 +71,67 @@ impl Cluster {
             copies,
             avg_keys_per_node: avg,
             max_over_avg: if copies == 0 { 1.0 } else { most / avg },
-            replication: view.topology.newest().replication,
+            replication: view.topology.newest().n(&KeyspaceName::default()),
             epoch: view.topology.epoch,
             coordinator_epoch: self.boot_epoch(),
             puts: count(&self.counters.puts),
             gets: count(&self.counters.gets),
             dels: count(&self.counters.dels),
             partial_writes: count(&self.counters.partial_writes),
+            lag_p99_us: lag.map(|(p99, _)| us(p99)),
+            lag_max_us: lag.map(|(_, max)| us(max)),
+            hints: debts().map(|debt| debt.keys).sum(),
+            hints_lost: lost.into_iter().collect(),
+            handed_over: count(&self.sync.handed_over),
+            hedged: count(&self.counters.hedged),
+            divergences: count(&self.counters.divergences),
+            repairs: count(&self.counters.repairs),
+            conflicts: engines.iter().map(|engine| engine.conflicts).sum(),
+            discarded: engines.iter().map(|engine| engine.discarded).sum(),
+            tombstones: sizes.iter().flatten().map(|size| size.tombstones).sum(),
+            collected: engines.iter().map(|engine| engine.collected).sum(),
+            unverified_ms: verified.map(|verified| self.now_ms().saturating_sub(verified)),
             silent: silent.map(|(id, _)| id.clone()).collect(),
         }
     }
 
-    /// How many keys there are, each once, and whether that was counted: by a walk over all nodes
-    /// while it is short, else from the copies as if each key had N.
+    /// What the engines of nodes that are up tell of themselves.
+    async fn engines(&self, view: &View) -> Vec<NodeStats> {
+        let ask = async |node: &Arc<Node>| {
+            let stats = async |client: &Client| NodeApiClient::stats(client).await;
+            self.batch(node, stats).await.ok()
+        };
+        join_all(view.nodes.values().map(ask)).await.into_iter().flatten().collect()
+    }
+
+    /// How many keys there are in all keyspaces, each once, and whether that was counted: by a walk over
+    /// all nodes while it is short, else from the copies as if each key had N, of several keyspaces the
+    /// mean.
     async fn distinct(&self, view: &View, sizes: &[Option<SizeReply>]) -> (u64, bool) {
         let answered: Vec<&SizeReply> = sizes.iter().flatten().collect();
         let records: u64 = answered.iter().map(|size| size.size + size.tombstones).sum();
         if records > COUNTED_MAX {
             let copies: u64 = answered.iter().map(|size| size.size).sum();
-            let replication = view.topology.current.replication.min(sizes.len()).max(1);
-            let (all, answered) = (sizes.len() as u64, answered.len() as u64);
-            return (copies * all / answered / replication as u64, false);
+            let (all, answered) = (sizes.len(), answered.len() as u64);
+            let kept = |space| view.topology.current.n(space).min(all).max(1) as u64;
+            let kept: u64 = view.keyspaces.keys().map(kept).sum();
+            return (copies * all as u64 * view.keyspaces.len() as u64 / answered / kept, false);
         }
-        let range = Range { keys_only: true, tombstones: true, ..Range::default() };
-        let range = Range { page_keys: PAGE_KEYS_MAX, ..range };
-        let mut walk = Walk::new(self, view, range);
-        let mut keys = 0;
-        while let Some(group) = walk.next().await {
-            let newest = group.iter().max_by_key(|(_, record)| record.version);
-            keys += u64::from(newest.is_some_and(|(_, record)| !record.deleted));
+        let (mut keys, mut exact) = (0, true);
+        for space in view.keyspaces.keys() {
+            let range = Range { keyspace: space.clone(), keys_only: true, ..Range::default() };
+            let range = Range { tombstones: true, page_keys: PAGE_KEYS_MAX, ..range };
+            let mut walk = Walk::new(self, view, range);
+            while let Some(group) = walk.next().await {
+                keys += u64::from(merged(group).and_then(shown).is_some());
+            }
+            exact &= walk.silent.is_empty();
         }
-        (keys, walk.silent.is_empty())
+        (keys, exact)
     }
 
     /// Asks all nodes for their size, just now; those that are down are not waited for.
-    async fn sizes(&self, view: &View) -> Vec<Option<SizeReply>> {
+    pub(crate) async fn sizes(&self, view: &View) -> Vec<Option<SizeReply>> {
         let deadline = {
             let settings = self.settings();
             settings.heartbeat().min(settings.timeout())
@@ -113,13 +149,19 @@ impl Cluster {
         .await
     }
 
-    pub(crate) async fn locate(&self, key: Blob, values: bool) -> Result<WhereReply, Failure> {
+    pub(crate) async fn locate(
+        &self,
+        space: &KeyspaceName,
+        key: Blob,
+        values: bool,
+    ) -> Result<WhereReply, Failure> {
         check_key(&key)?;
         let view = self.view();
+        view.keyspace(space)?;
         let position = key_position(key.as_bytes());
-        let owners = view.topology.current.owners(key.as_bytes());
-        let pending = view.topology.pending.as_ref().map(|p| p.owners(key.as_bytes()));
-        let copies = self.copies(&view, &key, &owners, values).await;
+        let owners = view.topology.current.owners(space, key.as_bytes());
+        let pending = view.topology.pending.as_ref().map(|p| p.owners(space, key.as_bytes()));
+        let copies = self.copies(&view, space, &key, &owners, values).await;
         let token = view.topology.current.ring.token_at(position);
         Ok(WhereReply {
             status: Status::Ok,
@@ -136,6 +178,7 @@ impl Cluster {
     async fn copies(
         &self,
         view: &View,
+        space: &KeyspaceName,
         key: &Blob,
         owners: &[NodeId],
         values: bool,
@@ -143,20 +186,29 @@ impl Cluster {
         let others = view.nodes.keys().filter(|id| !owners.contains(id));
         let ordered: Vec<&NodeId> = owners.iter().chain(others).collect();
         let copies =
-            join_all(ordered.iter().map(|id| self.copy_at(&view.nodes[*id], key, values))).await;
+            join_all(ordered.iter().map(|id| self.copy_at(&view.nodes[*id], space, key, values)))
+                .await;
         let told = |copy: &ReplicaCopy| copy.record.is_some() || owners.contains(&copy.node);
         copies.into_iter().filter(told).collect()
     }
 
-    async fn copy_at(&self, node: &Node, key: &Blob, values: bool) -> ReplicaCopy {
+    async fn copy_at(
+        &self,
+        node: &Node,
+        space: &KeyspaceName,
+        key: &Blob,
+        values: bool,
+    ) -> ReplicaCopy {
         let id = node.id.clone();
         if node.is_down() {
             return ReplicaCopy { why: Some(format!("{id} is DOWN")), node: id, record: None };
         }
-        let keys = vec![key.clone()];
+        let (keys, space) = (vec![key.clone()], Some(space.clone()));
         let answer = node
             .peer
-            .call(self.timeout(), async move |client| NodeApiClient::fetch(client, keys).await)
+            .call(self.timeout(), async move |client| {
+                NodeApiClient::fetch(client, keys, space).await
+            })
             .await;
         match answer {
             Ok(reply) => {
@@ -181,12 +233,17 @@ impl Cluster {
         RingReply {
             status: Status::Ok,
             epoch: topology.epoch,
-            replication: placement.replication,
+            replication: placement.n(&KeyspaceName::default()),
             drawing: draw(&placement.ring),
             tokens: if tokens { placement.ring.tokens().map(row).collect() } else { Vec::new() },
         }
     }
 
+    /// A page of the keys of a keyspace.
+    ///
+    /// The cursor is a key, so it outlives every change of the ring. And no key is lost while it moves
+    /// from one node to another: the page is a user of its view, and before old copies are dropped a
+    /// rebalance waits for those (see [`crate::rebalance`]).
     pub(crate) async fn scan(
         &self,
         range: Range,
@@ -195,6 +252,8 @@ impl Cluster {
         let limit = range.page_keys.clamp(1, PAGE_KEYS_MAX);
         let range = Range { page_keys: limit, ..range };
         let view = picture.map_or_else(|| self.view(), |picture| Arc::clone(&picture.view));
+        view.keyspace(&range.keyspace)?;
+        let _user = view.users.token();
         let mut walk = Walk::of(self, &view, range, picture);
         let (mut items, mut bytes, mut next) = (Vec::<Record>::new(), 0, None);
         let mut last = None;
@@ -204,10 +263,9 @@ impl Cluster {
                 break;
             }
             last = group.first().map(|(_, record)| record.key.clone());
-            let newest =
-                group.into_iter().map(|(_, record)| record).max_by_key(|record| record.version);
-            if let Some(record) = newest.filter(|record| !record.deleted) {
-                bytes += record.key.len() + record.value.as_ref().map_or(0, Blob::len);
+            if let Some(record) = merged(group).and_then(shown) {
+                let values = record.values().filter_map(|sibling| sibling.value);
+                bytes += record.key.len() + values.map(|value| value.len()).sum::<usize>();
                 items.push(record);
             }
         }

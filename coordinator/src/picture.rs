@@ -32,7 +32,7 @@ use ringkv_shared::net::{Client, NodeApiClient, PeerError};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::ClusterFreeze;
 use ringkv_shared::protocol::node::{DoneReply, PictureAt};
-use ringkv_shared::{ErrorName, Failure, NodeId, Version};
+use ringkv_shared::{ErrorName, Failure, KeyspaceName, NodeId, Version};
 use tokio::time::Instant;
 
 use crate::clock::unix_ms;
@@ -143,7 +143,7 @@ impl Cluster {
             picture: uuid::Uuid::new_v4().to_string(),
             version: picture.version,
             at_ms: unix_ms(),
-            replication: picture.view.topology.current.replication,
+            replication: picture.view.topology.current.n(&KeyspaceName::default()),
             silent: silent.cloned().collect(),
         };
         self.pictures.lock().insert(reply.picture.clone(), Arc::new(picture));

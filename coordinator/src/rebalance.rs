@@ -1,11 +1,17 @@
 //! Puts every copy where the ring says, and a staged change in force.
 //!
 //! 1. Wait until no write is under way that knows only the old placement.
-//! 2. *Copy*: walk all keys; what an owner of the newest placement lacks is fetched from a node
-//!    that has it and applied there with its version, so it can only lose to newer data.
+//! 2. *Copy*: walk all keys of each keyspace; what an owner of the newest placement lacks is fetched from
+//!    a node that has it and merged there into what it holds, so it can only add what was missing.
 //! 3. *Finalise*, when every copy was made: the pending placement is in force, durably.
-//! 4. *Drop*: walk all keys again; a node that is no owner forgets its copy, but only when every
-//!    owner has a version at least as new, and only if the copy is still the one that was seen.
+//! 4. Wait until no request is under way that may have looked at a new owner before it had its copy, and
+//!    at the old one has yet to look.
+//! 5. *Drop*: walk all keys again; a node that is no owner forgets its copy, but only when every
+//!    owner has seen all that it has, and only if the copy is still the one that was seen.
+//!
+//! An owner that has forgotten the tombstone of a key, since all owners had it, says so when an older copy
+//! comes: then that copy is dropped where it came from. So a key that no owner of now knows is offered to them
+//! first: somebody who was away for long may have brought it along.
 //!
 //! It can be stopped anywhere, by a crash too, and run again.
 //!
@@ -14,29 +20,25 @@
 //! One key batch at a time a link; no rate limit, no pause. It is told a batch at a time, too. A
 //! node that leaves is cleared only by the run that finalises: if that run or the node stops before the drop, its old copies stay on its disk.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use ringkv_shared::net::{Client, NodeApiClient};
+use ringkv_shared::causal::Context;
 use ringkv_shared::plan::{Decision, Holding, decide};
 use ringkv_shared::protocol::cluster::RebalanceReport;
-use ringkv_shared::protocol::node::{KeyVersion, Record};
+use ringkv_shared::protocol::node::{KeyVersion, Record, Via};
 use ringkv_shared::topology::Placement;
-use ringkv_shared::{Blob, ErrorName, Failure, NodeId};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 
-use crate::cluster::{Cluster, Node, View};
+use crate::cluster::{Cluster, View};
 use crate::job::Job;
 use crate::state::Event;
+use crate::transfer::{CALL_RECORDS, Way};
 use crate::walk::{Range, Walk};
 
 /// Keys walked before their copies are made.
 const BATCH_KEYS: usize = 1000;
-/// Records fetched and applied in one call.
-const CALL_RECORDS: usize = 500;
-/// A batch has this many times as long as a single request: it may hold half a megabyte to be
-/// synced.
-const BATCH_DEADLINES: u32 = 5;
 
 impl Cluster {
     /// Starts a rebalance in the background.
@@ -50,11 +52,14 @@ impl Cluster {
             .map(|s| s.size)
             .sum();
         let passes = if dry_run { 1 } else { 2 };
-        let replication = self.view().topology.newest().replication.max(1) as u64;
+        let least = self.view().topology.newest().copies.values().min().copied();
+        let replication = least.unwrap_or(1).max(1) as u64;
         *self.lock_job() = Job::start(dry_run, held * passes / replication);
         let cluster = self.clone();
         tokio::spawn(async move {
+            let piece = cluster.sync.piece.lock().await;
             let result = cluster.run_rebalance(dry_run).await;
+            drop(piece);
             cluster.lock_job().end(result);
             drop(alone);
         });
@@ -72,7 +77,11 @@ impl Cluster {
             may_run(&view)?;
         }
         let target = view.topology.newest().clone();
-        self.copy_pass(&view, &target, dry_run).await?;
+        for space in view.keyspaces.keys() {
+            if self.copy_pass(&view, &target, space, dry_run).await? > 0 {
+                self.copy_pass(&view, &target, space, dry_run).await?;
+            }
+        }
         if dry_run {
             return Ok(());
         }
@@ -85,170 +94,163 @@ impl Cluster {
                 .hint("see show, then: rebalance"));
             }
             self.commit(&Event::Final)?;
-            self.older_views_unused().await;
+        } else {
+            self.publish_again();
         }
+        self.older_views_unused().await;
         // The view from before the change: a node that left with it is cleared, too.
-        self.drop_pass(&view, &target).await
+        for space in view.keyspaces.keys() {
+            self.drop_pass(&view, &target, space).await;
+        }
+        Ok(())
     }
 
-    /// Copies what owners lack; in a dry run only counts, drops too.
+    /// Copies what owners lack; in a dry run only counts, drops too. Says how many keys were offered to the owners
+    /// of now first: those that they took have to be copied yet.
     async fn copy_pass(
         &self,
         view: &View,
         target: &Placement,
+        space: &KeyspaceName,
         dry_run: bool,
-    ) -> Result<(), Failure> {
-        let range =
-            Range { keys_only: true, tombstones: true, page_keys: BATCH_KEYS, ..Range::default() };
-        let mut walk = Walk::new(self, view, range);
+    ) -> Result<u64, Failure> {
+        let mut walk = Walk::new(self, view, everything(space));
         let mut wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>> = BTreeMap::new();
-        let mut gathered = 0;
+        let (mut gathered, mut offered) = (0, 0);
         while let Some(group) = walk.next().await {
-            let (key, decision) = judge(&group, target);
+            let (key, mut decision) = judge(&group, target, space);
             self.lock_job().report.scanned += 1;
             if dry_run {
-                self.count(&key, &decision);
+                self.count(space, &key, &decision);
                 continue;
             }
-            for to in &decision.copy_to {
-                if let Some(from) = &decision.from {
-                    wanted.entry((from.clone(), to.clone())).or_default().push(key.clone());
-                    gathered += 1;
-                }
+            if let Some(owners) = view.unknown_to(&group, space) {
+                decision = decide(&holdings(&group), &owners);
+                offered += 1;
+            }
+            for link in decision.copies {
+                wanted.entry(link).or_default().push(key.clone());
+                gathered += 1;
             }
             if gathered >= BATCH_KEYS {
-                self.copy(view, std::mem::take(&mut wanted)).await;
+                self.copy(view, space, std::mem::take(&mut wanted)).await;
                 gathered = 0;
             }
         }
-        self.copy(view, wanted).await;
-        enough_seen(view, &walk)
+        self.copy(view, space, wanted).await;
+        enough_seen(view, space, &walk)?;
+        Ok(offered)
     }
 
-    fn count(&self, key: &Blob, decision: &Decision) {
+    fn count(&self, space: &KeyspaceName, key: &Blob, decision: &Decision) {
         let mut job = self.lock_job();
-        if let Some(from) = &decision.from {
-            decision.copy_to.iter().for_each(|to| job.copied(key, from, to));
-        }
+        decision.copies.iter().for_each(|(from, to)| job.copied(space, key, from, to));
         job.report.removed += decision.drop_at.len() as u64;
     }
 
     /// Copies along all links at once, each link a batch after the other.
-    async fn copy(&self, view: &View, wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>>) {
-        let links = wanted.iter().map(|((from, to), keys)| self.copy_link(view, from, to, keys));
+    async fn copy(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>>,
+    ) {
+        let links =
+            wanted.iter().map(|((from, to), keys)| self.copy_link(view, space, (from, to), keys));
         join_all(links).await;
         self.lock_job().settle();
     }
 
-    async fn copy_link(&self, view: &View, from: &NodeId, to: &NodeId, keys: &[Blob]) {
-        let mut rest: VecDeque<Blob> = keys.to_vec().into();
-        while !rest.is_empty() {
-            let batch: Vec<Blob> = rest.iter().take(CALL_RECORDS).cloned().collect();
-            match self.copy_batch(view, from, to, batch).await {
-                // A page may be cut short by its byte budget: go on behind the last one copied.
-                Ok(copied) if !copied.is_empty() => {
-                    let mut job = self.lock_job();
-                    copied.iter().for_each(|key| job.copied(key, from, to));
-                    rest.retain(|key| !copied.contains(key));
+    async fn copy_link(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        (from, to): (&NodeId, &NodeId),
+        keys: &[Blob],
+    ) {
+        let way = Way { view, space, from, to, via: Via::Move };
+        for batch in keys.chunks(CALL_RECORDS) {
+            // What is gone from the source meanwhile: whoever wrote last wrote to the owners too.
+            let copied = self.transfer(way, batch).await;
+            let mut job = self.lock_job();
+            match copied {
+                Ok(copied) => {
+                    let there = |key: &&Blob| !copied.stale.contains(key);
+                    let keys = copied.records.iter().map(|record| &record.key).filter(there);
+                    keys.for_each(|key| job.copied(space, key, from, to));
+                    copied.stale.iter().for_each(|key| job.removed(space, key, from));
                 }
-                // Gone from the source meanwhile: whoever wrote last wrote to the owners too.
-                Ok(_) => return,
                 Err(failure) => {
-                    let mut job = self.lock_job();
-                    job.report.failed += rest.len() as u64;
-                    job.narrate(format!(
-                        "Not copied from {from} to {to}: {} keys, {failure}",
-                        rest.len()
-                    ));
+                    let rest = batch.len();
+                    job.report.failed += rest as u64;
+                    job.narrate(format!("Not copied from {from} to {to}: {rest} keys, {failure}"));
                     return;
                 }
             }
         }
     }
 
-    async fn copy_batch(
-        &self,
-        view: &View,
-        from: &NodeId,
-        to: &NodeId,
-        keys: Vec<Blob>,
-    ) -> Result<BTreeSet<Blob>, Failure> {
-        let (source, target) = (&view.nodes[from], &view.nodes[to]);
-        let fetch = async move |client: &Client| NodeApiClient::fetch(client, keys).await;
-        let records = self.batch(source, fetch).await?.records;
-        let copied = records.iter().map(|record| record.key.clone()).collect();
-        let apply = async move |client: &Client| NodeApiClient::apply(client, records).await;
-        self.batch(target, apply).await?;
-        Ok(copied)
-    }
-
-    /// One call with a batch; a node that has gone DOWN since is not waited for again.
-    async fn batch<T, F>(&self, node: &Node, call: F) -> Result<T, Failure>
-    where
-        F: AsyncFnOnce(&Client) -> Result<T, jsonrpsee::core::client::Error>,
-    {
-        if node.is_down() {
-            return Err(Failure::new(ErrorName::Unreachable, format!("{} is DOWN", node.name())));
-        }
-        let answer = node.peer.call(self.timeout() * BATCH_DEADLINES, call).await;
-        answer.map_err(|error| error.into_failure(&node.name()))
-    }
-
     /// Drops copies at nodes that are no owners, where all owners have them.
-    async fn drop_pass(&self, view: &View, target: &Placement) -> Result<(), Failure> {
-        let range =
-            Range { keys_only: true, tombstones: true, page_keys: BATCH_KEYS, ..Range::default() };
-        let mut walk = Walk::new(self, view, range);
+    async fn drop_pass(&self, view: &View, target: &Placement, space: &KeyspaceName) {
+        let mut walk = Walk::new(self, view, everything(space));
         let mut wanted: BTreeMap<NodeId, Vec<KeyVersion>> = BTreeMap::new();
         let mut gathered = 0;
         while let Some(group) = walk.next().await {
-            let (key, decision) = judge(&group, target);
+            let (key, decision) = judge(&group, target, space);
             self.lock_job().report.scanned += 1;
-            if !decision.copy_to.is_empty() {
+            if !decision.copies.is_empty() {
                 continue;
             }
-            for Holding { node, version } in decision.drop_at {
-                wanted.entry(node).or_default().push(KeyVersion { key: key.clone(), version });
-                gathered += 1;
+            for (node, record) in &group {
+                if decision.drop_at.contains(node) {
+                    let forget = key_version(&key, record, &decision.seen);
+                    wanted.entry(node.clone()).or_default().push(forget);
+                    gathered += 1;
+                }
             }
             if gathered >= BATCH_KEYS {
-                self.drop_copies(view, std::mem::take(&mut wanted)).await;
+                self.drop_copies(view, space, std::mem::take(&mut wanted)).await;
                 gathered = 0;
             }
         }
-        self.drop_copies(view, wanted).await;
-        Ok(())
+        self.drop_copies(view, space, wanted).await;
     }
 
-    async fn drop_copies(&self, view: &View, wanted: BTreeMap<NodeId, Vec<KeyVersion>>) {
+    async fn drop_copies(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        wanted: BTreeMap<NodeId, Vec<KeyVersion>>,
+    ) {
         let nodes = wanted.into_iter().map(|(node, keys)| async move {
             for batch in keys.chunks(CALL_RECORDS) {
-                self.drop_batch(view, &node, batch).await;
+                self.drop_batch(view, space, &node, batch).await;
             }
         });
         join_all(nodes).await;
         self.lock_job().settle();
     }
 
-    async fn drop_batch(&self, view: &View, node: &NodeId, batch: &[KeyVersion]) {
-        let keys = batch.to_vec();
-        let call = async move |client: &Client| NodeApiClient::drop_keys(client, keys).await;
-        let dropped = self.batch(&view.nodes[node], call).await;
+    async fn drop_batch(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        node: &NodeId,
+        batch: &[KeyVersion],
+    ) {
+        let dropped = self.forget(&view.nodes[node], space, batch.to_vec()).await;
         let mut job = self.lock_job();
         match dropped {
-            Ok(reply) => {
-                job.report.removed += reply.changed;
-                if reply.changed == batch.len() as u64 {
-                    for key in batch {
-                        job.narrate(format!("Removed key '{}' from {node}", key.key));
-                    }
-                } else {
-                    // The node says how many, not which: the others were written to meanwhile.
-                    let (removed, of) = (reply.changed, batch.len());
-                    job.narrate(format!(
-                        "Removed {removed} of {of} keys from {node}, the others changed"
-                    ));
-                }
+            Ok(removed) if removed == batch.len() as u64 => {
+                batch.iter().for_each(|key| job.removed(space, &key.key, node));
+            }
+            Ok(removed) => {
+                job.report.removed += removed;
+                // The node says how many, not which: the others were written to meanwhile.
+                let of = batch.len();
+                job.narrate(format!(
+                    "Removed {removed} of {of} keys from {node}, the others changed"
+                ));
             }
             Err(error) => {
                 job.report.failed += batch.len() as u64;
@@ -258,15 +260,41 @@ impl Cluster {
     }
 }
 
-fn judge(group: &[(NodeId, Record)], target: &Placement) -> (Blob, Decision) {
-    let holdings: Vec<Holding> = group
-        .iter()
-        .map(|(node, record)| Holding { node: node.clone(), version: record.version })
-        .collect();
+/// All that nodes hold of a keyspace, without values.
+fn everything(space: &KeyspaceName) -> Range {
+    let range = Range { keyspace: space.clone(), page_keys: BATCH_KEYS, ..Range::default() };
+    Range { keys_only: true, tombstones: true, ..range }
+}
+
+fn judge(group: &[(NodeId, Record)], target: &Placement, space: &KeyspaceName) -> (Blob, Decision) {
     let key = group[0].1.key.clone();
-    let owners = target.owners(key.as_bytes());
-    let decision = decide(&holdings, &owners);
+    let owners = target.owners(space, key.as_bytes());
+    let decision = decide(&holdings(group), &owners);
     (key, decision)
+}
+
+fn holdings(group: &[(NodeId, Record)]) -> Vec<Holding> {
+    let holding =
+        |(node, held): &(NodeId, Record)| Holding { node: node.clone(), held: held.clone() };
+    group.iter().map(holding).collect()
+}
+
+impl View {
+    /// The owners of now that are up, when none of them holds anything of a key that others do: it may have been
+    /// deleted, and they know.
+    fn unknown_to(&self, group: &[(NodeId, Record)], space: &KeyspaceName) -> Option<Vec<NodeId>> {
+        self.topology.pending.as_ref()?;
+        let mut owners = self.topology.current.owners(space, group[0].1.key.as_bytes());
+        let known = group.iter().any(|(node, _)| owners.contains(node));
+        owners.retain(|owner| self.nodes.get(owner).is_some_and(|node| !node.is_down()));
+        (!known && !owners.is_empty()).then_some(owners)
+    }
+}
+
+/// What a node may forget of a key: what it was seen with, if `seen` by all owners.
+fn key_version(key: &Blob, record: &Record, seen: &Context) -> KeyVersion {
+    let context = (!record.is_plain()).then(|| seen.clone());
+    KeyVersion { key: key.clone(), version: record.version, context }
 }
 
 /// A node that is to get keys must be there.
@@ -284,11 +312,11 @@ fn may_run(view: &View) -> Result<(), Failure> {
 }
 
 /// With fewer silent nodes than copies, every acknowledged key was seen at some owner.
-fn enough_seen(view: &View, walk: &Walk<'_>) -> Result<(), Failure> {
+fn enough_seen(view: &View, space: &KeyspaceName, walk: &Walk<'_>) -> Result<(), Failure> {
     let current = &view.topology.current;
     let silent: Vec<&str> =
         walk.silent.iter().filter(|id| current.has(id)).map(NodeId::as_str).collect();
-    if silent.is_empty() || silent.len() < current.replication {
+    if silent.is_empty() || silent.len() < current.n(space) {
         return Ok(());
     }
     Err(Failure::new(

@@ -26,9 +26,9 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Api;
 use crate::args::{BadSettings, Config, CoordinatorArgs};
 use crate::cluster::Cluster;
-use crate::heartbeat;
 use crate::log::{Log, LogError};
 use crate::state::{Event, State};
+use crate::{entropy, handoff, heartbeat};
 
 /// Why the coordinator stopped, other than being told to.
 #[derive(Debug, thiserror::Error)]
@@ -94,11 +94,13 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
     heartbeat::beat(&cluster).await;
     tracing::info!(%local, epoch = cluster.boot_epoch(), "coordinator serves");
     let watching = tokio::task::spawn_local(heartbeat::watch(cluster.clone(), shutdown.clone()));
+    let delivering = tokio::task::spawn_local(handoff::deliver(cluster.clone(), shutdown.clone()));
+    let comparing = tokio::task::spawn_local(entropy::rounds(cluster.clone(), shutdown.clone()));
     tokio::task::spawn_local(end_waits(cluster.clone(), shutdown.clone()));
     print_ready(local);
     let service = Coordinator { methods: Api(cluster).into_rpc().into() };
     serve(listener, service, ServerLimits::default(), shutdown).await;
-    watching.abort();
+    [watching, delivering, comparing].iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())
 }
 
@@ -123,6 +125,7 @@ fn fix_ring(config: &Config, state: &mut State, log: &mut Log) -> Result<(), End
 async fn end_waits(cluster: Arc<Cluster>, shutdown: CancellationToken) {
     shutdown.cancelled().await;
     cluster.events.end();
+    cluster.changes.end();
 }
 
 #[derive(Clone)]

@@ -20,12 +20,15 @@ struct Entry {
 
 /// All of them.
 #[derive(Debug)]
-pub(crate) struct Settings([Entry; 4]);
+pub(crate) struct Settings([Entry; 7]);
 
 const HEARTBEAT: usize = 0;
 const DOWN_AFTER: usize = 1;
 const TIMEOUT: usize = 2;
-const W: usize = 3;
+const HEDGE: usize = 3;
+const LINGER: usize = 4;
+const ANTI_ENTROPY: usize = 5;
+const SYNC_BUDGET: usize = 6;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -61,11 +64,32 @@ impl Default for Settings {
                 "milliseconds a replica has for an answer; after that its part is unknown",
             ),
             entry(
-                "w",
-                1,
-                1,
+                "hedge",
                 100,
-                "replicas that must have a write before it is acknowledged, at most N",
+                1,
+                60_000,
+                "milliseconds until a read asks one more replica because somebody is slow",
+            ),
+            entry(
+                "linger",
+                1000,
+                0,
+                60_000,
+                "milliseconds that an acknowledged write waits for the other replicas, to tell of them; a request may say otherwise",
+            ),
+            entry(
+                "anti_entropy",
+                30,
+                0,
+                86_400,
+                "seconds between the rounds in which replicas are compared, mended and rid of old tombstones; 0: none but check",
+            ),
+            entry(
+                "sync_budget",
+                65_536,
+                64,
+                16_777_216,
+                "KiB, about, that such a round may move; what is left is for the next one",
             ),
         ])
     }
@@ -84,8 +108,23 @@ impl Settings {
         Duration::from_millis(self.0[TIMEOUT].value)
     }
 
-    pub(crate) fn w(&self) -> usize {
-        usize::try_from(self.0[W].value).expect("bounded by 100")
+    pub(crate) fn hedge(&self) -> Duration {
+        Duration::from_millis(self.0[HEDGE].value)
+    }
+
+    pub(crate) fn linger(&self) -> Duration {
+        Duration::from_millis(self.0[LINGER].value)
+    }
+
+    /// The pause between rounds of anti-entropy; `None`: there are none.
+    pub(crate) fn anti_entropy(&self) -> Option<Duration> {
+        let seconds = self.0[ANTI_ENTROPY].value;
+        (seconds > 0).then(|| Duration::from_secs(seconds))
+    }
+
+    /// Bytes that a round may move.
+    pub(crate) fn sync_budget(&self) -> u64 {
+        self.0[SYNC_BUDGET].value * 1024
     }
 
     /// All settings, or the named one.
@@ -159,7 +198,9 @@ mod tests {
     #[test]
     fn bad_settings_are_refused_and_change_nothing() {
         let mut settings = Settings::default();
-        for (name, value) in [("heartbeat", "0"), ("heartbeat", "x"), ("w", "-1"), ("nope", "1")] {
+        for (name, value) in
+            [("heartbeat", "0"), ("heartbeat", "x"), ("hedge", "-1"), ("nope", "1")]
+        {
             assert!(settings.set(name, value).is_err(), "{name} {value}");
         }
         assert_eq!(settings.heartbeat(), Duration::from_millis(500));

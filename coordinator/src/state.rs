@@ -8,19 +8,21 @@
 //! | `ADD <id> <addr> <weight> <uuid>` | a member, staged onto the ring |
 //! | `MOVE <id> <addr>` | a member answers at another address |
 //! | `REMOVE <id>` | staged off the ring |
-//! | `REPLICAS <n>` | staged: keep n copies |
+//! | `REPLICAS <n>` | staged: keep n copies of what is in `default` |
+//! | `REPLICAS <keyspace> <n>` | the same for another keyspace |
 //! | `FINAL` | the pending placement is in force |
-//! | `KEYSPACE <name> <ttl>` | how many milliseconds values live that are put into it without a time of their own; 0: for ever |
+//! | `KEYSPACE <name> n=… r=… w=… policy=… sloppy=… ttl=…` | what holds for a keyspace; a new one has n copies at once, of one that is there only `REPLICAS` changes n |
+//! | `KEYSPACE default <ttl>` | as logs had it when there was one keyspace: only its time to live |
+//! | `DROPPED <name>` | a keyspace is there no more; its nodes are to forget it |
+//! | `FORGOTTEN <name> <id>` | a node has |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use ringkv_shared::NodeId;
 use ringkv_shared::ring::VNODES_DEFAULT;
 use ringkv_shared::topology::{Placement, Topology};
-
-use crate::keyspace::DEFAULT;
+use ringkv_shared::{Keyspace, KeyspaceName, NodeId};
 
 /// A node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,9 +43,12 @@ pub(crate) enum Event {
     Add { id: NodeId, member: Member },
     Move { id: NodeId, addr: String },
     Remove { id: NodeId },
-    Replicas { n: usize },
+    Replicas { name: KeyspaceName, n: usize },
     Final,
-    Keyspace { name: String, ttl_ms: u64 },
+    Keyspace(Keyspace),
+    DefaultTtl { ttl_ms: u64 },
+    Dropped { name: KeyspaceName },
+    Forgotten { name: KeyspaceName, id: NodeId },
 }
 
 /// The machine.
@@ -57,19 +62,31 @@ pub(crate) struct State {
     pub(crate) members: BTreeMap<NodeId, Member>,
     /// The placements.
     pub(crate) topology: Topology,
-    /// How long values live in the keyspace `default`, in milliseconds; 0: for ever.
-    pub(crate) ttl_ms: u64,
+    /// What holds for each keyspace; `default` is always there. N is the newest.
+    pub(crate) keyspaces: BTreeMap<KeyspaceName, Keyspace>,
+    /// Keyspaces that were dropped, and the members that may still hold something of them.
+    pub(crate) dropped: BTreeMap<KeyspaceName, BTreeSet<NodeId>>,
+    /// The names of all that ever were dropped: who joins with old data may hold something of them.
+    pub(crate) ever_dropped: BTreeSet<KeyspaceName>,
 }
 
 impl State {
     pub(crate) fn new() -> Self {
         let vnodes = VNODES_DEFAULT;
-        let (members, topology) = (BTreeMap::new(), Topology::empty(vnodes));
-        Self { boot_epoch: 0, vnodes, members, topology, ttl_ms: 0 }
+        let default = Keyspace::new(KeyspaceName::default());
+        Self {
+            boot_epoch: 0,
+            vnodes,
+            members: BTreeMap::new(),
+            topology: Topology::empty(vnodes),
+            keyspaces: BTreeMap::from([(default.name.clone(), default)]),
+            dropped: BTreeMap::new(),
+            ever_dropped: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn apply(&mut self, event: &Event) {
-        let Placement { ring, replication } = self.topology.newest().clone();
+        let Placement { ring, copies } = self.topology.newest().clone();
         match event {
             Event::Ring { vnodes } => {
                 self.vnodes = *vnodes;
@@ -79,7 +96,7 @@ impl State {
             Event::Add { id, member } => {
                 let ring = ring.with(id.clone(), member.weight);
                 self.members.insert(id.clone(), member.clone());
-                self.topology.stage(Placement { ring, replication });
+                self.topology.stage(Placement { ring, copies });
             }
             Event::Move { id, addr } => {
                 if let Some(member) = self.members.get_mut(id) {
@@ -87,14 +104,50 @@ impl State {
                 }
             }
             Event::Remove { id } => {
-                self.topology.stage(Placement { ring: ring.without(id), replication });
+                self.topology.stage(Placement { ring: ring.without(id), copies });
             }
-            Event::Replicas { n } => self.topology.stage(Placement { ring, replication: *n }),
+            Event::Replicas { name, n } => {
+                let placement = Placement { ring, copies }.with_n(name.clone(), *n);
+                self.topology.stage(placement);
+            }
             Event::Final => self.topology.finalise(),
-            Event::Keyspace { ttl_ms, .. } => self.ttl_ms = *ttl_ms,
+            Event::Keyspace(keyspace) => self.define(keyspace),
+            Event::DefaultTtl { ttl_ms } => {
+                if let Some(default) = self.keyspaces.get_mut(&KeyspaceName::default()) {
+                    default.ttl_ms = Some(*ttl_ms).filter(|ttl_ms| *ttl_ms > 0);
+                }
+            }
+            Event::Dropped { name } => {
+                self.keyspaces.remove(name);
+                self.topology.remove_keyspace(name);
+                self.ever_dropped.insert(name.clone());
+                self.dropped.insert(name.clone(), self.members.keys().cloned().collect());
+            }
+            Event::Forgotten { name, id } => {
+                if let Some(unheard) = self.dropped.get_mut(name) {
+                    unheard.remove(id);
+                }
+            }
         }
-        let topology = &self.topology;
-        self.members.retain(|id, _| topology.has(id));
+        self.settle();
+    }
+
+    fn define(&mut self, keyspace: &Keyspace) {
+        if !self.keyspaces.contains_key(&keyspace.name) {
+            self.topology.add_keyspace(&keyspace.name, keyspace.n);
+        }
+        self.keyspaces.insert(keyspace.name.clone(), keyspace.clone());
+    }
+
+    /// What follows from the placements: who is a member, and the newest N of each keyspace.
+    fn settle(&mut self) {
+        let Self { topology, members, keyspaces, dropped, .. } = self;
+        members.retain(|id, _| topology.has(id));
+        dropped.values_mut().for_each(|unheard| unheard.retain(|id| members.contains_key(id)));
+        dropped.retain(|_, unheard| !unheard.is_empty());
+        for (name, keyspace) in keyspaces {
+            keyspace.n = topology.newest().n(name);
+        }
     }
 }
 
@@ -108,9 +161,20 @@ impl fmt::Display for Event {
             }
             Self::Move { id, addr } => write!(f, "MOVE {id} {addr}"),
             Self::Remove { id } => write!(f, "REMOVE {id}"),
-            Self::Replicas { n } => write!(f, "REPLICAS {n}"),
+            Self::Replicas { name, n } if name.is_default() => write!(f, "REPLICAS {n}"),
+            Self::Replicas { name, n } => write!(f, "REPLICAS {name} {n}"),
             Self::Final => write!(f, "FINAL"),
-            Self::Keyspace { name, ttl_ms } => write!(f, "KEYSPACE {name} {ttl_ms}"),
+            Self::Keyspace(Keyspace { name, n, r, w, policy, sloppy, ttl_ms }) => {
+                let sloppy = if *sloppy { "on" } else { "off" };
+                let ttl = ttl_ms.unwrap_or(0);
+                write!(
+                    f,
+                    "KEYSPACE {name} n={n} r={r} w={w} policy={policy} sloppy={sloppy} ttl={ttl}"
+                )
+            }
+            Self::DefaultTtl { ttl_ms } => write!(f, "KEYSPACE default {ttl_ms}"),
+            Self::Dropped { name } => write!(f, "DROPPED {name}"),
+            Self::Forgotten { name, id } => write!(f, "FORGOTTEN {name} {id}"),
         }
     }
 }
@@ -136,16 +200,48 @@ impl FromStr for Event {
                 Self::Move { id: id.parse().map_err(|_| bad())?, addr: addr.to_owned() }
             }
             ["REMOVE", id] => Self::Remove { id: id.parse().map_err(|_| bad())? },
-            ["REPLICAS", n] => Self::Replicas { n: n.parse().map_err(|_| bad())? },
+            ["REPLICAS", n] => {
+                let name = KeyspaceName::default();
+                Self::Replicas { name, n: n.parse().map_err(|_| bad())? }
+            }
+            ["REPLICAS", name, n] => Self::Replicas {
+                name: name.parse().map_err(|_| bad())?,
+                n: n.parse().map_err(|_| bad())?,
+            },
             ["FINAL"] => Self::Final,
-            ["KEYSPACE", DEFAULT, ttl_ms] => Self::Keyspace {
-                name: DEFAULT.to_owned(),
-                ttl_ms: ttl_ms.parse().map_err(|_| bad())?,
+            ["KEYSPACE", "default", ttl_ms] => {
+                Self::DefaultTtl { ttl_ms: ttl_ms.parse().map_err(|_| bad())? }
+            }
+            ["KEYSPACE", name, ref rest @ ..] => {
+                Self::Keyspace(parse_keyspace(name, rest).ok_or_else(bad)?)
+            }
+            ["DROPPED", name] if name != "default" => {
+                Self::Dropped { name: name.parse().map_err(|_| bad())? }
+            }
+            ["FORGOTTEN", name, id] => Self::Forgotten {
+                name: name.parse().map_err(|_| bad())?,
+                id: id.parse().map_err(|_| bad())?,
             },
             _ => return Err(bad()),
         };
         if event.to_string() == text { Ok(event) } else { Err(bad()) }
     }
+}
+
+/// What holds for a keyspace, from `n=3`, `r=2` and so on.
+fn parse_keyspace(name: &str, words: &[&str]) -> Option<Keyspace> {
+    let [n, r, w, policy, sloppy, ttl] = words else { return None };
+    let number = |word: &str, name: &str| word.strip_prefix(name)?.parse::<usize>().ok();
+    let (n, r, w) = (number(n, "n=")?, number(r, "r=")?, number(w, "w=")?);
+    let policy = policy.strip_prefix("policy=")?.parse().ok()?;
+    let sloppy = match sloppy.strip_prefix("sloppy=")? {
+        "on" => true,
+        "off" => false,
+        _ => return None,
+    };
+    let ttl_ms: u64 = ttl.strip_prefix("ttl=")?.parse().ok()?;
+    let ttl_ms = Some(ttl_ms).filter(|ttl_ms| *ttl_ms > 0);
+    Some(Keyspace { name: name.parse().ok()?, n, r, w, policy, sloppy, ttl_ms })
 }
 
 #[cfg(test)]
@@ -165,6 +261,17 @@ mod tests {
     fn lines_are_canonical() {
         for bad in [
             "KEYSPACE other 1",
+            "KEYSPACE other n=1 r=1 w=1 policy=siblings sloppy=off",
+            "KEYSPACE other n=01 r=1 w=1 policy=siblings sloppy=off ttl=0",
+            "KEYSPACE other n=1 r=1 w=1 policy=last sloppy=off ttl=0",
+            "KEYSPACE other n=1 r=1 w=1 policy=lww sloppy=no ttl=0",
+            "KEYSPACE other n=1 w=1 r=1 policy=lww sloppy=on ttl=0",
+            "KEYSPACE Other n=1 r=1 w=1 policy=lww sloppy=on ttl=0",
+            "REPLICAS default 2",
+            "REPLICAS other",
+            "DROPPED",
+            "DROPPED default",
+            "FORGOTTEN other",
             "KEYSPACE default",
             "KEYSPACE default 01",
             "",
@@ -190,12 +297,64 @@ mod tests {
         assert_eq!(state.topology.epoch, 5);
     }
 
+    fn space(name: &str) -> KeyspaceName {
+        name.parse().unwrap()
+    }
+
+    /// The keyspaces as a log would have them.
+    fn keyspaces(state: &State) -> Vec<String> {
+        state.keyspaces.values().map(|space| Event::Keyspace(space.clone()).to_string()).collect()
+    }
+
+    const CLICKS: &str = "KEYSPACE clicks n=2 r=1 w=2 policy=lww sloppy=on ttl=5000";
+    const DEFAULT: &str = "KEYSPACE default n=1 r=1 w=1 policy=siblings sloppy=off ttl=0";
+
     #[test]
     fn the_last_word_on_a_keyspace_holds() {
-        assert_eq!(replay(&["BOOT 1"]).ttl_ms, 0);
-        let state =
-            replay(&["KEYSPACE default 5000", "BOOT 2", "KEYSPACE default 60000", "BOOT 3"]);
-        assert_eq!(state.ttl_ms, 60_000);
+        assert_eq!(keyspaces(&replay(&["BOOT 1"])), [DEFAULT]);
+        let old = replay(&["KEYSPACE default 5000", "BOOT 2", "KEYSPACE default 60000", "BOOT 3"]);
+        assert_eq!(keyspaces(&old), [DEFAULT.replace("ttl=0", "ttl=60000")]);
+        let changed = CLICKS.replace("w=2", "w=1").replace("ttl=5000", "ttl=0");
+        let new = replay(&[CLICKS, "KEYSPACE default 1", "KEYSPACE default 0", &changed]);
+        assert_eq!(keyspaces(&new), [changed, DEFAULT.to_owned()]);
+    }
+
+    #[test]
+    fn a_keyspace_has_its_copies_at_once_and_other_ones_when_final() {
+        let nodes = ["ADD n1 a:1 1 u1", "ADD n2 a:2 1 u2", "FINAL"];
+        let mut state = replay(&[&nodes[..], &["REPLICAS 2", CLICKS]].concat());
+        let n = |state: &State| {
+            let (now, next) = (&state.topology.current, state.topology.newest());
+            ["default", "clicks"].map(|name| (now.n(&space(name)), next.n(&space(name))))
+        };
+        assert_eq!(n(&state), [(1, 2), (2, 2)]);
+        state.apply(&"REPLICAS clicks 1".parse().unwrap());
+        assert_eq!((n(&state), state.keyspaces[&space("clicks")].n), ([(1, 2), (2, 1)], 1));
+        // What is not N may change meanwhile; N is what was staged, whatever the line says.
+        state.apply(&CLICKS.parse().unwrap());
+        assert_eq!((n(&state), state.keyspaces[&space("clicks")].n), ([(1, 2), (2, 1)], 1));
+        state.apply(&Event::Final);
+        assert_eq!(n(&state), [(2, 2), (1, 1)]);
+    }
+
+    #[test]
+    fn a_dropped_keyspace_is_remembered_until_all_have_forgotten_it() {
+        let nodes = ["ADD n1 a:1 1 u1", "ADD n2 a:2 1 u2", "ADD n3 a:3 1 u3", "FINAL", CLICKS];
+        let mut state = replay(&[&nodes[..], &["DROPPED clicks"]].concat());
+        let unheard = |state: &State| {
+            let unheard = state.dropped.get(&space("clicks"));
+            unheard.map(|ids| ids.iter().map(NodeId::as_str).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(keyspaces(&state), [DEFAULT]);
+        assert_eq!(unheard(&state).as_deref(), Some("n1 n2 n3"));
+        state.apply(&"FORGOTTEN clicks n1".parse().unwrap());
+        // Who is no member any more is not asked; its name is kept for the case that it joins again.
+        ["REMOVE n2", "FINAL"].iter().for_each(|line| state.apply(&line.parse().unwrap()));
+        assert_eq!(unheard(&state).as_deref(), Some("n3"));
+        state.apply(&"FORGOTTEN clicks n3".parse().unwrap());
+        assert_eq!((unheard(&state), state.ever_dropped.len()), (None, 1));
+        state.apply(&CLICKS.parse().unwrap());
+        assert_eq!(keyspaces(&state), [CLICKS, DEFAULT]);
     }
 
     #[test]

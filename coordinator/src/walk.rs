@@ -1,12 +1,13 @@
-//! A walk over all keys of the cluster in key order, a page a node at a time.
+//! A walk over all keys of a keyspace in key order, a page a node at a time; and what all holders of
+//! a key together hold.
 
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
 use ringkv_shared::net::{NodeApiClient, PeerError};
 use ringkv_shared::plan::Merge;
-use ringkv_shared::protocol::node::{DumpReply, Record};
-use ringkv_shared::{Blob, Failure, NodeId};
+use ringkv_shared::protocol::node::{DumpReply, Record, Sibling};
+use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 
 use crate::cluster::{Cluster, View};
 use crate::picture::Picture;
@@ -14,6 +15,7 @@ use crate::picture::Picture;
 /// What a walk looks at.
 #[derive(Clone, Default)]
 pub(crate) struct Range {
+    pub(crate) keyspace: KeyspaceName,
     pub(crate) prefix: Option<Blob>,
     /// Only keys greater than this.
     pub(crate) after: Option<Blob>,
@@ -21,6 +23,8 @@ pub(crate) struct Range {
     pub(crate) tombstones: bool,
     /// Keys a page.
     pub(crate) page_keys: usize,
+    /// Only keys in these leaves of the digests.
+    pub(crate) leaves: Option<Vec<u16>>,
 }
 
 /// The walk. A node that does not answer is left out from then on and named in `silent`.
@@ -89,16 +93,117 @@ impl<'a> Walk<'a> {
             return Err(None);
         }
         let at = at.flatten();
-        let Range { prefix, after: start, keys_only, tombstones, page_keys } = self.range.clone();
+        let Range { keyspace, prefix, after: start, keys_only, tombstones, page_keys, leaves } =
+            self.range.clone();
         let after = after.clone().or(start);
         let call = node.peer.call(self.cluster.timeout(), async move |client| {
             let (keys_only, tombstones) = (Some(keys_only), Some(tombstones));
-            let limit = Some(page_keys);
-            NodeApiClient::dump(client, after, limit, prefix, keys_only, tombstones, at).await
+            let (limit, space) = (Some(page_keys), Some(keyspace));
+            NodeApiClient::dump(
+                client, after, limit, prefix, keys_only, tombstones, at, space, leaves,
+            )
+            .await
         });
         call.await.map_err(|error| match error {
             PeerError::Refused(failure) if self.picture.is_some() => Some(failure),
             _ => None,
         })
+    }
+}
+
+/// What all holders of a key together hold: `group` as [`Walk::next`] gives it, never empty.
+pub(crate) fn merged(group: Vec<(NodeId, Record)>) -> Option<Record> {
+    let mut records = group.into_iter().map(|(_, record)| record);
+    let first = records.next()?;
+    let rest: Vec<Record> = records.filter(|record| !record.is_same(&first)).collect();
+    if rest.is_empty() {
+        // Nearly all keys are like this.
+        return Some(first);
+    }
+    let mut all = first.held();
+    for record in &rest {
+        all.merge(&record.held());
+    }
+    if all.values().iter().all(|(_, sibling)| sibling.stamp.is_some()) {
+        all.keep_last(|sibling| sibling.stamp);
+    }
+    Record::of(first.key, &all)
+}
+
+/// A key as a reader of all keys sees it: the value of the greatest version that lives, with the other
+/// values that live beside it; `None` if none does.
+pub(crate) fn shown(record: Record) -> Option<Record> {
+    if record.is_plain() {
+        return (!record.deleted).then_some(record);
+    }
+    let mut live: Vec<Sibling> = record.values().filter(|sibling| !sibling.deleted).collect();
+    let Sibling { value, deleted, version, expires, stamp } = live.pop()?;
+    let context = Some(record.past());
+    Some(Record {
+        key: record.key,
+        value,
+        deleted,
+        version,
+        expires,
+        stamp,
+        context,
+        siblings: live,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringkv_shared::Version;
+
+    /// A record as `2` (a value, plain), `2-1` (its writer had seen 1 only), `2d` (a tombstone).
+    fn record(text: &str) -> Record {
+        let (what, seen) = text.split_once('-').map_or((text, None), |(w, seen)| (w, Some(seen)));
+        let (counter, value) = match what.strip_suffix('d') {
+            Some(counter) => (counter, None),
+            None => (what, Some(format!("v{what}").as_str().into())),
+        };
+        let version = Version::new(1, counter.parse().unwrap());
+        let context = seen.map(|seen| format!("1.{seen}").parse().unwrap());
+        Record { context, ..Record::new("k".into(), value, version) }
+    }
+
+    #[test]
+    fn a_key_is_there_if_any_value_of_it_lives() {
+        for (held, value, others) in [
+            ("1 1", Some("v1"), ""),
+            ("1 2", Some("v2"), ""),
+            ("2 1", Some("v2"), ""),
+            ("1 2d", None, ""),
+            ("1d 2", Some("v2"), ""),
+            // 3 and 2 had both seen 1 only: both stay.
+            ("2-1 3-1", Some("v3"), "v2"),
+            ("3-1 2-1 1", Some("v3"), "v2"),
+            ("2-1 3d-1", Some("v2"), ""),
+            ("2d-1 3d-1", None, ""),
+            ("2-1 3-1 4", Some("v4"), ""),
+        ] {
+            let nodes = ["a", "b", "c"].map(|id| id.parse().unwrap());
+            let group = nodes.into_iter().zip(held.split(' ').map(record)).collect();
+            let shown = merged(group).and_then(shown);
+            let values = |siblings: &[Sibling]| {
+                let values = siblings.iter().filter_map(|sibling| sibling.value.clone());
+                values.map(|value| value.to_string()).collect::<Vec<_>>().join(" ")
+            };
+            let seen = shown.as_ref().and_then(|record| record.value.clone());
+            assert_eq!(seen.map(|value| value.to_string()).as_deref(), value, "{held}");
+            assert_eq!(shown.map_or(String::new(), |r| values(&r.siblings)), others, "{held}");
+        }
+    }
+
+    #[test]
+    fn of_values_with_stamps_only_the_last_is_shown() {
+        let stamped = |text: &str, stamp: &str| {
+            let stamp = Some(stamp.parse().unwrap());
+            ("a".parse().unwrap(), Record { stamp, ..record(text) })
+        };
+        let group = vec![stamped("2-1", "9.0"), stamped("3-1", "5.0")];
+        let shown = merged(group).and_then(shown).unwrap();
+        assert_eq!((shown.value, shown.siblings.len()), (Some("v2".into()), 0));
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! # Caveats
 //!
-//! A write that is numbered a second time stays in the list that it joined first.
+//! A write that begins again under its number joins the list of that moment, which may be a later one.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -26,12 +26,26 @@ struct State {
     counter: u64,
     /// The writes begun since the last mark.
     under_way: TaskTracker,
+    /// Those begun between earlier marks, as long as any of them is under way.
+    earlier: Vec<TaskTracker>,
+}
+
+/// Writes that were under way at a mark.
+pub(crate) struct UnderWay(Vec<TaskTracker>);
+
+impl UnderWay {
+    /// Waits until they have ended. Writes have deadlines, so this ends.
+    pub(crate) async fn wait(&self) {
+        for writes in &self.0 {
+            writes.wait().await;
+        }
+    }
 }
 
 impl Writes {
     /// None given so far.
     pub(crate) fn new(epoch: u32) -> Self {
-        let state = State { counter: 0, under_way: TaskTracker::new() };
+        let state = State { counter: 0, under_way: TaskTracker::new(), earlier: Vec::new() };
         Self { epoch, state: Mutex::new(state) }
     }
 
@@ -46,19 +60,32 @@ impl Writes {
         (Version::new(self.epoch, state.counter), state.under_way.token())
     }
 
-    /// Numbers a write that is under way anew, above what a node was found to have in this epoch.
-    pub(crate) fn again_above(&self, found: u64) -> Version {
-        let mut state = self.lock();
-        state.counter = state.counter.max(found) + 1;
-        Version::new(self.epoch, state.counter)
+    /// A write that has its number is under way again.
+    pub(crate) fn join(&self) -> TaskTrackerToken {
+        self.lock().under_way.token()
+    }
+
+    /// The last number given.
+    pub(crate) fn last(&self) -> Version {
+        Version::new(self.epoch, self.lock().counter)
+    }
+
+    /// The next number is above one that a node was found to have in this epoch or before.
+    pub(crate) fn skip_to(&self, found: Version) {
+        if found.epoch == self.epoch {
+            let mut state = self.lock();
+            state.counter = state.counter.max(found.counter);
+        }
     }
 
     /// The last number given, and those that are under way with numbers up to it.
-    pub(crate) fn mark(&self) -> (Version, TaskTracker) {
+    pub(crate) fn mark(&self) -> (Version, UnderWay) {
         let mut state = self.lock();
         let under_way = std::mem::replace(&mut state.under_way, TaskTracker::new());
         under_way.close();
-        (Version::new(self.epoch, state.counter), under_way)
+        state.earlier.push(under_way);
+        state.earlier.retain(|writes| !writes.is_empty());
+        (Version::new(self.epoch, state.counter), UnderWay(state.earlier.clone()))
     }
 }
 
@@ -71,12 +98,17 @@ mod tests {
         let writes = Writes::new(3);
         let (first, token) = writes.begin();
         let (mark, under_way) = writes.mark();
-        let (after, _later) = writes.begin();
+        let (after, later) = writes.begin();
         assert_eq!((first, mark, after), (Version::new(3, 1), first, Version::new(3, 2)));
-        assert!(!under_way.is_empty());
-        drop(token);
+        // Those under way at one mark are so at the next one, too.
+        let (_, under_way_still) = writes.mark();
+        assert_eq!((under_way.0.len(), under_way_still.0.len()), (1, 2));
+        drop((token, later));
         under_way.wait().await;
-        assert_eq!(writes.again_above(9), Version::new(3, 10));
-        assert_eq!(writes.mark().0, Version::new(3, 10));
+        under_way_still.wait().await;
+        writes.skip_to(Version::new(3, 9));
+        writes.skip_to(Version::new(2, 99));
+        assert_eq!(writes.begin().0, Version::new(3, 10));
+        assert_eq!(writes.last(), Version::new(3, 10));
     }
 }

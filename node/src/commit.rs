@@ -53,6 +53,29 @@ impl Committer {
         Self { shared, writer: Some(writer), rotations, written, stop }
     }
 
+    /// Writes and syncs what waits, here and now: for who runs a whole cluster in one thread.
+    ///
+    /// # Errors
+    ///
+    /// The disk failed; nothing more may be acknowledged.
+    ///
+    /// # Panics
+    ///
+    /// Never: nothing else has the writer.
+    pub fn commit_now(&mut self) -> Result<(), StorageError> {
+        let (lines, seq) = {
+            let mut state = self.shared.lock();
+            (state.tail.take(), state.tail.seq())
+        };
+        let writer = self.writer.as_mut().expect("nothing else has the writer");
+        if !lines.is_empty() {
+            writer.write(&lines)?;
+        }
+        writer.sync(seq)?;
+        self.publish(seq, true);
+        Ok(())
+    }
+
     /// Commits until `stop`, then writes and syncs what is left, and a `BYE`.
     ///
     /// # Errors

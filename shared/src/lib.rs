@@ -23,6 +23,7 @@ pub mod plan;
 pub mod protocol;
 pub mod quorum;
 pub mod ring;
+pub mod sync;
 pub mod topology;
 
 mod blob;

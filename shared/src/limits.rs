@@ -10,6 +10,8 @@ pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const BATCH_ENTRIES_MAX: usize = 1024;
 /// How deep a JSON message may nest.
 pub const JSON_DEPTH_MAX: usize = 32;
+/// The most single versions in a context that a client gives.
+pub const CONTEXT_DOTS_MAX: usize = 1000;
 /// The longest time to live, in milliseconds: ten years. The shortest is one millisecond.
 pub const TTL_MS_MAX: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
 /// The most keys a page of `dump` or `scan` returns, whatever the caller asks for.

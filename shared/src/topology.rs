@@ -118,6 +118,26 @@ impl Topology {
         }
     }
 
+    /// A keyspace is there from now on, with so many copies: nothing is in it, so that needs no stage.
+    pub fn add_keyspace(&mut self, name: &KeyspaceName, n: usize) {
+        for placement in std::iter::once(&mut self.current).chain(&mut self.pending) {
+            placement.copies.insert(name.clone(), n);
+        }
+    }
+
+    /// A keyspace is there no more. A change that was staged for it alone ends.
+    pub fn remove_keyspace(&mut self, name: &KeyspaceName) {
+        for placement in std::iter::once(&mut self.current).chain(&mut self.pending) {
+            placement.copies.remove(name);
+        }
+        if let Some(pending) = self.pending.take() {
+            match pending == self.current {
+                true => self.epoch += 1,
+                false => self.pending = Some(pending),
+            }
+        }
+    }
+
     /// Who takes a write of `key`.
     #[must_use]
     pub fn write_set(&self, keyspace: &KeyspaceName, key: &[u8]) -> WriteSet {
@@ -187,5 +207,20 @@ mod tests {
     fn no_more_acknowledgements_than_owners_are_needed() {
         assert_eq!(topology(&["n1"], 3).current.needed(&space(), 2), 1);
         assert_eq!(topology(&["n1", "n2", "n3"], 2).current.needed(&space(), 3), 2);
+    }
+
+    #[test]
+    fn keyspaces_come_and_go_in_both_placements() {
+        let (clicks, mut topology) = ("clicks".parse().unwrap(), topology(&["n1", "n2"], 1));
+        topology.stage(Placement::new(topology.current.ring.with(id("n3"), 1), 1));
+        topology.add_keyspace(&clicks, 2);
+        assert_eq!((topology.current.n(&clicks), topology.newest().n(&clicks)), (2, 2));
+        topology.finalise();
+        assert_eq!(topology.current.n(&clicks), 2, "a change that was staged before keeps it");
+        topology.stage(topology.current.clone().with_n(clicks.clone(), 1));
+        assert_eq!((topology.current.n(&clicks), topology.newest().n(&clicks)), (2, 1));
+        topology.remove_keyspace(&clicks);
+        assert_eq!((topology.epoch, &topology.pending), (4, &None));
+        assert_eq!(topology.current.copies.len(), 1);
     }
 }

@@ -34,7 +34,7 @@ pub(super) async fn register(
     if replicas > 1 {
         let show = show(coordinator).await?;
         if show.pending_replication.unwrap_or(show.replication) != replicas {
-            let call = async |c: &Client| ClusterApiClient::setreplica(c, replicas).await;
+            let call = async |c: &Client| ClusterApiClient::setreplica(c, replicas, None).await;
             coordinator
                 .call(CALL_DEADLINE, call)
                 .await

@@ -23,11 +23,11 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use ringkv_shared::net::{Client, ClusterApiClient};
 use ringkv_shared::protocol::cluster::ClusterFreeze;
 use ringkv_shared::protocol::node::Record;
-use ringkv_shared::{ErrorName, Failure, NodeId};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 use serde_json::json;
 
 use super::pages::{PAGE_KEYS, Walk};
-use super::progress;
+use super::{keyspace, progress};
 use crate::report::{Report, counted};
 use crate::session::Session;
 use crate::wire::DEADLINE;
@@ -35,13 +35,19 @@ use crate::wire::DEADLINE;
 /// Writes every pair to a file, or to standard output.
 pub(super) async fn export(s: &mut Session, file: &Path, partial: bool) -> Result<Report, Failure> {
     let started = Instant::now();
+    let space = s.keyspace_named();
+    let copies = match &space {
+        Some(_) => Some(keyspace::copies(s).await?),
+        None => None,
+    };
     let freeze = async |c: &Client| ClusterApiClient::freeze(c).await;
-    let picture = s.call(freeze).await?;
-    let mut walk = Walk::of_picture(&picture.picture);
+    let mut picture = s.call(freeze).await?;
+    picture.replication = copies.unwrap_or(picture.replication);
+    let mut walk = Walk::of_picture(&picture.picture, space.clone());
     walk.silent.extend(picture.silent.iter().cloned());
     let written = match enough(&walk.silent, &picture, partial) {
-        Ok(()) if file == Path::new("-") => to_stdout(s, &mut walk).await,
-        Ok(()) => to_file(s, &mut walk, file, (&picture, partial)).await,
+        Ok(()) if file == Path::new("-") => to_stdout(s, space.as_ref(), &mut walk).await,
+        Ok(()) => to_file(s, space.as_ref(), &mut walk, file, (&picture, partial)).await,
         Err(failure) => Err(failure),
     };
     let name = picture.picture.clone();
@@ -54,11 +60,27 @@ pub(super) async fn export(s: &mut Session, file: &Path, partial: bool) -> Resul
     if file == Path::new("-") {
         let mut report = Report::new(&members);
         report.plain = Some(Vec::new());
+        let report = conflicts(&walk, report);
         return Ok(close(&walk, &picture, report));
     }
     members["file"] = json!(file);
     let sentence = sentence(count, file, &picture, started.elapsed());
-    Ok(close(&walk, &picture, Report::new(&members).say(sentence)))
+    Ok(close(&walk, &picture, conflicts(&walk, Report::new(&members).say(sentence))))
+}
+
+/// The report, with what several values of a key mean for it.
+fn conflicts(walk: &Walk, report: Report) -> Report {
+    if walk.conflicts == 0 {
+        return report;
+    }
+    let keys = counted(walk.conflicts, "key");
+    let text = format!(
+        "{keys} with more than one value: the others are under \"siblings\", which load leaves out"
+    );
+    match report.plain.is_some() {
+        true => report.warn(text.clone()).plain_warn(text),
+        false => report.warn(text),
+    }
 }
 
 /// The report, with what the silent nodes mean for it.
@@ -102,8 +124,13 @@ fn enough(
         .hint("restart it, then export again; or take what there is: export FILE --partial"))
 }
 
-async fn to_stdout(s: &mut Session, walk: &mut Walk) -> Result<u64, Failure> {
+async fn to_stdout(
+    s: &mut Session,
+    space: Option<&KeyspaceName>,
+    walk: &mut Walk,
+) -> Result<u64, Failure> {
     let mut count = 0;
+    space.iter().for_each(|space| s.line(&header(space)));
     while let Some(page) = walk.next(s, PAGE_KEYS).await? {
         count += page.len() as u64;
         page.iter().for_each(|record| s.line(&line(record)));
@@ -116,6 +143,7 @@ async fn to_stdout(s: &mut Session, walk: &mut Walk) -> Result<u64, Failure> {
 
 async fn to_file(
     s: &mut Session,
+    space: Option<&KeyspaceName>,
     walk: &mut Walk,
     file: &Path,
     (picture, partial): (&ClusterFreeze, bool),
@@ -126,6 +154,9 @@ async fn to_file(
     let mut target = Target::create(file).map_err(failed)?;
     let bar = progress::count(s.settings.progress);
     let mut count = 0;
+    if let Some(space) = space {
+        writeln!(target.writer, "{}", header(space)).map_err(failed)?;
+    }
     while let Some(page) = walk.next(s, PAGE_KEYS).await? {
         enough(&walk.silent, picture, partial)?;
         count += page.len() as u64;
@@ -139,15 +170,26 @@ async fn to_file(
     Ok(count)
 }
 
-/// One pair as `load` reads it.
+/// The first line of an export of another keyspace than `default`.
+fn header(space: &KeyspaceName) -> String {
+    json!({ "keyspace": space }).to_string()
+}
+
+/// One pair as `load` reads it; other values that it has beside are there to be seen.
 fn line(record: &Record) -> String {
-    let value = record.value.clone().unwrap_or_default();
+    let text = |value: &Option<Blob>| {
+        serde_json::to_string(&value.clone().unwrap_or_default()).unwrap_or_default()
+    };
     let key = serde_json::to_string(&record.key).unwrap_or_default();
-    let value = serde_json::to_string(&value).unwrap_or_default();
-    match record.expires {
-        Some(expires) => format!("{{\"key\":{key},\"value\":{value},\"expires\":{expires}}}"),
-        None => format!("{{\"key\":{key},\"value\":{value}}}"),
+    let mut line = format!("{{\"key\":{key},\"value\":{}", text(&record.value));
+    if let Some(expires) = record.expires {
+        line += &format!(",\"expires\":{expires}");
     }
+    if !record.siblings.is_empty() {
+        let others: Vec<String> = record.siblings.iter().map(|other| text(&other.value)).collect();
+        line += &format!(",\"siblings\":[{}]", others.join(","));
+    }
+    line + "}"
 }
 
 /// A file that gets its name only when it is whole.
@@ -179,12 +221,13 @@ mod tests {
     use super::*;
     use crate::exit;
     use crate::report::text;
+    use ringkv_shared::Version;
     use ringkv_shared::protocol::Status;
-    use ringkv_shared::{Blob, Version};
+    use ringkv_shared::protocol::node::Sibling;
 
     fn record(key: Blob, value: &str, expires: Option<u64>) -> Record {
         let version = Version::new(1, 1);
-        Record { key, value: Some(value.into()), deleted: false, version, expires }
+        Record { expires, ..Record::new(key, Some(value.into()), version) }
     }
 
     fn picture(replication: usize) -> ClusterFreeze {
@@ -205,6 +248,16 @@ mod tests {
         assert_eq!(until, r#"{"key":"a","value":"1","expires":5}"#);
         let bytes = line(&record(vec![255].into(), "", None));
         assert_eq!(bytes, r#"{"key":{"base64":"/w=="},"value":""}"#);
+        let sibling = Sibling {
+            value: Some("2".into()),
+            deleted: false,
+            version: Version::new(1, 1),
+            expires: None,
+            stamp: None,
+        };
+        let several = Record { siblings: vec![sibling], ..record("a".into(), "1", None) };
+        assert_eq!(line(&several), r#"{"key":"a","value":"1","siblings":["2"]}"#);
+        assert_eq!(header(&"orders".parse().unwrap()), r#"{"keyspace":"orders"}"#);
     }
 
     #[test]
@@ -231,7 +284,7 @@ mod tests {
 
     #[test]
     fn silent_nodes_are_named() {
-        let mut walk = Walk::of_picture("p");
+        let mut walk = Walk::of_picture("p", None);
         walk.silent.insert("n2".parse().unwrap());
         let whole = close(&walk, &picture(2), Report::sentence("done"));
         assert_eq!(text(&whole.narrated), "done\nn2 did not answer; the others have every key");

@@ -17,6 +17,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use indicatif::ProgressBar;
 use ringkv_shared::net::{Client, ClusterApiClient};
+use ringkv_shared::protocol::cluster::WriteOptions;
 use ringkv_shared::{Blob, ErrorName, Failure};
 use serde_json::json;
 
@@ -118,11 +119,15 @@ async fn apply(s: &Session, key: Blob, change: Change) -> (Blob, Result<Done, Fa
         Change::Put { value, expires } => {
             // What expires just now expires in a millisecond: there is no shorter time to live.
             let ttl_ms = expires.map(|at| left(at, now_ms()).unwrap_or(1));
-            let put = async |c: &Client| ClusterApiClient::put(c, k, value, ttl_ms).await;
+            let keyspace = s.keyspace();
+            let options = Some(WriteOptions { keyspace, ttl_ms, ..WriteOptions::default() });
+            let put = async |c: &Client| ClusterApiClient::put(c, k, value, options).await;
             s.call(put).await.map(|_| Done::Put)
         }
         Change::Del => {
-            s.call(async |c| ClusterApiClient::del(c, k).await).await.map(|_| Done::Deleted)
+            let options = WriteOptions { keyspace: s.keyspace(), ..WriteOptions::default() };
+            let del = async |c: &Client| ClusterApiClient::del(c, k, Some(options)).await;
+            s.call(del).await.map(|_| Done::Deleted)
         }
     };
     (key, result)

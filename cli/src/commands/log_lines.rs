@@ -68,7 +68,7 @@ impl Log {
         let change = match record.op {
             Op::Put { value, expires } => Change::Put { value: value.into_bytes().into(), expires },
             Op::Del => Change::Del,
-            Op::Drop => return,
+            Op::Drop | Op::DropSpace => return,
         };
         let (key, version) = (Blob::from(record.key), Some(record.version));
         let held = self.newest.get(&key).and_then(|(held, _)| *held);
@@ -187,7 +187,16 @@ PUT d k=default c=00000000
         for (n, key) in [(1, "a"), (2, "b"), (3, "c")] {
             let op = Op::write(Some(Value::new("1".into())));
             let version = Version::new(1, n);
-            let record = Record { key: key.into(), op, version, seq: n, durable: 0 };
+            let record = Record {
+                key: key.into(),
+                op,
+                version,
+                stamp: None,
+                context: None,
+                via: None,
+                seq: n,
+                durable: 0,
+            };
             crc = encode_record(&record, crc, &mut text);
         }
         let text = String::from_utf8(text).unwrap();

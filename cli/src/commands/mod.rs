@@ -4,12 +4,17 @@
 //!
 //! | family | commands |
 //! |---|---|
-//! | [`data`] | `put` `get` `del` |
+//! | [`mod@write`], [`mod@read`] | `put` `del` `get` |
+//! | [`conflict`] | `resolve`, and keys with several values |
+//! | [`batch`] | `mput` `mget` `mdel` |
+//! | [`explain`] | `explain` |
+//! | [`watch`], [`events`] | `watch` `events` |
+//! | [`why`], [`check`] | `why` `check` |
 //! | [`topology`] | `addnode` `removenode` `setreplica` |
 //! | [`rebalance`] | `rebalance` |
 //! | [`observe`] | `show` `stats` `where` `ring` `config` |
-//! | [`figures`] | `stats` of one node |
-//! | [`keyspace`] | `keyspace` |
+//! | [`figures`], [`troubles`] | `stats` of one node; what `stats` tells of hints, differences and conflicts |
+//! | [`keyspace`] | `keyspace` `setquorum` `use` |
 //! | [`pages`] | `scan` `count` |
 //! | [`export`] | `export` |
 //! | [`load`] | `load` |
@@ -20,14 +25,19 @@
 //!
 //! # Caveats
 //!
-//! `rebalance`, `scan`, `load` and `export` print while they run and may end half-way; what was
+//! `rebalance`, `scan`, `load`, `watch`, `events` and `export` print while they run and may end half-way; what was
 //! printed until then was true.
 
-mod data;
+mod batch;
+mod check;
+mod conflict;
+mod events;
 mod expiry;
+mod explain;
 mod export;
 mod faults;
 mod figures;
+mod follow;
 mod keyspace;
 mod load;
 mod log_lines;
@@ -36,18 +46,23 @@ mod pages;
 mod place;
 mod progress;
 mod raw;
+mod read;
 mod rebalance;
 mod records;
 mod salvage;
 pub(crate) mod settings;
 mod topology;
+mod troubles;
 mod wal;
+mod watch;
+mod why;
+mod write;
 
 use clap::CommandFactory as _;
 use ringkv_shared::Failure;
 
 use crate::cluster::Action;
-use crate::grammar::{Command, Line};
+use crate::grammar::{Command, Data, Follow, GetArgs, Line};
 use crate::report::Report;
 use crate::session::Session;
 use crate::usage;
@@ -55,12 +70,15 @@ use crate::usage;
 /// Runs one command and gives back what it found out.
 pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Report, Failure> {
     match command {
-        Command::Put { key, value, ttl, literal } => {
-            data::put(session, key, value, ttl, literal).await
+        Command::Data(data) => on_keys(session, data).await,
+        Command::Follow(Follow::Watch { prefix, from, until }) => {
+            watch::run(session, prefix, from, until).await
         }
-        Command::Get { key, all: false } => data::get(session, key).await,
-        Command::Get { key, all: true } => data::get_all(session, key).await,
-        Command::Del { key } => data::del(session, key).await,
+        Command::Follow(Follow::Events { follow, until }) => {
+            events::run(session, follow, until).await
+        }
+        Command::Follow(Follow::Why { key }) => why::run(session, key).await,
+        Command::Follow(Follow::Check(args)) => check::run(session, args).await,
         Command::Addnode { id, addr, weight } => topology::add(session, id, addr, weight).await,
         Command::Removenode { id, force } => topology::remove(session, id, force).await,
         Command::Setreplica { n } => topology::set_replication(session, n).await,
@@ -71,7 +89,9 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Repor
         Command::Where { key } => observe::locate(session, key).await,
         Command::Ring { tokens } => observe::ring(session, tokens).await,
         Command::Config { key, value } => observe::config(session, key, value).await,
-        Command::Keyspace { action, name, ttl } => keyspace::run(session, action, name, ttl).await,
+        Command::Keyspace(args) => keyspace::run(session, args).await,
+        Command::Setquorum { r, w } => keyspace::set_quorum(session, r, w).await,
+        Command::Use { name } => keyspace::enter(session, name).await,
         Command::Scan { prefix, limit } => pages::scan(session, prefix, limit).await,
         Command::Count { prefix } => pages::count(session, prefix).await,
         Command::Export { file, partial } => export::export(session, &file, partial).await,
@@ -93,5 +113,19 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Repor
         Command::Restart { id } => faults::run(session, Action::Restart, id).await,
         Command::Pause { id } => faults::run(session, Action::Pause, id).await,
         Command::Resume { id } => faults::run(session, Action::Resume, id).await,
+    }
+}
+
+async fn on_keys(session: &mut Session, data: Data) -> Result<Report, Failure> {
+    match data {
+        Data::Put(args) => write::put(session, args).await,
+        Data::Get(GetArgs { read, all: false }) => read::get(session, read).await,
+        Data::Get(GetArgs { read, all: true }) => read::get_all(session, read.key).await,
+        Data::Del(args) => write::del(session, args).await,
+        Data::Resolve { key, value, keep } => conflict::resolve(session, key, value, keep).await,
+        Data::Mput { pairs, ttl, how } => batch::put(session, pairs, ttl, how).await,
+        Data::Mget { keys, r } => batch::get(session, keys, r).await,
+        Data::Mdel { keys, how } => batch::del(session, keys, how).await,
+        Data::Explain { what } => explain::run(session, what).await,
     }
 }

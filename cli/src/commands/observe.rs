@@ -12,7 +12,7 @@ use ringkv_shared::protocol::cluster::{
 use ringkv_shared::protocol::node::DiskState;
 use ringkv_shared::{Blob, Failure, NodeId};
 
-use super::expiry;
+use super::{expiry, keyspace, troubles};
 use crate::report::Report;
 use crate::session::Session;
 use crate::table::{Table, fill};
@@ -33,7 +33,8 @@ pub(super) async fn stats(s: &mut Session) -> Result<Report, Failure> {
 /// Where a key is.
 pub(super) async fn locate(s: &mut Session, key: String) -> Result<Report, Failure> {
     let key = Blob::from(key);
-    let reply = s.call(async |c| ClusterApiClient::locate(c, key, None).await).await?;
+    let space = s.keyspace_named();
+    let reply = s.call(async |c| ClusterApiClient::locate(c, key, None, space).await).await?;
     Ok(where_report(&reply, expiry::now_ms(), s.out.width()))
 }
 
@@ -93,6 +94,7 @@ fn show_report(reply: &ShowReply, width: Option<usize>) -> Report {
     };
     report =
         report.say(format!("epoch {}, replication {}{pending}", reply.epoch, reply.replication));
+    report = reply.keyspaces.iter().map(keyspace::line).fold(report, Report::say);
     if reply.nodes.is_empty() {
         report = report.say("no nodes yet; add one:  addnode n1 5001");
     }
@@ -164,6 +166,8 @@ fn stats_report(reply: &StatsReply, width: Option<usize>) -> Report {
         "{puts} put, {gets} get, {dels} del, {} of the writes on fewer than all owners",
         reply.partial_writes
     ));
+    let report = troubles::lines(reply).into_iter().fold(report, Report::say);
+    let report = troubles::warnings(reply).into_iter().fold(report, Report::warn);
     if reply.silent.is_empty() {
         return report;
     }
@@ -223,7 +227,8 @@ fn config_report(reply: &ConfigReply, width: Option<usize>) -> Report {
     report.say(table.draw(width))
 }
 
-fn names(ids: &[NodeId]) -> String {
+/// `n1 n2`.
+pub(super) fn names(ids: &[NodeId]) -> String {
     ids.iter().map(NodeId::as_str).collect::<Vec<_>>().join(" ")
 }
 

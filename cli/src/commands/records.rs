@@ -9,13 +9,14 @@
 //!
 //! # Caveats
 //!
-//! A first line `key,value` in a csv file is taken for a header. The file is read whole: it is
+//! A first line `key,value` in a csv file is taken for a header. So is a first line `{"keyspace":…}` of JSON lines, which
+//! says where an export is from: pairs are put into the keyspace of the session, wherever they are from. The file is read whole: it is
 //! meant for what fits in memory, as the store's own map must. An empty line in a word list or a
 //! JSON lines file holds no pair; anything else that is no pair ends the load with its line.
 
 use std::path::Path;
 
-use ringkv_shared::Blob;
+use ringkv_shared::{Blob, KeyspaceName};
 use serde::Deserialize;
 
 use super::log_lines::log_lines;
@@ -114,13 +115,22 @@ fn json_lines(text: &str) -> Vec<Parsed> {
         #[serde(default)]
         expires: Option<u64>,
     }
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Header {
+        #[allow(dead_code, reason = "only whether it is there is asked")]
+        keyspace: KeyspaceName,
+    }
     let pair = |(at, line): (usize, &str)| match serde_json::from_str(line) {
         Ok(Object { key, value, expires }) => {
             Ok(Row { key, change: Change::Put { value, expires } })
         }
         Err(error) => Err(BadLine { line: at + 1, why: error.to_string() }),
     };
-    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(pair).collect()
+    let holds_pair = |(at, line): &(usize, &str)| {
+        !line.trim().is_empty() && (*at > 0 || serde_json::from_str::<Header>(line).is_err())
+    };
+    text.lines().enumerate().filter(holds_pair).map(pair).collect()
 }
 
 fn csv(text: &str) -> Vec<Parsed> {

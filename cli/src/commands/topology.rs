@@ -15,6 +15,7 @@ use ringkv_shared::protocol::cluster::ChangeReply;
 use ringkv_shared::{Failure, NodeId};
 use tokio::net::TcpStream;
 
+use super::keyspace;
 use crate::cluster::Control;
 use crate::report::Report;
 use crate::session::Session;
@@ -44,10 +45,16 @@ pub(super) async fn remove(s: &mut Session, id: NodeId, force: bool) -> Result<R
     Ok(remove_report(&id, &reply))
 }
 
-/// Sets the number of copies.
+/// Sets the number of copies; with quorums of more than one, says what they amount to now.
 pub(super) async fn set_replication(s: &mut Session, n: usize) -> Result<Report, Failure> {
-    let reply = s.call(async |c| ClusterApiClient::setreplica(c, n).await).await?;
-    Ok(replication_report(&reply))
+    let space = s.keyspace_named();
+    let reply = s.call(async |c| ClusterApiClient::setreplica(c, n, space).await).await?;
+    let report = replication_report(&reply);
+    // The change is made, whether this is answered or not.
+    Ok(match keyspace::guarantee(s).await {
+        Ok(Some(guarantee)) => report.say(format!("  {guarantee}")),
+        _ => report,
+    })
 }
 
 /// In a local cluster, starts the node at a port of this machine; says where it is. Who has that

@@ -8,6 +8,7 @@
 //! ```text
 //! put <key> <value|->    get <key> [--all]     del <key>         scan [prefix]
 //! addnode <id> <port>    removenode <id>       setreplica <N>    rebalance [--dry-run]
+//! explain put|get|del …  watch [prefix]        why <key>         check [--repair]
 //! ```
 //!
 //! # Caveats
@@ -17,16 +18,24 @@
 //! unless a `--` stands before it; quotes do not help, for the shell that called `kv` takes them
 //! away.
 
+mod client;
+mod data;
+mod follow;
+mod keyspace;
 mod values;
 
-use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use ringkv_shared::NodeId;
+use ringkv_shared::{KeyspaceName, NodeId};
 
-pub(crate) use values::{FileForm, Format, KeyspaceAction, Switch, Ttl, WalView};
-use values::{parse_address, parse_copies, parse_ttl};
+pub(crate) use client::Client;
+pub(crate) use data::{Data, DelArgs, Explained, GetArgs, KeyArgs, PutArgs, ReadArgs};
+pub(crate) use follow::{CheckArgs, Follow, UntilArgs};
+pub(crate) use keyspace::{KeyspaceAction, KeyspaceArgs, QuorumWord};
+use keyspace::{parse_quorum, parse_replicas};
+pub(crate) use values::{FileForm, Format, Switch, Ttl, WalView};
+use values::{parse_address, parse_copies};
 
 /// A whole line.
 #[derive(Debug, Parser)]
@@ -42,7 +51,10 @@ pub(crate) struct Line {
 pub(crate) enum Word {
     /// For the cluster.
     #[command(flatten)]
-    Command(Command),
+    Command(Box<Command>),
+    /// Compare all replicas with each other; exit code 6 when they differ and were not mended.
+    #[command(after_help = "check\ncheck --repair    (mend what differs)")]
+    Check(CheckArgs),
     /// For the shell.
     #[command(flatten)]
     Client(Client),
@@ -52,40 +64,12 @@ pub(crate) enum Word {
 #[derive(Debug, Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub(crate) enum Command {
-    /// Store a value at all owners of its key.
-    #[command(
-        after_help = "put apple 123\nput apple 123 --ttl 10s  (gone in ten seconds; ms, s, m, h, d)\nput \"two words\" \"a value\"\nput pic - < cat.jpg    (value from standard input, byte for byte; one-shot form)\nput sign -- -          (after -- every word is itself: stores a dash)"
-    )]
-    Put {
-        /// The key.
-        key: String,
-        /// The value; `-` reads it from standard input, `-- -` is a dash.
-        #[arg(allow_negative_numbers = true)]
-        value: String,
-        /// How long it lives: `10s`, `1h 30m`, `7d`; `none`: for ever. Without it, as the keyspace says.
-        #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
-        ttl: Option<Ttl>,
-        /// Whether a value `-` is a dash: see [`Command::heed_escape`].
-        #[arg(skip)]
-        literal: bool,
-    },
-    /// Read a value from the first owner that answers.
-    #[command(
-        after_help = "get apple\nget apple --all    (every replica's copy, with its version)\nget pic > cat.jpg  (bytes that are no text come as they are, without a newline)"
-    )]
-    Get {
-        /// The key.
-        key: String,
-        /// Ask every replica and show each copy.
-        #[arg(long)]
-        all: bool,
-    },
-    /// Delete a key at all its owners.
-    #[command(after_help = "del apple")]
-    Del {
-        /// The key.
-        key: String,
-    },
+    /// Reading and writing keys.
+    #[command(flatten)]
+    Data(Data),
+    /// Following and asking why.
+    #[command(flatten)]
+    Follow(Follow),
     /// Put a node on the ring; in a local cluster, start it too.
     #[command(after_help = "addnode n4 5004\naddnode big 10.0.0.7:5001 --weight 2")]
     Addnode {
@@ -107,7 +91,7 @@ pub(crate) enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// How many nodes keep each key.
+    /// How many nodes keep each key of the keyspace.
     #[command(after_help = "setreplica 2")]
     Setreplica {
         /// The number of copies.
@@ -241,19 +225,28 @@ pub(crate) enum Command {
         #[arg(allow_negative_numbers = true)]
         value: Option<String>,
     },
-    /// What holds for all keys of a keyspace: how long values live.
+    /// What holds for all keys of a keyspace: copies, quorums, conflicts, how long values live.
     #[command(
-        after_help = "keyspace show\nkeyspace set default --ttl 1h    (for what is put from now on)\nkeyspace set default --ttl none"
+        after_help = "keyspace\nkeyspace create orders --n 3 --r 2 --w 2\nkeyspace create clicks --n 2 --policy lww --sloppy on\nkeyspace set default --ttl 1h    (for what is put from now on)\nkeyspace drop clicks             (with all that is in it)"
     )]
-    Keyspace {
-        /// What to do; without a word, show.
-        #[arg(value_name = "show|set", hide_possible_values = true)]
-        action: Option<KeyspaceAction>,
-        /// Which; so far there is one, `default`.
-        name: Option<String>,
-        /// How long values live that are put without a time of their own; `none`: for ever.
-        #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
-        ttl: Option<Ttl>,
+    Keyspace(KeyspaceArgs),
+    /// How many replicas must answer a read and take a write.
+    #[command(
+        after_help = "setquorum 2 2         (R and W)\nsetquorum strong-read (a majority of both: a read meets the last acknowledged write)\nsetquorum read-heavy  (R=1 W=N)\nsetquorum write-heavy (R=N W=1)\nsetquorum available   (R=1 W=1, others stand in for owners that are away)"
+    )]
+    Setquorum {
+        /// Replicas that must answer a read; or strong-read, read-heavy, write-heavy, available.
+        #[arg(value_name = "R|PRESET", value_parser = parse_quorum)]
+        r: QuorumWord,
+        /// Replicas that must have a write before it is acknowledged.
+        #[arg(value_name = "W", value_parser = parse_replicas)]
+        w: Option<usize>,
+    },
+    /// Work in a keyspace from now on, in this session.
+    #[command(after_help = "use orders\nuse default")]
+    Use {
+        /// Its name.
+        name: KeyspaceName,
     },
     /// End a node at once, as a crash would (local cluster).
     Kill {
@@ -299,186 +292,5 @@ pub(crate) enum Command {
     },
 }
 
-impl Command {
-    /// Notes what the parser does not tell: that `--` stood before the value. `words` are those
-    /// that were parsed.
-    pub(crate) fn heed_escape(&mut self, words: &[impl AsRef<OsStr>]) {
-        if let Self::Put { literal, .. } = self {
-            let at = |wanted: &str| words.iter().position(|word| word.as_ref() == wanted);
-            *literal = at("--").is_some_and(|escape| at("-").is_none_or(|dash| escape < dash));
-        }
-    }
-}
-
-/// A setting of the shell itself, or leaving it.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Client {
-    /// Say how long each command took.
-    #[command(name = ".timing")]
-    Timing {
-        /// Without a word: on.
-        #[arg(default_value = "on")]
-        switch: Switch,
-    },
-    /// How results are written.
-    #[command(name = ".output")]
-    Output {
-        /// The form.
-        format: Format,
-    },
-    /// Show the JSON-RPC messages sent and received.
-    #[command(name = ".trace")]
-    Trace {
-        /// Without a word: on.
-        #[arg(default_value = "on")]
-        switch: Switch,
-    },
-    /// On: only summaries. Off: every line of narration. At first: up to 20 lines.
-    #[command(name = ".brief")]
-    Brief {
-        /// Without a word: on.
-        #[arg(default_value = "on")]
-        switch: Switch,
-    },
-    /// The lines typed so far.
-    #[command(name = ".history")]
-    History,
-    /// Clear the screen.
-    #[command(name = ".clear")]
-    Clear,
-    /// Leave; a local cluster stops.
-    #[command(visible_alias = "quit")]
-    Exit,
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(words: &[&str]) -> Result<Word, clap::Error> {
-        Line::try_parse_from(words).map(|line| line.word)
-    }
-
-    #[test]
-    fn every_line_of_the_contract_parses() {
-        let table = [
-            "put apple 123",
-            "put n -5",
-            "put a -",
-            "put a 1 --ttl 10s",
-            "put a 1 --ttl none",
-            "keyspace",
-            "keyspace show default",
-            "keyspace set default --ttl 1h",
-            "get apple",
-            "get apple --all",
-            "get --all apple",
-            "del apple",
-            "addnode n4 5004",
-            "addnode n4 host:5004 --weight 2",
-            "removenode n3",
-            "removenode n3 --force",
-            "setreplica 2",
-            "rebalance",
-            "rebalance --dry-run",
-            "show",
-            "stats",
-            "stats n1",
-            "where apple",
-            "locate apple",
-            "ring",
-            "ring --tokens",
-            "scan",
-            "scan user: --limit 3",
-            "count",
-            "count user:",
-            "load a.csv",
-            "load -",
-            "load - --as csv",
-            "export -",
-            "wal n1",
-            "wal n1 --tail 3",
-            "wal n1 tail 3",
-            "wal ./n1 cat",
-            "wal n1/data.log verify",
-            "wal n1 blame cat",
-            "salvage n1",
-            "salvage ./n1 --into x --id n1",
-            "compact n1",
-            "rpc coordinator info",
-            "rpc n1 get [\"apple\"]",
-            "config",
-            "config a",
-            "config a 1",
-            "source f",
-            "kill n1",
-            "stop n1",
-            "start n1",
-            "restart n1",
-            "pause n1",
-            "resume n1",
-            "help",
-            "help put",
-            "exit",
-            "quit",
-            ".timing on",
-            ".timing",
-            ".output json",
-            ".trace off",
-            ".brief",
-            ".history",
-            ".clear",
-            "put -- k -x",
-        ];
-        for line in table {
-            let words: Vec<&str> = line.split(' ').collect();
-            assert!(parse(&words).is_ok(), "{line}: {:?}", parse(&words).err());
-        }
-    }
-
-    #[test]
-    fn what_is_not_in_the_grammar_is_refused() {
-        for line in [
-            "pput a 1",
-            "put a",
-            "put a 1 2",
-            "get",
-            "get a --jsno",
-            "addnode N1 5001",
-            "addnode n1 0",
-            "addnode n1 :5",
-            "addnode n1 70000",
-            "setreplica x",
-            ".timing maybe",
-            "put a --ttl",
-            "put a 1 --ttl 0s",
-            "put a 1 --ttl 10",
-            "put a 1 --ttl -5s",
-            "keyspace drop default",
-            "kill",
-            "show n1",
-        ] {
-            let words: Vec<&str> = line.split(' ').collect();
-            assert!(parse(&words).is_err(), "{line}");
-        }
-    }
-
-    #[test]
-    fn after_two_dashes_a_dash_is_a_dash() {
-        for (line, expected) in
-            [("put k -", false), ("put k -- -", true), ("put -- k -", true), ("put -- - v", true)]
-        {
-            let words: Vec<&str> = line.split(' ').collect();
-            let Ok(Word::Command(mut command)) = parse(&words) else { panic!("{line}") };
-            command.heed_escape(&words);
-            let Command::Put { literal, .. } = command else { panic!("{line}") };
-            assert_eq!(literal, expected, "{line}");
-        }
-    }
-
-    #[test]
-    fn a_port_alone_is_on_this_machine() {
-        assert_eq!(parse_address("5004").as_deref(), Ok("127.0.0.1:5004"));
-        assert_eq!(parse_address("[::1]:5004").as_deref(), Ok("[::1]:5004"));
-    }
-}
+mod tests;

@@ -4,6 +4,8 @@
 //!
 //! A time to live is rounded down to milliseconds, and one that is less is refused.
 
+use std::time::Duration;
+
 /// On or off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Switch {
@@ -32,15 +34,6 @@ pub(crate) enum FileForm {
     Words,
     /// The lines of a node's log, or bare `PUT key value` and `DEL key`.
     Log,
-}
-
-/// What to do with a keyspace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum KeyspaceAction {
-    /// Show it, or all.
-    Show,
-    /// Change it.
-    Set,
 }
 
 /// How long a value lives.
@@ -98,6 +91,11 @@ pub(super) fn parse_ttl(text: &str) -> Result<Ttl, String> {
         Some(ms @ 1..) => Ok(Ttl::Ms(ms)),
         _ => Err(format!("{text:?} is no time to live: write 500ms, 10s, 5m, 1h, 7d, or none")),
     }
+}
+
+pub(super) fn parse_span(text: &str) -> Result<Duration, String> {
+    let bad = |_| format!("{text:?} is no time: write 500ms, 10s, 5m, 1h");
+    humantime::parse_duration(text).map_err(bad)
 }
 
 pub(super) fn parse_copies(text: &str) -> Result<usize, String> {

@@ -27,7 +27,6 @@ const NOTICES_MAX: usize = 16;
 
 /// How many lines the history file keeps.
 const HISTORY_LINES_MAX: usize = 10_000;
-const PROMPT: &str = "kv> ";
 
 /// What came from the editor.
 pub(super) enum Typed {
@@ -39,6 +38,8 @@ pub(super) enum Typed {
 
 /// What the thread needs.
 pub(super) struct Wiring {
+    /// The first prompt.
+    pub(super) prompt: String,
     /// The names of nodes, for completion.
     pub(super) nodes: KnownNodes,
     /// Whether to highlight.
@@ -57,8 +58,8 @@ pub(super) struct Begun {
     pub(super) printer: Option<Printer>,
 }
 
-/// Starts the thread; each `()` sent lets it show the next prompt.
-pub(super) fn spawn(wiring: Wiring) -> blocking::SyncSender<()> {
+/// Starts the thread; each prompt sent lets it show the next one.
+pub(super) fn spawn(wiring: Wiring) -> blocking::SyncSender<String> {
     let (go_on, wait) = blocking::sync_channel(1);
     std::thread::spawn(move || {
         // An editor that cannot start or go on ends the shell as Ctrl-D does.
@@ -70,8 +71,8 @@ pub(super) fn spawn(wiring: Wiring) -> blocking::SyncSender<()> {
     go_on
 }
 
-fn read_lines(wiring: Wiring, wait: &blocking::Receiver<()>) -> rustyline::Result<()> {
-    let Wiring { nodes, color, typed, begun } = wiring;
+fn read_lines(wiring: Wiring, wait: &blocking::Receiver<String>) -> rustyline::Result<()> {
+    let Wiring { mut prompt, nodes, color, typed, begun } = wiring;
     let mut editor: Editor<ShellHelper, DefaultHistory> = Editor::with_config(config(color)?)?;
     editor.set_helper(Some(ShellHelper::new(nodes, color)));
     let file = history_file();
@@ -85,7 +86,7 @@ fn read_lines(wiring: Wiring, wait: &blocking::Receiver<()>) -> rustyline::Resul
         return Ok(());
     }
     loop {
-        let line = match editor.readline(PROMPT) {
+        let line = match editor.readline(&prompt) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => {
                 let mut out = anstream::stderr();
@@ -99,9 +100,11 @@ fn read_lines(wiring: Wiring, wait: &blocking::Receiver<()>) -> rustyline::Resul
             // A history that cannot be written is no reason to stop the shell.
             let _ = editor.append_history(file);
         }
-        if typed.blocking_send(Typed::Line(line)).is_err() || wait.recv().is_err() {
+        if typed.blocking_send(Typed::Line(line)).is_err() {
             return Ok(());
         }
+        let Ok(next) = wait.recv() else { return Ok(()) };
+        prompt = next;
     }
 }
 

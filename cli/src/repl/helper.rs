@@ -183,7 +183,10 @@ mod tests {
             ("kill n1 n", 8, ""),
             ("rpc c", 4, "coordinator"),
             ("restart ", 8, "n1 n2 coordinator"),
-            ("get a --", 6, "--all"),
+            ("get a --", 6, "--r --all"),
+            ("explain p", 8, "put"),
+            ("explain put a --i", 14, "--if-version --if-absent"),
+            ("check --", 6, "--repair"),
             (".trace o", 7, "on off"),
             (".output j", 8, "json"),
             (".tr", 0, ".trace"),
@@ -210,8 +213,8 @@ mod tests {
     fn a_whole_command_hints_its_arguments() {
         let history = rustyline::history::DefaultHistory::new();
         let hint = |line: &str| helper(false).hint(line, line.len(), &Context::new(&history));
-        assert_eq!(hint("put").as_deref(), Some(" <key> <value> [--ttl TIME]"));
-        assert_eq!(hint("put ").as_deref(), Some("<key> <value> [--ttl TIME]"));
+        assert_eq!(hint("put").as_deref(), Some(" <key> <value> [OPTIONS]"));
+        assert_eq!(hint("put ").as_deref(), Some("<key> <value> [OPTIONS]"));
         assert_eq!((hint("pu"), hint("show")), (None, None));
     }
 

@@ -43,6 +43,7 @@ pub(crate) async fn run(mut session: Session, banner: String, color: anstream::C
     let (typed_to, mut typed) = mpsc::channel(1);
     let (begun_to, begun) = tokio::sync::oneshot::channel();
     let go_on = editor::spawn(editor::Wiring {
+        prompt: session.prompt(),
         nodes: session.known_nodes(),
         color: color != anstream::ColorChoice::Never && helper::wants_color(),
         typed: typed_to,
@@ -64,7 +65,7 @@ pub(crate) async fn run(mut session: Session, banner: String, color: anstream::C
             () = &mut told_to_end => break,
         };
         presses.forget();
-        if outcome.leave || go_on.send(()).is_err() {
+        if outcome.leave || go_on.send(session.prompt()).is_err() {
             break;
         }
     }

@@ -8,6 +8,7 @@
 //! | a node's identity, and the checksums that depend on it | `node=6f1c…`, `c=77aa0312` | `node=[..]`, `c=[..]` |
 //! | what is left of a time to live | `expires in 59m 59s`, `expired 0.3 s ago` | `expires in [..]`, `expired [..] ago` |
 //! | moments | `x=1767225600000`, `2026-01-01T00:00:00Z` | `[..]` |
+//! | the identity in a version that a node gave | `x9f00c001.7` | `x[..].7` |
 //! | the folder of a cluster's data | `/tmp/ringkv-5dUdE9/n1` | `[..]/n1` |
 //!
 //! Everything else is compared to the letter: owners, shares, versions, epochs, counts, sizes.
@@ -23,7 +24,8 @@
 /// The wildcard that stands for what changes.
 const ANY: &str = "[..]";
 /// What stands right before a number that changes.
-const BEFORE_NUMBER: [&str; 6] = [" x=", "(pid ", "\"pid\":", "127.0.0.1:", "_ms\":", "\"ms\":"];
+const BEFORE_NUMBER: [&str; 7] =
+    [" x=", "(pid ", "\"pid\":", "127.0.0.1:", "_ms\":", "_us\":", "\"ms\":"];
 /// What stands right after a number that changes, as a whole word.
 const AFTER_NUMBER: [&str; 3] = [" ms", " s", "/s"];
 /// What stands right before hexadecimal digits (and dashes) that change.
@@ -33,7 +35,8 @@ const FOLDER: &str = "/ringkv-";
 
 /// The line with `[..]` for what changes; ports are kept when the script fixed them.
 pub(super) fn mask(line: &str, ports_are_fixed: bool) -> String {
-    numbers(&hex(&last_seen(&moment(&time_left(&folder(line))))), ports_are_fixed)
+    let line = last_seen(&moment(&time_left(&folder(line))));
+    numbers(&node_version(&hex(&line)), ports_are_fixed)
 }
 
 /// `(expires in 59m 59s)` → `(expires in [..])`, however often.
@@ -106,6 +109,26 @@ fn hex(line: &str) -> String {
     masked
 }
 
+/// `x9f00c001.7`, a version that a node has given, → `x[..].7`, however often.
+fn node_version(line: &str) -> String {
+    const DIGITS: usize = 8;
+    let is_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+    let mut masked = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find('x') {
+        let (before, from) = rest.split_at(at + 1);
+        let begins = !before[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+        let digits = from.bytes().take_while(|&c| is_hex(c)).count();
+        masked.push_str(before);
+        rest = from;
+        if begins && digits == DIGITS && from[DIGITS..].starts_with('.') {
+            masked.push_str(ANY);
+            rest = &from[DIGITS..];
+        }
+    }
+    masked + rest
+}
+
 fn numbers(line: &str, ports_are_fixed: bool) -> String {
     let mut masked = String::with_capacity(line.len());
     let mut rest = line;
@@ -150,7 +173,7 @@ fn number_len(text: &str) -> usize {
 /// Whether `after` begins with a unit as a whole word.
 fn is_unit(after: &str, unit: &str) -> bool {
     let next = after.strip_prefix(unit).map(|rest| rest.chars().next());
-    next.is_some_and(|next| next.is_none_or(|c| matches!(c, ' ' | ')' | ',' | '.' | ':')))
+    next.is_some_and(|next| next.is_none_or(|c| matches!(c, ' ' | ')' | ',' | '.' | ':' | ';')))
 }
 
 #[cfg(test)]
@@ -191,6 +214,17 @@ mod tests {
                 "#ringkv 1 node=[..] seg=000001 prev=[..] s=0 c=[..]"
             }),
             ("# /tmp/ringkv-5dUdE9/n1/data.log", "# [..]/n1/data.log"),
+            ("n1  x9f00c001.7  1", "n1  x[..].7  1"),
+            ("context: 1.3,x9f00c001.7,+xa000c001.8", "context: 1.3,x[..].7,+x[..].8"),
+            (
+                "put hex9f00c001.7 x9f00c001 x9f00c0011.7",
+                "put hex9f00c001.7 x9f00c001 x9f00c0011.7",
+            ),
+            (
+                "W=1 after 0.9 ms; answered after 1.2 ms",
+                "W=1 after [..] ms; answered after [..] ms",
+            ),
+            ("\"took_us\":412,", "\"took_us\":[..],"),
             ("apple -> 123", "apple -> 123"),
             ("7 second", "7 second"),
             ("hash 517a430dcf1f8a00 -> token 517c", "hash 517a430dcf1f8a00 -> token 517c"),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Caller, PATIENT, Server, coordinator_args};
+use crate::support::{Caller, PATIENT, Server, coordinator_args, wait_for};
 
 pub(crate) struct Cluster {
     dir: TempDir,
@@ -121,6 +121,40 @@ impl Cluster {
         let (exact, silent) = (&stats["keys_exact"], &stats["silent"]);
         assert_eq!((exact, silent), (&json!(true), &Value::Null), "{stats}");
         assert_eq!((&stats["keys"], &stats["copies"]), (&json!(keys), &json!(copies)), "{stats}");
+    }
+
+    /// All that each of these nodes holds, tombstones too: the same at all of them.
+    pub(crate) fn alike(&self, ids: &[&str]) -> Vec<Value> {
+        let dumps: Vec<Vec<Value>> = ids.iter().map(|id| self.dump(id)).collect();
+        for (id, dump) in ids.iter().zip(&dumps) {
+            assert_eq!(dump, &dumps[0], "{id} and {}", ids[0]);
+        }
+        dumps.into_iter().next().expect("at least one")
+    }
+
+    /// How many keys with a value these nodes hold in all.
+    pub(crate) fn copies_at(&self, ids: &[&str]) -> usize {
+        let live = |record: &&Value| record["deleted"] != true;
+        ids.iter().map(|id| self.dump(id).iter().filter(live).count()).sum()
+    }
+
+    fn dump(&self, id: &str) -> Vec<Value> {
+        let page = json!({"limit": 10_000, "tombstones": true});
+        let page = Caller::to(self.addr_of(id)).call("dump", page);
+        assert!(page["next"].is_null(), "all fits one page");
+        page["items"].as_array().expect("items").clone()
+    }
+
+    /// Waits until an event is told that begins so.
+    pub(crate) fn told(&self, text: &str) {
+        let mut caller = self.caller();
+        wait_for(text, || {
+            let events = caller.call("events", json!({"after": 0}));
+            let mut events = events["events"].as_array().expect("events").iter();
+            events
+                .any(|event| event["text"].as_str().is_some_and(|t| t.starts_with(text)))
+                .then_some(())
+        });
     }
 
     pub(crate) fn readable(&self, keys: usize) {

@@ -5,8 +5,13 @@ mod support;
 
 mod behind;
 mod cluster;
+mod entropy;
+mod hints;
+mod keyspaces;
 mod kills;
 mod membership;
+mod quorums;
 mod silence;
 mod starts;
 mod strangers;
+mod tombstones;

@@ -119,7 +119,8 @@ pub(crate) fn node_args<'a>(id: &'a str, data: &'a Path, listen: &'a str) -> [&'
 }
 
 /// Lets a replica take its time: the disk of a busy machine may need seconds for a sync.
-pub(crate) const PATIENT: [&str; 2] = ["--timeout", "10000"];
+pub(crate) const PATIENT: [&str; 6] =
+    ["--timeout", "10000", "--linger", "10000", "--hedge", "10000"];
 
 pub(crate) fn coordinator_args(data: &Path) -> [&str; 6] {
     ["coordinator", "--listen", "127.0.0.1:0", "--data", text(data), "--stop-on-eof"]

@@ -52,15 +52,20 @@ impl Context {
     #[must_use]
     pub fn is_before(&self, version: Version) -> bool {
         let bound = version.previous();
-        let bounds = self.up_to.iter().map(|(_, bound)| *bound);
+        let bounds = self.up_to.values().copied();
         self.dots.is_empty() && bounds.eq(bound)
     }
 
     /// Whether this version is in it.
     #[must_use]
     pub fn covers(&self, version: Version) -> bool {
+        self.covers_all_up_to(version) || self.dots.contains(&version)
+    }
+
+    /// Whether all of a version's line up to it is in it.
+    #[must_use]
+    pub fn covers_all_up_to(&self, version: Version) -> bool {
         self.up_to.get(&version.line()).is_some_and(|bound| version <= *bound)
-            || self.dots.contains(&version)
     }
 
     /// Adds one version.
@@ -90,6 +95,19 @@ impl Context {
                 *bound = bound.next();
             }
         }
+    }
+
+    /// The same with all of a version's line before it.
+    #[must_use]
+    pub fn and_before(&self, version: Version) -> Self {
+        let mut seen = self.clone();
+        seen.join(&Self::before(version));
+        seen
+    }
+
+    /// The single versions.
+    pub fn single(&self) -> impl Iterator<Item = Version> {
+        self.dots.iter().copied()
     }
 
     /// The bound of each line.

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!   put apple red            ──► 1.1 red                      past: nothing
-//!   get apple                ──► red, context -,+1.1
+//!   get apple                ──► red, context 1.1
 //!   put apple green (1.1)    ──► 1.2 green                    past: 1.1
 //!   put apple blue  (1.1)    ──► 1.2 green | 1.3 blue         two who both had seen red only
-//!   get apple                ──► green, blue, context +1.1,+1.2,+1.3
+//!   get apple                ──► green, blue, context 1.3
 //!   put apple teal  (all)    ──► 1.4 teal
 //! ```
 //!
@@ -22,14 +22,16 @@
 //!
 //! # Caveats
 //!
-//! A context remembers single versions until a write without a context covers them: a key that is only ever
-//! written with contexts keeps one version a write. See [`Context::dots`].
+//! A context remembers single versions until a write that has seen all covers them ([`Recent`]): a key
+//! that many write at once, each having seen little, keeps one version a write. See [`Context::dots`].
 //!
 //! A line must be one after another: a coordinator that goes on after its successor has started would
 //! write what counts as replaced. Nodes must refuse it.
 
 mod context;
+mod recent;
 mod siblings;
 
 pub use context::{BadContext, Context};
+pub use recent::Recent;
 pub use siblings::Siblings;

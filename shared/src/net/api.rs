@@ -1,6 +1,8 @@
 //! The methods as jsonrpsee traits: one definition makes the server's table and the client's
 //! typed calls. Parameters may be given by position or by name.
 
+#![allow(clippy::too_many_arguments, reason = "each is a parameter of the wire")]
+
 use jsonrpsee::proc_macros::rpc;
 use jsonrpsee::types::ErrorObjectOwned;
 

@@ -125,6 +125,9 @@ pub struct ShowReply {
     pub pending_replication: Option<usize>,
     /// True while a change waits for `rebalance`.
     pub pending: bool,
+    /// The keyspaces, when there are others than `default`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keyspaces: Vec<KeyspaceRow>,
 }
 
 /// The answer to `stats`.
@@ -136,7 +139,7 @@ pub struct StatsReply {
     pub nodes: usize,
     /// Of them, how many are up.
     pub up: usize,
-    /// Keys in the cluster, each once.
+    /// Keys in the cluster, of all keyspaces, each once.
     pub keys: u64,
     /// Whether `keys` was counted. Else it is an estimate, from the copies (in a cluster too large
     /// to count now) or from those that nodes which answered have.
@@ -161,6 +164,48 @@ pub struct StatsReply {
     pub dels: u64,
     /// Writes that fewer than N owners took.
     pub partial_writes: u64,
+    /// How long after the acknowledgement the last owner had a write, in microseconds: the 99th
+    /// percentile of the last 1,024 writes that all owners took; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_p99_us: Option<u64>,
+    /// The longest of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_max_us: Option<u64>,
+    /// Keys that are owed to nodes which missed a write: hints that wait.
+    #[serde(default)]
+    pub hints: u64,
+    /// Nodes whose hints were thrown away, for there were too many or they were too old:
+    /// anti-entropy has to find what they missed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints_lost: Vec<NodeId>,
+    /// Keys handed over since the coordinator started.
+    #[serde(default)]
+    pub handed_over: u64,
+    /// Reads in which one more replica was asked because somebody was slow.
+    #[serde(default)]
+    pub hedged: u64,
+    /// Keys on which replicas were found to differ, by reads and by anti-entropy.
+    #[serde(default)]
+    pub divergences: u64,
+    /// Copies made to mend that.
+    #[serde(default)]
+    pub repairs: u64,
+    /// Keys with more than one value, at the nodes that answered.
+    #[serde(default)]
+    pub conflicts: u64,
+    /// Acknowledged writes that a later one by the clock has pushed out, at the nodes that answered.
+    #[serde(default)]
+    pub discarded: u64,
+    /// Tombstones at the nodes that answered.
+    #[serde(default)]
+    pub tombstones: u64,
+    /// Tombstones collected since the nodes started.
+    #[serde(default)]
+    pub collected: u64,
+    /// How long ago the part of the ring was verified whose turn is longest ago, in milliseconds: all
+    /// replicas were alike then; absent while one never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unverified_ms: Option<u64>,
     /// Nodes that did not answer just now, so that the figures leave them out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub silent: Vec<NodeId>,
@@ -363,6 +408,18 @@ pub struct KeyspaceReply {
     pub status: Status,
     /// All keyspaces, or the one that was named.
     pub keyspaces: Vec<KeyspaceRow>,
+    /// Keyspaces that were dropped, and of which nodes that were away may still hold something.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<DroppedKeyspace>,
+}
+
+/// A keyspace that was dropped, while not every node knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedKeyspace {
+    /// Its name: none of that name can be made until all have heard of it.
+    pub name: KeyspaceName,
+    /// Who has not heard of it; they are told when they are back.
+    pub unheard: Vec<NodeId>,
 }
 
 /// A keyspace and what it promises.
@@ -424,6 +481,12 @@ pub struct CheckReport {
     pub repaired: u64,
     /// Copies that could not be made.
     pub failed: u64,
+    /// Copies that were forgotten, for they were at no owner, or counted as deleted.
+    #[serde(default)]
+    pub dropped: u64,
+    /// Tombstones that all owners have forgotten.
+    #[serde(default)]
+    pub collected: u64,
     /// Leaves compared, of 65,536.
     pub leaves: u64,
     /// Bytes that were moved to find and mend it.

@@ -42,7 +42,7 @@ pub struct WriteOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sloppy: Option<bool>,
     /// How long to wait for the other replicas after the write is acknowledged, in milliseconds, so that
-    /// the answer can tell of them; absent: not at all.
+    /// the answer can tell of them; absent: as the coordinator is set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub linger_ms: Option<u64>,
     /// Tell how it was done.
@@ -170,6 +170,9 @@ pub struct ClusterGet {
     pub siblings: Vec<SiblingValue>,
     /// Who gave the answer; for `not_found`, the last who said so; of several, the first.
     pub from: NodeId,
+    /// How many replicas had to answer; absent: 1, asked one after another.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub needed: usize,
     /// The other replicas asked, in order: `ok` has answered, too (in a read of one: has no copy), the others did not answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<ReplicaReport>,
@@ -304,6 +307,15 @@ pub struct ChangesReply {
     /// another coordinator: who wants all has to scan.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missed: bool,
+}
+
+const fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_one(count: &usize) -> bool {
+    *count == 1
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -1,7 +1,11 @@
-//! What the answers of several replicas amount to.
+//! What the answers of several replicas amount to, and what they make necessary.
 
+mod get;
+mod put;
 mod tracker;
 mod write;
 
+pub use get::Get;
+pub use put::{Put, PutStep};
 pub use tracker::{Quorum, ReadState, ReadTracker, WriteTracker};
-pub use write::{WriteOutcome, judge_write};
+pub use write::WriteOutcome;

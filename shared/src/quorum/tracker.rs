@@ -141,7 +141,9 @@ impl WriteTracker {
         have >= quorum.needed.max(1)
     }
 
-    fn has(&self, node: &NodeId) -> bool {
+    /// Whether a node has it for certain.
+    #[must_use]
+    pub fn has(&self, node: &NodeId) -> bool {
         self.answers.get(node) == Some(&ReplicaOutcome::Ok)
     }
 }

@@ -93,7 +93,7 @@ impl Ring {
     }
 
     /// The tokens clockwise from a position, once around.
-    fn walk(&self, position: u64) -> impl Iterator<Item = (u64, &NodeId)> {
+    pub fn walk(&self, position: u64) -> impl Iterator<Item = (u64, &NodeId)> {
         let start = self.tokens.partition_point(|(token, _)| *token < position);
         let (before, after) = self.tokens.split_at(start);
         after.iter().chain(before).map(|(token, index)| (*token, &self.names[usize::from(*index)]))

@@ -5,7 +5,7 @@
 //! The log does not know who asked for a write, only who numbered it.
 
 use ringkv_node::inspect::{Blame, Did, Fate, LogFiles, Touch};
-use ringkv_shared::{Blob, Version};
+use ringkv_shared::{Blob, NODE_EPOCH, Version};
 use serde_json::{Value, json};
 
 use crate::commands::expiry;
@@ -74,9 +74,10 @@ fn sentence(touch: &Touch, all: &[Touch], now_ms: u64) -> String {
         Did::Deleted => format!("deleted by {by}"),
         Did::Expired => format!("the value of {by} had expired and was swept"),
         Did::Dropped => "dropped: a rebalance had given it to other nodes".to_owned(),
+        Did::KeyspaceDropped => "dropped with its whole keyspace".to_owned(),
     };
     let became = match touch.fate {
-        Fate::Current if touch.did == Did::Dropped => {
+        Fate::Current if matches!(touch.did, Did::Dropped | Did::KeyspaceDropped) => {
             "the node knows nothing of it any more".into()
         }
         Fate::Current if matches!(touch.did, Did::Deleted | Did::Expired) => {
@@ -94,7 +95,9 @@ fn sentence(touch: &Touch, all: &[Touch], now_ms: u64) -> String {
 /// Who numbered a write.
 fn writer(version: Version) -> String {
     match version.epoch {
-        0 => format!("write {version} to the node itself"),
+        epoch if epoch == 0 || epoch & NODE_EPOCH != 0 => {
+            format!("write {version} to the node itself")
+        }
         epoch => {
             format!("write {version} (number {} of coordinator start {epoch})", version.counter)
         }
@@ -116,7 +119,8 @@ mod tests {
 
     fn touch(line: u64, version: Version, did: Did, fate: Fate) -> Touch {
         let (file, text) = ("/d/n1/data.log".into(), format!("LINE {line}"));
-        Touch { file, line, in_snapshot: false, text, version, did, fate }
+        let (stamp, context, via) = (None, None, None);
+        Touch { file, line, in_snapshot: false, text, version, stamp, context, via, did, fate }
     }
 
     fn set(text: &str, expires: Option<u64>) -> Did {

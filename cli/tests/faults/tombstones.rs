@@ -1,0 +1,117 @@
+//! Deletes stay deleted, and their tombstones go when they may.
+
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+use crate::support::{Caller, wait_for};
+
+fn delete(caller: &mut Caller, keys: usize) {
+    let dels: Vec<Value> = (0..keys).map(|i| json!([format!("k{i}")])).collect();
+    caller.calls("del", &dels);
+}
+
+/// None is collected while a member is away; all are when it is back.
+#[test]
+fn all_are_collected_when_all_are_there() {
+    let mut cluster = Cluster::quick(3, 3);
+    let mut caller = cluster.caller();
+    caller.call("config", json!({"name": "anti_entropy", "value": "0"}));
+    cluster.fill(1010);
+    delete(&mut caller, 1000);
+    cluster.kill("n3");
+    caller.wait_until("n3", "health", json!("DOWN"));
+    let check = caller.call("check", json!({"repair": true}));
+    assert_eq!((&check["collected"], &check["silent"]), (&json!(0), &json!(["n3"])), "{check}");
+    let why = caller.call("why", json!(["k0"]));
+    let blocked = why["blocked_by"].to_string();
+    assert!(blocked.contains("n3 does not answer"), "{why}");
+    cluster.start("n3");
+    caller.wait_until("n3", "health", json!("UP"));
+    let check = caller.call("check", json!({"repair": true}));
+    assert_eq!(check["collected"], 1000, "{check}");
+    let stats = caller.call("stats", json!([]));
+    assert_eq!((&stats["tombstones"], &stats["copies"]), (&json!(0), &json!(30)), "{stats}");
+    assert_eq!(stats["collected"], 3000, "{stats}");
+    assert_eq!(cluster.alike(&["n1", "n2", "n3"]).len(), 10);
+    let why = caller.call("why", json!(["k0"]));
+    assert!(why["verdict"].as_str().unwrap().contains("tombstone") && why["blocked_by"].is_null());
+    // What is written again is there, and what was written before the floor stays out.
+    let put = caller.call("put", json!(["k0", "again"]));
+    assert_eq!(put["replicas"].as_array().map(Vec::len), Some(3));
+    let stale = json!([[{"key": "k1", "value": "old", "version": "1.2"}]]);
+    let refused = Caller::to(cluster.addr_of("n1")).call("apply", stale);
+    assert_eq!((&refused["changed"], &refused["deleted"]), (&json!(0), &json!(["k1"])));
+    let got = caller.call("get", json!(["k0"]));
+    assert_eq!(got["value"], "again");
+}
+
+/// Rounds collect by themselves.
+#[test]
+fn rounds_collect_by_themselves() {
+    let cluster = Cluster::of(3, 3);
+    let mut caller = cluster.caller();
+    cluster.fill(100);
+    delete(&mut caller, 100);
+    caller.call("config", json!({"name": "anti_entropy", "value": "1"}));
+    wait_for("no tombstone is left", || {
+        (caller.call("stats", json!([]))["tombstones"] == 0).then_some(())
+    });
+}
+
+/// A node goes away, is taken off the ring; all is deleted and collected; it joins again with its
+/// old data.
+#[test]
+fn who_was_away_through_all_of_it_brings_nothing_back() {
+    let mut cluster = Cluster::quick(3, 3);
+    let mut caller = cluster.caller();
+    caller.call("config", json!({"name": "anti_entropy", "value": "0"}));
+    cluster.fill(300);
+    cluster.kill("n3");
+    caller.wait_until("n3", "health", json!("DOWN"));
+    caller.call("removenode", json!({"id": "n3", "force": true}));
+    caller.rebalance();
+    delete(&mut caller, 200);
+    let check = caller.call("check", json!({"repair": true}));
+    assert_eq!(check["collected"], 200, "{check}");
+    cluster.start("n3");
+    let addr = cluster.addr_of("n3").to_owned();
+    caller.call("addnode", json!({"id": "n3", "addr": addr}));
+    let gone = |caller: &mut Caller| {
+        let asked: Vec<Value> = (0..200).map(|i| json!([format!("k{i}")])).collect();
+        for (i, got) in caller.calls("get", &asked).iter().enumerate() {
+            assert_eq!(got["status"], "not_found", "k{i}: {got}");
+        }
+    };
+    gone(&mut caller);
+    caller.rebalance();
+    gone(&mut caller);
+    let check = caller.call("check", json!({"repair": true}));
+    assert_eq!((&check["different"], &check["failed"]), (&json!(0), &json!(0)), "{check}");
+    assert_eq!(cluster.alike(&["n1", "n2", "n3"]).len(), 100);
+    gone(&mut caller);
+}
+
+/// A copy that turns up at an owner, from a backup or a broken disk, is found and dropped.
+#[test]
+fn a_copy_that_turns_up_is_dropped() {
+    let cluster = Cluster::of(3, 3);
+    let mut caller = cluster.caller();
+    caller.call("config", json!({"name": "anti_entropy", "value": "0"}));
+    caller.call("put", json!(["apple", "123"]));
+    let old =
+        Caller::to(cluster.addr_of("n1")).call("fetch", json!([["apple"]]))["records"].clone();
+    caller.call("del", json!(["apple"]));
+    assert_eq!(caller.call("check", json!({"repair": true}))["collected"], 1);
+    // The node has forgotten its floor with the key that it dropped.
+    let mut n1 = Caller::to(cluster.addr_of("n1"));
+    n1.call("put", json!(["apple", "x"]));
+    let x = n1.call("fetch", json!([["apple"]]))["records"][0].clone();
+    let of_coordinators = x["context"].as_str().unwrap().split(',').next().unwrap().to_owned();
+    let context = format!("{of_coordinators},{}", x["version"].as_str().unwrap());
+    let dropped = json!([[{"key": "apple", "version": x["version"], "context": context}]]);
+    assert_eq!(n1.call("drop", dropped)["changed"], 1);
+    assert_eq!(n1.call("apply", json!([old]))["changed"], 1);
+    let check = caller.call("check", json!({"repair": true}));
+    assert_eq!((&check["dropped"], &check["repaired"]), (&json!(1), &json!(0)), "{check}");
+    assert!(cluster.alike(&["n1", "n2", "n3"]).is_empty());
+}

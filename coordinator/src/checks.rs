@@ -1,0 +1,64 @@
+//! What a request may bring, refused before anything is done.
+
+use ringkv_shared::causal::Context;
+use ringkv_shared::limits::{CONTEXT_DOTS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use ringkv_shared::{Blob, ErrorName, Failure, Line, Version};
+
+pub(crate) fn check_key(key: &Blob) -> Result<(), Failure> {
+    check_size("key", key, key.len(), KEY_BYTES_MAX)
+}
+
+pub(crate) fn check_value(key: &Blob, value: &Blob) -> Result<(), Failure> {
+    check_size("value", key, value.len(), VALUE_BYTES_MAX)
+}
+
+fn check_size(what: &str, key: &Blob, bytes: usize, bytes_max: usize) -> Result<(), Failure> {
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    let shown: String = key.to_string().chars().take(64).collect();
+    Err(Failure::new(
+        ErrorName::TooLarge,
+        format!(
+            "the {what} of {shown} has {bytes} bytes, the limit is {bytes_max}; nothing was written"
+        ),
+    ))
+}
+
+/// R or W of one request: 1 to N.
+pub(crate) fn check_quorum(
+    letter: char,
+    asked: Option<usize>,
+    n: usize,
+) -> Result<Option<usize>, Failure> {
+    match asked {
+        Some(0) => Err(Failure::new(ErrorName::BadArgument, format!("{letter} is at least 1"))),
+        Some(asked) if asked > n => Err(Failure::new(
+            ErrorName::BadArgument,
+            format!("{letter}={asked} of N={n} copies can never be; nothing was done"),
+        )
+        .hint(format!("use 1 to {n}, or keep more copies: setreplica {asked}"))),
+        asked => Ok(asked),
+    }
+}
+
+/// A context must be one that this cluster has given: up to the last number, not beyond.
+pub(crate) fn check_context(seen: &Context, last: Version) -> Result<(), Failure> {
+    if seen.dots() > CONTEXT_DOTS_MAX {
+        let message = format!(
+            "a context of {} single versions; at most {CONTEXT_DOTS_MAX} are taken",
+            seen.dots()
+        );
+        return Err(Failure::new(ErrorName::TooLarge, message)
+            .hint("a put without a context replaces all and makes it short again"));
+    }
+    let mut versions = seen.bounds().chain(seen.single());
+    match versions.find(|v| v.line() == Line::Coordinators && *v > last) {
+        Some(version) => Err(Failure::new(
+            ErrorName::BadArgument,
+            format!("the context has {version}, which was never given (the last is {last}); nothing was written"),
+        )
+        .hint("use the context that get or put gave")),
+        None => Ok(()),
+    }
+}

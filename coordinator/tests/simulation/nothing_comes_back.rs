@@ -1,0 +1,43 @@
+//! A key whose delete replaced all there was stays deleted: through crashes, late messages, stand-ins and
+//! the collection of its tombstone.
+
+use crate::cluster::{Cluster, Plan};
+use crate::router::Quorums;
+use crate::with_seeds;
+use crate::world::Weather;
+
+#[test]
+fn nothing_comes_back() {
+    let plan = |seed: u64| Plan {
+        quorums: Quorums { n: 3, r: 1, w: 1 + (seed % 2) as usize, sloppy: seed / 2 % 2 == 1 },
+        weather: Weather { lost: 10, twice: 20, way_max: 15_000 },
+        nodes: 4,
+        ops: 60,
+        with_context: 20,
+        direct: 0,
+        faults: 8,
+        upkeep_every: 9_000,
+    };
+    let collected = std::cell::Cell::new(0);
+    with_seeds(80, plan, |cluster| {
+        cluster.run();
+        cluster.heal();
+        (0..3).for_each(|_| cluster.upkeep());
+        collected.set(collected.get() + cluster.upkeep.collected);
+        check(cluster)
+    });
+    assert!(collected.get() > 0, "no tombstone was ever collected");
+}
+
+/// Nothing is held that a write had seen which was carried out: held itself, or acknowledged.
+fn check(cluster: &Cluster) -> Result<(), String> {
+    for (key, held) in cluster.everywhere() {
+        for write in cluster.history.writes.iter().filter(|write| write.key == key) {
+            let came_back = held.iter().find(|version| write.has_seen(**version));
+            if let (true, Some(version)) = (write.is_acknowledged(), came_back) {
+                return Err(format!("{version} of {key} is held, and {write:?} had replaced it"));
+            }
+        }
+    }
+    Ok(())
+}

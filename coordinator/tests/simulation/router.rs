@@ -1,0 +1,292 @@
+//! Who routes, in the simulation: the machines that the coordinator carries out, carried out by events.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringkv_shared::causal::{Context, Recent};
+use ringkv_shared::protocol::node::{GetReply, Record, ReplicaWrite, SpaceKey, Via};
+use ringkv_shared::quorum::{Get, Put, PutStep, Quorum, ReadState, WriteOutcome};
+use ringkv_shared::ring::key_position;
+use ringkv_shared::topology::Placement;
+use ringkv_shared::{Blob, KeyspaceName, NodeId, Version};
+
+use crate::message::{Call, Outcome, Reply};
+use crate::world::World;
+
+/// How the cluster is set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quorums {
+    pub(crate) n: usize,
+    pub(crate) r: usize,
+    pub(crate) w: usize,
+    pub(crate) sloppy: bool,
+}
+
+/// What a client is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    Wrote { op: usize, outcome: WriteOutcome },
+    Read { op: usize, answer: Option<Option<Record>> },
+}
+
+/// The coordinator.
+pub(crate) struct Router {
+    pub(crate) quorums: Quorums,
+    pub(crate) placement: Placement,
+    epoch: u32,
+    counter: u64,
+    recent: Recent,
+    /// Whom it believes to be DOWN.
+    down: BTreeSet<NodeId>,
+    tickets: BTreeMap<u64, (NodeId, Purpose)>,
+    last_ticket: u64,
+    writes: BTreeMap<usize, Writing>,
+    reads: BTreeMap<usize, Reading>,
+}
+
+/// What a request that was sent is for.
+#[derive(Clone, Copy, Debug)]
+enum Purpose {
+    Write(usize),
+    Read(usize),
+    /// Straight from a client.
+    Direct(usize),
+    /// A repair or a note: nobody waits for it.
+    Besides,
+}
+
+struct Writing {
+    put: Put,
+    write: ReplicaWrite,
+    waiting: usize,
+    answered: bool,
+}
+
+struct Reading {
+    key: Blob,
+    get: Get,
+    waiting: usize,
+    answered: bool,
+}
+
+impl Router {
+    pub(crate) fn new(placement: Placement, quorums: Quorums) -> Self {
+        Self {
+            quorums,
+            placement,
+            epoch: 1,
+            counter: 0,
+            recent: Recent::new(1),
+            down: BTreeSet::new(),
+            tickets: BTreeMap::new(),
+            last_ticket: 0,
+            writes: BTreeMap::new(),
+            reads: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn owners(&self, key: &Blob) -> Vec<NodeId> {
+        self.placement.owners(&KeyspaceName::default(), key.as_bytes())
+    }
+
+    /// Nothing of what it was asked is open any more.
+    pub(crate) fn is_idle(&self) -> bool {
+        let waits = |(_, purpose): &(NodeId, Purpose)| !matches!(purpose, Purpose::Besides);
+        self.writes.is_empty() && self.reads.is_empty() && !self.tickets.values().any(waits)
+    }
+
+    /// No write with a number up to this one is under way.
+    pub(crate) fn mark(&self) -> Version {
+        let open = self.writes.values().filter_map(|open| open.write.record.version.previous());
+        open.min().unwrap_or(Version::new(self.epoch, self.counter))
+    }
+
+    /// It looks who is there.
+    pub(crate) fn heartbeat(&mut self, world: &World) {
+        self.down = world.replicas.keys().filter(|id| !world.is_there(id)).cloned().collect();
+    }
+
+    /// It is killed and started again: who waited for an answer knows only that there is none.
+    pub(crate) fn restart(&mut self) -> Vec<Told> {
+        self.epoch += 1;
+        self.counter = 0;
+        self.recent = Recent::new(self.epoch);
+        let writes = std::mem::take(&mut self.writes).into_iter().filter(|(_, w)| !w.answered);
+        let reads = std::mem::take(&mut self.reads).into_iter().filter(|(_, r)| !r.answered);
+        self.tickets.retain(|_, (_, purpose)| matches!(purpose, Purpose::Direct(_)));
+        let outcome = WriteOutcome::Unknown;
+        let told = writes.map(|(op, _)| Told::Wrote { op, outcome });
+        told.chain(reads.map(|(op, _)| Told::Read { op, answer: None })).collect()
+    }
+
+    /// A client writes to a node itself, past who routes.
+    pub(crate) fn direct(&mut self, world: &mut World, op: usize, to: &NodeId, call: Call) {
+        self.send(world, to, Purpose::Direct(op), call);
+    }
+
+    /// The direct write that a request is.
+    pub(crate) fn direct_of(&self, ticket: u64) -> Option<usize> {
+        match self.tickets.get(&ticket) {
+            Some((_, Purpose::Direct(op))) => Some(*op),
+            _ => None,
+        }
+    }
+
+    /// Begins a write; its number.
+    pub(crate) fn write(
+        &mut self,
+        world: &mut World,
+        op: usize,
+        key: &Blob,
+        value: Option<Blob>,
+        seen: Option<&Context>,
+    ) -> (Version, Vec<Told>) {
+        self.counter += 1;
+        let version = Version::new(self.epoch, self.counter);
+        let mut record = Record::new(key.clone(), value, version);
+        record.context = self.recent.note(key_position(key.as_bytes()), version, seen);
+        let owners = self.owners(key);
+        let spare = world.replicas.keys().filter(|id| self.quorums.sloppy && !owners.contains(id));
+        let quorum = Quorum { owners: owners.clone(), needed: self.quorums.w };
+        let (put, steps) = Put::start(vec![quorum], &self.down, spare.cloned().collect::<Vec<_>>());
+        let write = ReplicaWrite { keyspace: KeyspaceName::default(), record, owe: Vec::new() };
+        self.writes.insert(op, Writing { put, write, waiting: 0, answered: false });
+        self.carry_out(world, op, steps);
+        (version, self.progress(world, op))
+    }
+
+    fn carry_out(&mut self, world: &mut World, op: usize, steps: Vec<PutStep>) {
+        for step in steps {
+            let write = self.writes[&op].write.clone();
+            match step {
+                PutStep::Send { to, owe, .. } => {
+                    self.writes.get_mut(&op).expect("under way").waiting += 1;
+                    let write = ReplicaWrite { owe, ..write };
+                    self.send(world, &to, Purpose::Write(op), Call::Write(write));
+                }
+                PutStep::Owe { at, to } => {
+                    let key = SpaceKey { keyspace: write.keyspace, key: write.record.key };
+                    self.send(world, &at, Purpose::Besides, Call::Owe(to, vec![key]));
+                }
+            }
+        }
+    }
+
+    /// Tells the client when the outcome is known, and ends when all have answered.
+    fn progress(&mut self, world: &mut World, op: usize) -> Vec<Told> {
+        let Some(writing) = self.writes.get_mut(&op) else { return Vec::new() };
+        let mut told = Vec::new();
+        let outcome = writing.put.outcome();
+        let outcome = outcome.or_else(|| (writing.waiting == 0).then(|| writing.put.end()));
+        if let Some(outcome) = outcome.filter(|_| !writing.answered) {
+            writing.answered = true;
+            told.push(Told::Wrote { op, outcome });
+        }
+        if writing.waiting == 0 {
+            let steps = writing.put.rest();
+            self.carry_out(world, op, steps);
+            self.writes.remove(&op);
+        }
+        told
+    }
+
+    /// Begins a read.
+    pub(crate) fn read(&mut self, world: &mut World, op: usize, key: &Blob) -> Vec<Told> {
+        let Quorums { n, r, w, sloppy } = self.quorums;
+        let quorum = Quorum { owners: self.owners(key), needed: r };
+        let get = Get::new(key.clone(), quorum, r > 1 && r + w > n && !sloppy);
+        self.reads.insert(op, Reading { key: key.clone(), get, waiting: 0, answered: false });
+        self.ask(world, op);
+        self.settle(world, op)
+    }
+
+    fn ask(&mut self, world: &mut World, op: usize) {
+        loop {
+            let reading = self.reads.get_mut(&op).expect("under way");
+            let nodes = reading.get.ask();
+            if nodes.is_empty() {
+                return;
+            }
+            for node in nodes {
+                let reading = self.reads.get_mut(&op).expect("under way");
+                if self.down.contains(&node) {
+                    reading.get.reply(&node, None);
+                } else {
+                    reading.waiting += 1;
+                    let call = Call::Get(reading.key.clone());
+                    self.send(world, &node, Purpose::Read(op), call);
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, world: &mut World, op: usize) -> Vec<Told> {
+        let Some(reading) = self.reads.get_mut(&op) else { return Vec::new() };
+        let mut told = Vec::new();
+        let known = reading.get.state() != ReadState::Open || reading.waiting == 0;
+        if known && !reading.answered {
+            reading.answered = true;
+            let enough = reading.get.state() == ReadState::Enough;
+            told.push(Told::Read { op, answer: enough.then(|| reading.get.merged()) });
+        }
+        if reading.waiting == 0 {
+            let repairs = reading.get.repairs();
+            self.reads.remove(&op);
+            for (record, node) in repairs
+                .into_iter()
+                .flat_map(|(record, to)| to.into_iter().map(move |n| (record.clone(), n)))
+            {
+                self.send(world, &node, Purpose::Besides, Call::Apply(vec![record], Via::Repair));
+            }
+        }
+        told
+    }
+
+    fn send(&mut self, world: &mut World, to: &NodeId, purpose: Purpose, call: Call) {
+        self.last_ticket += 1;
+        self.tickets.insert(self.last_ticket, (to.clone(), purpose));
+        world.send(to, self.last_ticket, call);
+    }
+
+    /// A reply, or none in time. What comes a second time is not heard.
+    pub(crate) fn heard(&mut self, world: &mut World, ticket: u64, reply: &Reply) -> Vec<Told> {
+        let Some((node, purpose)) = self.tickets.remove(&ticket) else { return Vec::new() };
+        world.tell(|| format!("#{ticket} <- {node} {:?} {}", reply.outcome, reply.result));
+        match purpose {
+            Purpose::Write(op) => {
+                let writing = self.writes.get_mut(&op).expect("it waits for this");
+                writing.waiting -= 1;
+                let steps = writing.put.answer(&node, reply.outcome);
+                self.carry_out(world, op, steps);
+                self.progress(world, op)
+            }
+            Purpose::Read(op) => {
+                let reading = self.reads.get_mut(&op).expect("it waits for this");
+                reading.waiting -= 1;
+                let record = reply.ok().map(|got: GetReply| record_of(&reading.key, got));
+                reading.get.reply(&node, record);
+                self.ask(world, op);
+                self.settle(world, op)
+            }
+            Purpose::Direct(op) => {
+                let outcome = match reply.outcome {
+                    Outcome::Ok => WriteOutcome::Done,
+                    Outcome::Unknown | Outcome::Pending => WriteOutcome::Unknown,
+                    Outcome::Refused | Outcome::Unreachable => WriteOutcome::NotApplied,
+                };
+                vec![Told::Wrote { op, outcome }]
+            }
+            Purpose::Besides => Vec::new(),
+        }
+    }
+
+    pub(crate) fn late(&mut self, world: &mut World, ticket: u64) -> Vec<Told> {
+        self.heard(world, ticket, &Reply::failed(Outcome::Unknown))
+    }
+}
+
+/// What a node holds, from its reply; `None`: nothing.
+pub(crate) fn record_of(key: &Blob, reply: GetReply) -> Option<Record> {
+    let GetReply { value, version, expires, stamp, context, siblings, .. } = reply;
+    let (key, deleted, version) = (key.clone(), value.is_none(), version?);
+    Some(Record { key, value, deleted, version, expires, stamp, context, siblings })
+}

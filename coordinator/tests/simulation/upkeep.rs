@@ -1,0 +1,204 @@
+//! What brings replicas back together, in the simulation: hand-off, comparison by digests and collection,
+//! as the machines of [`ringkv_shared::sync`] say.
+//!
+//! Each call is answered at once and is durable then: what is left to chance is what lies between two
+//! pieces of upkeep, and which messages are still on their way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ringkv_shared::merkle::{Digest, leaf_of_key, part_of};
+use ringkv_shared::plan::{Holding, decide};
+use ringkv_shared::protocol::node::{
+    BatchReply, DigestsReply, DumpReply, FetchReply, KeyVersion, OwedReply, Record, SizeReply,
+};
+use ringkv_shared::sync::{Answers, Audit, Handoff, Leaves, Outcome, Standing, Step, collection};
+use ringkv_shared::topology::Placement;
+use ringkv_shared::{Blob, KeyspaceName, NodeId, Version};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use crate::cluster::Cluster;
+use crate::message::Call;
+use crate::world::World;
+
+/// The machines, and what is known for them.
+pub(crate) struct Upkeep {
+    placement: Placement,
+    handoff: Handoff,
+    audit: Audit,
+    /// Tombstones collected so far.
+    pub(crate) collected: u64,
+}
+
+impl Upkeep {
+    pub(crate) fn new(placement: Placement) -> Self {
+        let members = placement.ring.members().keys().cloned();
+        let leaves = Leaves::new(&placement.ring, placement.n(&KeyspaceName::default()));
+        let audit = Audit::new(members, leaves, false);
+        Self { placement, handoff: Handoff::default(), audit, collected: 0 }
+    }
+
+    /// Hands over all that can be.
+    pub(crate) fn hand_over(&mut self, world: &mut World) {
+        let members: BTreeSet<NodeId> = world.replicas.keys().cloned().collect();
+        let up: BTreeSet<NodeId> =
+            members.iter().filter(|node| world.is_there(node)).cloned().collect();
+        let now_ms = world.now / 1000;
+        loop {
+            let size = |node: &NodeId| ask::<SizeReply>(world, node, "size", json!([]));
+            let debts = up.iter().map(|node| (node.clone(), size(node).debts)).collect();
+            let steps = self.handoff.next(now_ms, &debts, &up, &members);
+            if steps.is_empty() {
+                return;
+            }
+            for step in steps {
+                let Step::Deliver { keeper, target } = step else { continue };
+                let outcome = deliver(world, &self.placement, &keeper, &target);
+                self.handoff.ended(now_ms, &keeper, &target, outcome);
+            }
+        }
+    }
+
+    /// Compares what differs, mends it, and collects what can be: `mark` is the number up to which
+    /// no write is under way.
+    pub(crate) fn compare(&mut self, world: &mut World, mark: Version) {
+        let members: Vec<NodeId> = world.replicas.keys().cloned().collect();
+        let silent: Vec<NodeId> =
+            members.iter().filter(|node| !world.is_there(node)).cloned().collect();
+        let standing = Standing { pending: false, silent, mark };
+        let parts = self.audit.parts(world.now / 1000, &digests(world, None));
+        // The others are empty everywhere; there is no need to look at 256 leaves each.
+        let used: Vec<u8> =
+            Cluster::keys().iter().map(|key| part_of(leaf_of_key(key.as_bytes()))).collect();
+        for part in parts.into_iter().filter(|part| used.contains(part)) {
+            let found = self.audit.look(part, &digests(world, Some(part)));
+            if !found.walk.is_empty() {
+                mend(world, &self.placement, &found.walk);
+            }
+            let answers = digests(world, Some(part));
+            let found = self.audit.look(part, &answers);
+            found.walk.iter().for_each(|leaf| self.audit.walked(*leaf, &answers));
+            if found.walk.is_empty() {
+                self.audit.in_sync(part, &answers, world.now / 1000);
+            }
+            if standing.silent.is_empty() && self.audit.is_complete(&answers) {
+                for (leaf, digest) in found.alike {
+                    self.collect(world, leaf, digest, mark);
+                }
+            }
+        }
+    }
+
+    fn collect(&mut self, world: &mut World, leaf: u16, digest: Digest, mark: Version) {
+        let owners = self.audit.leaves().owners(leaf).expect("alike, so it has one set").to_vec();
+        let records = dump(world, &owners[0], &[leaf]);
+        let Some(collection) = collection(leaf, digest, mark, &records) else { return };
+        world.tell(|| format!("collects {:?} up to {mark}", collection.keys));
+        for owner in &owners {
+            let params = json!([[collection]]);
+            self.collected += tell::<BatchReply>(world, owner, "collect", params).changed;
+        }
+    }
+}
+
+/// A call that changes nothing.
+fn ask<T: DeserializeOwned>(
+    world: &World,
+    node: &NodeId,
+    method: &'static str,
+    params: serde_json::Value,
+) -> T {
+    let reply = world.replicas[node].look(&Call::Other(method, params));
+    reply.and_then(|reply| reply.ok()).expect("it is there, and answers")
+}
+
+/// A call that changes something, durable when it returns.
+fn tell<T: DeserializeOwned>(
+    world: &mut World,
+    node: &NodeId,
+    method: &'static str,
+    params: serde_json::Value,
+) -> T {
+    let reply = ask(world, node, method, params);
+    world.commit(node);
+    reply
+}
+
+fn digests(world: &World, part: Option<u8>) -> Answers {
+    let there = world.replicas.keys().filter(|node| world.is_there(node));
+    let answer = |node: &NodeId| {
+        let reply: DigestsReply = ask(world, node, "digests", json!([null, part]));
+        let digests = reply.digests.iter().map(|digest| digest.parse().expect("a digest"));
+        (node.clone(), digests.collect())
+    };
+    there.map(answer).collect()
+}
+
+fn dump(world: &World, node: &NodeId, leaves: &[u16]) -> Vec<Record> {
+    let params = json!({"tombstones": true, "leaves": leaves});
+    ask::<DumpReply>(world, node, "dump", params).items
+}
+
+fn fetch(world: &World, node: &NodeId, keys: &[Blob]) -> Vec<Record> {
+    ask::<FetchReply>(world, node, "fetch", json!([keys])).records
+}
+
+/// One page of what a keeper owes.
+fn deliver(world: &mut World, placement: &Placement, keeper: &NodeId, target: &NodeId) -> Outcome {
+    let owed: OwedReply = ask(world, keeper, "owed", json!([target]));
+    if owed.keys.is_empty() {
+        return Outcome::Empty;
+    }
+    let keys: Vec<Blob> = owed.keys.iter().map(|owed| owed.key.clone()).collect();
+    let records = fetch(world, keeper, &keys);
+    world.tell(|| format!("{keeper} hands over {keys:?} to {target}"));
+    let reply: BatchReply = tell(world, target, "apply", json!([records, null, "hint"]));
+    let _: serde_json::Value = tell(world, keeper, "paid", json!([target, owed.keys]));
+    for record in &records {
+        let owners = placement.owners(&KeyspaceName::default(), record.key.as_bytes());
+        if !owners.contains(keeper) || reply.deleted.contains(&record.key) {
+            forget(world, keeper, record);
+        }
+    }
+    Outcome::Delivered(owed.keys.len() as u64)
+}
+
+/// Copies what owners lack, and drops what others have when all owners have seen it.
+fn mend(world: &mut World, placement: &Placement, leaves: &[u16]) {
+    let nodes: Vec<NodeId> =
+        world.replicas.keys().filter(|node| world.is_there(node)).cloned().collect();
+    let mut held: BTreeMap<Blob, Vec<Holding>> = BTreeMap::new();
+    for node in &nodes {
+        for record in dump(world, node, leaves) {
+            let holding = Holding { node: node.clone(), held: record.clone() };
+            held.entry(record.key).or_default().push(holding);
+        }
+    }
+    for (key, holdings) in held {
+        let owners = placement.owners(&KeyspaceName::default(), key.as_bytes());
+        let decision = decide(&holdings, &owners);
+        let copies = decision.copies.iter().filter(|(_, to)| nodes.contains(to));
+        for (from, to) in copies {
+            for record in fetch(world, from, std::slice::from_ref(&key)) {
+                world.tell(|| format!("copies {key} from {from} to {to}"));
+                let reply: BatchReply = tell(world, to, "apply", json!([[record], null, "sync"]));
+                if !reply.deleted.is_empty() {
+                    forget(world, from, &record);
+                }
+            }
+        }
+        if decision.copies.is_empty() {
+            for stray in holdings.iter().filter(|h| decision.drop_at.contains(&h.node)) {
+                forget(world, &stray.node, &stray.held);
+            }
+        }
+    }
+}
+
+/// Drops a copy, if it is still this one.
+fn forget(world: &mut World, node: &NodeId, record: &Record) {
+    world.tell(|| format!("{node} is to forget {}", record.key));
+    let context = Some(record.seen());
+    let key = KeyVersion { key: record.key.clone(), version: record.version, context };
+    let _: BatchReply = tell(world, node, "drop", json!([[key]]));
+}
