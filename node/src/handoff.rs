@@ -43,7 +43,7 @@ impl Engine {
         self.admit_bytes(&mut state, bytes, Kind::Put)?;
         for SpaceKey { keyspace, key } in keys {
             let stored = key::stored(keyspace, key.clone().into_bytes());
-            self.note_debts(&mut state, &[to.clone()], &stored, now);
+            self.note_debts(&mut state, std::slice::from_ref(to), &stored, now);
         }
         Ok(())
     }

@@ -17,7 +17,7 @@
 //! | `expire` | values that live for a time |
 //! | `freeze` | the map as it was at one version |
 //!
-//! Keys are *stored* keys: all keyspaces are in one map, see [`key`](crate::log::key). The time, where
+//! Keys are *stored* keys: all keyspaces are in one map, see [`key`]. The time, where
 //! it matters, is an argument: `now`, in unix milliseconds.
 //!
 //! # Caveats
