@@ -14,7 +14,8 @@
 //!
 //! # Caveats
 //!
-//! A key that is written while it is compared is left to the next round. While a change of the ring is
+//! A key that is written while it is compared is left to the next round. A note that is made while the overflow of
+//! its target is struck off goes with it: the next round finds what it was of. While a change of the ring is
 //! pending only the owners of the ring in force are compared, and nothing is dropped.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -355,7 +356,7 @@ impl<'a> Round<'a> {
                 match self.cluster.transfer(way, keys).await {
                     Ok(copied) => {
                         self.report.repaired += copied.changed;
-                        self.report.dropped += copied.stale.len() as u64;
+                        self.report.dropped += copied.dropped;
                         self.report.bytes += copied.bytes;
                         self.cluster.counters.repairs.fetch_add(copied.changed, Ordering::Relaxed);
                         *self.lacked.entry(to.clone()).or_default() += copied.changed;

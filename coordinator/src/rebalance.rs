@@ -178,7 +178,10 @@ impl Cluster {
                     let there = |key: &&Blob| !copied.stale.contains(key);
                     let keys = copied.records.iter().map(|record| &record.key).filter(there);
                     keys.for_each(|key| job.copied(space, key, from, to));
-                    copied.stale.iter().for_each(|key| job.removed(space, key, from));
+                    // Another owner may have said so first.
+                    if copied.dropped == copied.stale.len() as u64 {
+                        copied.stale.iter().for_each(|key| job.removed(space, key, from));
+                    }
                 }
                 Err(failure) => {
                     let rest = batch.len();

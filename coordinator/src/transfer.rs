@@ -39,8 +39,10 @@ pub(crate) struct Copied {
     pub(crate) records: Vec<Record>,
     /// How many of them brought something new.
     pub(crate) changed: u64,
-    /// Those that counted as deleted at the target, and are gone at the source.
+    /// Those that counted as deleted at the target.
     pub(crate) stale: Vec<Blob>,
+    /// How many of these were still as they were sent, and are gone at the source.
+    pub(crate) dropped: u64,
     /// Bytes that travelled, about.
     pub(crate) bytes: u64,
 }
@@ -59,6 +61,7 @@ impl Cluster {
             rest = &rest[last.map_or(page.len(), |last| last + 1)..];
             all.changed += copied.changed;
             all.stale.extend(copied.stale);
+            all.dropped += copied.dropped;
             all.bytes += copied.bytes;
             all.records.extend(copied.records);
         }
@@ -80,8 +83,8 @@ impl Cluster {
         let reply = self.batch(&view.nodes[to], apply).await?;
         let stale = reply.deleted;
         let gone = without.iter().filter(|record| stale.contains(&record.key));
-        self.forget(&view.nodes[from], space, gone.map(as_it_is).collect()).await?;
-        Ok(Copied { records: without, changed: reply.changed, stale, bytes })
+        let dropped = self.forget(&view.nodes[from], space, gone.map(as_it_is).collect()).await?;
+        Ok(Copied { records: without, changed: reply.changed, stale, dropped, bytes })
     }
 
     /// What a node holds of these keys, as far as it fits one answer.

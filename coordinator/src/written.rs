@@ -52,7 +52,7 @@ impl Written {
         let notes = self.notes.lock().expect("no panic while the lock is held");
         let at = notes.partition_point(|(counter, _)| *counter < version.counter);
         match notes.get(at) {
-            None => "just now".to_owned(),
+            None => in_words(0),
             Some(_) if at == 0 && notes.len() == KEPT => "more than a day ago".to_owned(),
             Some((_, at_ms)) => in_words(now_ms.saturating_sub(*at_ms)),
         }
@@ -61,8 +61,7 @@ impl Written {
 
 fn in_words(ms: u64) -> String {
     match ms / 1000 {
-        0 => "just now".to_owned(),
-        s @ 1..=119 => format!("{s} s ago"),
+        s @ 0..=119 => format!("{s} s ago"),
         s @ 120..=7199 => format!("{} min ago", s / 60),
         s => format!("{} h ago", s / 3600),
     }
@@ -83,7 +82,7 @@ mod tests {
             (Version::new(3, 3), "9 s ago"),
             (Version::new(3, 9), "9 s ago"),
             (Version::new(3, 10), "6 s ago"),
-            (Version::new(3, 11), "just now"),
+            (Version::new(3, 11), "0 s ago"),
             (Version::new(2, 1), "before this coordinator started"),
         ];
         for (version, expected) in table {

@@ -48,6 +48,15 @@ fn report(reply: &CheckReport, repair: bool) -> Report {
     if *repaired > 0 {
         report = report.say(format!("Mended: {} made.", copies(*repaired)));
     }
+    if reply.dropped > 0 {
+        let dropped = copies(reply.dropped);
+        report = report
+            .say(format!("Dropped: {dropped} that belonged elsewhere or counted as deleted."));
+    }
+    if reply.collected > 0 {
+        let collected = counted(reply.collected, "tombstone");
+        report = report.say(format!("Collected: {collected} that all owners had."));
+    }
     if *failed > 0 {
         report = report.warn(format!("error: {} could not be made", copies(*failed)));
     } else if *different > 0 && !repair {

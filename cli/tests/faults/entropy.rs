@@ -108,3 +108,74 @@ fn both_sides_of_a_partition_are_kept() {
         assert_eq!(values, [&json!(format!("left {i}")), &json!(format!("right {i}"))], "{got}");
     }
 }
+
+/// Another keyspace, with copies of its own: hints, comparison, mending and collection are of it alone.
+#[test]
+fn each_keyspace_is_compared_by_itself() {
+    let mut cluster = Cluster::quick(3, 1);
+    let mut caller = cluster.caller();
+    caller.call("config", json!({"name": "anti_entropy", "value": "0"}));
+    caller.call("keyspace", json!({"name": "users", "change": {"create": true, "n": 3}}));
+    cluster.fill(30);
+    let of_users = json!({"keyspace": "users"});
+    cluster.kill("n2");
+    caller.wait_until("n2", "health", json!("DOWN"));
+    let puts: Vec<Value> =
+        (0..30).map(|i| json!([format!("u{i}"), format!("v{i}"), of_users])).collect();
+    caller.calls("put", &puts);
+    caller.call("del", json!(["u0", of_users]));
+    cluster.start("n2");
+    wait_for("the hints drain", || {
+        let stats = caller.call("stats", json!([]));
+        (stats["hints"] == 0 && stats["handed_over"] == 30).then_some(())
+    });
+    let mut n3 = Caller::to(cluster.addr_of("n3"));
+    let held = n3.call("fetch", json!([["u5"], "users"]))["records"][0].clone();
+    let gone = json!([[{"key": "u5", "version": held["version"]}], "users"]);
+    assert_eq!(n3.call("drop", gone)["changed"], 1);
+    assert_eq!(caller.call("check", json!({}))["different"], 0);
+    let check = caller.call("check", json!({"repair": true, "keyspace": "users"}));
+    let named = format!("u5: n3 lacks {}", held["version"].as_str().unwrap());
+    assert_eq!(check["examples"], json!([named]), "{check}");
+    assert_eq!((&check["repaired"], &check["collected"]), (&json!(1), &json!(1)), "{check}");
+    let dump = |id: &str| {
+        let page = json!({"keyspace": "users", "tombstones": true});
+        Caller::to(cluster.addr_of(id)).call("dump", page)["items"].clone()
+    };
+    assert_eq!((dump("n1"), dump("n1").as_array().map(Vec::len)), (dump("n2"), Some(29)));
+    assert_eq!(dump("n1"), dump("n3"));
+}
+
+/// A round moves no more than it may; the next ones go on where it stopped.
+#[test]
+fn a_round_keeps_to_its_budget() {
+    let cluster = Cluster::of(2, 2);
+    let mut caller = cluster.caller();
+    caller.call("config", json!({"name": "anti_entropy", "value": "0"}));
+    let value = "v".repeat(2000);
+    let puts: Vec<Value> = (0..200).map(|i| json!([format!("k{i}"), value])).collect();
+    caller.calls("put", &puts);
+    let mut n2 = Caller::to(cluster.addr_of("n2"));
+    let page = n2.call("dump", json!({"keys_only": true}));
+    let gone: Vec<Value> = page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|record| json!({"key": record["key"], "version": record["version"]}))
+        .collect();
+    assert_eq!(n2.call("drop", json!([gone]))["changed"], 200);
+    caller.call("config", json!({"name": "sync_budget", "value": "1024"}));
+    caller.call("config", json!({"name": "anti_entropy", "value": "1"}));
+    let some = wait_for("a round has mended some", || {
+        let events = caller.call("events", json!({"after": 0}))["events"].clone();
+        let texts = events.as_array().unwrap().iter().filter_map(|event| event["text"].as_str());
+        let mended = texts.filter_map(|text| text.strip_prefix("anti-entropy mended "));
+        mended.filter_map(|rest| rest.split(' ').next()?.parse::<u64>().ok()).next()
+    });
+    assert!(some < 100, "{some} of 200 keys at once");
+    wait_for("the others follow", || {
+        let stats = caller.call("stats", json!([]));
+        (stats["repairs"] == 200 && stats["unverified_ms"].is_u64()).then_some(())
+    });
+    cluster.alike(&["n1", "n2"]);
+}

@@ -90,6 +90,32 @@ fn a_stand_in_keeps_nothing() {
     assert_eq!(check["different"], 0, "{check}");
 }
 
+/// Too many are thrown away, and said to be; a comparison finds what they were of, and then the node owes
+/// nothing more.
+#[test]
+fn what_overflowed_is_found_by_comparison() {
+    let mut cluster = Cluster::quick(2, 2);
+    let mut caller = cluster.caller();
+    cluster.kill("n2");
+    caller.wait_until("n2", "health", json!("DOWN"));
+    let mut n1 = Caller::to(cluster.addr_of("n1"));
+    for batch in 0..11 {
+        let keys: Vec<Value> =
+            (0..10_000).map(|i| json!({"key": format!("none {batch} {i}")})).collect();
+        n1.call("owe", json!(["n2", keys]));
+    }
+    cluster.fill(50);
+    cluster.told("hints for n2 overflowed at n1: anti-entropy finds the rest");
+    assert_eq!(caller.call("stats", json!([]))["hints_lost"], json!(["n2"]));
+    cluster.start("n2");
+    wait_for("nothing is owed any more", || {
+        let stats = caller.call("stats", json!([]));
+        (stats["hints"] == 0 && stats["hints_lost"].is_null()).then_some(())
+    });
+    assert_eq!(cluster.alike(&["n1", "n2"]).len(), 50);
+    cluster.told("anti-entropy mended 50 keys (n2 lacked 50)");
+}
+
 /// Whoever is taken off the ring is owed nothing any more.
 #[test]
 fn nothing_is_owed_to_who_is_gone() {

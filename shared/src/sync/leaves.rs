@@ -1,7 +1,7 @@
 //! Whose each leaf is.
 
 use crate::NodeId;
-use crate::merkle::{LEAVES, positions_of};
+use crate::merkle::{LEAVES, leaves_of, positions_of};
 use crate::ring::Ring;
 
 /// The owners of every leaf, on one ring with one number of copies.
@@ -54,6 +54,13 @@ impl Leaves {
         self.of[usize::from(leaf)].map(|set| &self.sets[set as usize][..])
     }
 
+    /// The owners of all keys in a part, in id order; `None` if its leaves have different ones.
+    #[must_use]
+    pub fn part_owners(&self, part: u8) -> Option<&[NodeId]> {
+        let first = self.owners(*leaves_of(part).start())?;
+        leaves_of(part).all(|leaf| self.owners(leaf) == Some(first)).then_some(first)
+    }
+
     /// How many leaves are cut.
     #[must_use]
     pub fn cut(&self) -> usize {
@@ -84,6 +91,10 @@ mod tests {
             let leaves = Leaves::new(&ring(vnodes, nodes), n);
             assert!(cut.contains(&leaves.cut()), "{vnodes} {nodes} {n}: {}", leaves.cut());
         }
+        let all = Leaves::new(&ring(256, 3), 3);
+        assert!((0..=u8::MAX).all(|part| all.part_owners(part).is_some_and(|o| o.len() == 3)));
+        let some = Leaves::new(&ring(256, 3), 1);
+        assert!((0..=u8::MAX).any(|part| some.part_owners(part).is_none()));
         assert_eq!(Leaves::new(&Ring::new(8, []), 3).owners(7), Some(&[][..]));
     }
 
