@@ -23,6 +23,7 @@ use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::events::Events;
 use crate::feed::Feed;
@@ -181,6 +182,13 @@ impl Cluster {
 
     pub(crate) fn view(&self) -> Arc<View> {
         self.view.lock().expect("no panic while the lock is held").clone()
+    }
+
+    /// The view for a request. Who changes the ring or drops a keyspace waits until the token is dropped; no
+    /// such wait can begin and end between the view and its token.
+    pub(crate) fn enter(&self) -> (Arc<View>, TaskTrackerToken) {
+        let view = self.view.lock().expect("no panic while the lock is held");
+        (Arc::clone(&view), view.users.token())
     }
 
     pub(crate) fn settings(&self) -> MutexGuard<'_, Settings> {

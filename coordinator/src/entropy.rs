@@ -216,8 +216,9 @@ impl<'a> Round<'a> {
         }
         // Who waits for a rebalance to end would hold up the ring: it waits for this view.
         let piece = Arc::clone(&self.cluster.sync.piece).try_lock_owned().ok();
-        let same_ring = self.cluster.view().topology.epoch == self.view.topology.epoch;
-        let free = piece.filter(|_| same_ring);
+        let now = self.cluster.view();
+        let same_ring = now.topology.epoch == self.view.topology.epoch;
+        let free = piece.filter(|_| same_ring && now.keyspaces.contains_key(&self.space));
         if free.is_none() {
             self.cut_short = Some("the ring is being changed");
         }

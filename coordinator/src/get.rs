@@ -59,7 +59,7 @@ impl Cluster {
     ) -> Result<ClusterGet, Failure> {
         self.counters.gets.fetch_add(1, Ordering::Relaxed);
         check_key(&key)?;
-        let view = self.view();
+        let (view, _user) = self.enter();
         let keyspace = view.keyspace(&options.keyspace)?;
         let r = check_quorum('R', options.r, keyspace.n)?.unwrap_or(keyspace.r);
         let mut reading = Reading::start(self, view, &keyspace, key, r)?;

@@ -116,7 +116,10 @@ impl Cluster {
     ) -> Result<(), Failure> {
         // Who is no owner any more needs nothing; what only a stand-in has, anti-entropy finds.
         let owners = |key: &Blob| view.topology.write_set(space, key.as_bytes()).owners;
-        let due: Vec<Blob> = keys.iter().filter(|key| owners(key).contains(to)).cloned().collect();
+        // A keeper that was away may have notes of a keyspace that was dropped: it must not bring it back.
+        let there = view.keyspaces.contains_key(space);
+        let due = keys.iter().filter(|key| there && owners(key).contains(to));
+        let due: Vec<Blob> = due.cloned().collect();
         let sent =
             self.transfer(Way { view, space, from, to, via: Via::Hint }, &due).await?.records;
         self.strike_off(view, from, to, Some(space_keys(space, keys))).await?;

@@ -230,9 +230,21 @@ mod tests {
     use super::*;
 
     fn events() -> Vec<Event> {
-        ["RING 4", "BOOT 1", "ADD n1 127.0.0.1:5001 1 u1", "FINAL", "REPLICAS 2", "FINAL"]
-            .map(|line| line.parse().unwrap())
-            .into()
+        let lines = [
+            "RING 4",
+            "BOOT 1",
+            "ADD n1 127.0.0.1:5001 1 u1",
+            "FINAL",
+            "KEYSPACE default 5000",
+            "KEYSPACE orders n=1 r=1 w=1 policy=siblings sloppy=off ttl=0",
+            "KEYSPACE clicks n=1 r=1 w=1 policy=lww sloppy=on ttl=5000",
+            "REPLICAS orders 2",
+            "REPLICAS 2",
+            "FINAL",
+            "DROPPED clicks",
+            "FORGOTTEN clicks n1",
+        ];
+        lines.map(|line| line.parse().unwrap()).into()
     }
 
     fn written(dir: &Path) -> State {

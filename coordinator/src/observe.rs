@@ -251,9 +251,9 @@ impl Cluster {
     ) -> Result<ScanReply, Failure> {
         let limit = range.page_keys.clamp(1, PAGE_KEYS_MAX);
         let range = Range { page_keys: limit, ..range };
-        let view = picture.map_or_else(|| self.view(), |picture| Arc::clone(&picture.view));
+        let (now, _user) = self.enter();
+        let view = picture.map_or(now, |picture| Arc::clone(&picture.view));
         view.keyspace(&range.keyspace)?;
-        let _user = view.users.token();
         let mut walk = Walk::of(self, &view, range, picture);
         let (mut items, mut bytes, mut next) = (Vec::<Record>::new(), 0, None);
         let mut last = None;

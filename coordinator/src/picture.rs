@@ -101,8 +101,7 @@ impl Cluster {
     }
 
     async fn begin(&self) -> Result<Picture, Failure> {
-        let view = self.view();
-        let _user = view.users.token();
+        let (view, _user) = self.enter();
         let asked = join_all(view.nodes.values().map(|node| self.freeze_one(node))).await;
         let (mut parts, mut refused) = (BTreeMap::new(), None);
         for (id, answer) in view.nodes.keys().zip(asked) {

@@ -96,7 +96,7 @@ impl Cluster {
         sent: impl FnOnce(&Record) + Send,
     ) -> Result<ClusterWrite, Failure> {
         check_key(&key)?;
-        let view = self.view();
+        let (view, _user) = self.enter();
         let keyspace = view.keyspace(&options.keyspace)?;
         let w = check_quorum('W', options.w, keyspace.n)?.unwrap_or(keyspace.w);
         let how = How::of(options, keyspace, w, self.settings().linger());
@@ -111,7 +111,9 @@ impl Cluster {
             // Somebody wrote to a node under a number of their choice. What is acknowledged must win
             // over that, too.
             self.writes.skip_to(found);
-            sending = Sending::start(self, self.view(), intent.anew(), &how)?;
+            let (view, _user) = self.enter();
+            view.keyspace(&options.keyspace)?;
+            sending = Sending::start(self, view, intent.anew(), &how)?;
             sending.wait(how.linger).await;
         }
         sending.end(&how).await

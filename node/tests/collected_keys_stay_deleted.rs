@@ -39,6 +39,9 @@ fn context(text: &str) -> Context {
     text.parse().unwrap()
 }
 
+/// What is written, as which version, by a writer who had seen what.
+type Write = (Option<&'static str>, &'static str, Option<&'static str>);
+
 /// A write as a coordinator sends it; without `seen`, of one who has seen all of its line.
 fn write(engine: &Engine, value: Option<&str>, at: &str, seen: Option<&str>) -> WriteOutcome {
     write_of(engine, KEY, value, at, seen)
@@ -161,7 +164,7 @@ async fn a_leaf_that_has_changed_is_left_alone() {
 #[tokio::test]
 async fn only_lone_tombstones_that_are_covered_go() {
     let rig = Rig::open(&SimDisk::new(1)).unwrap();
-    let table: [(&[(Option<&str>, &str, Option<&str>)], &str); 4] = [
+    let table: [(&[Write], &str); 4] = [
         (&[(Some("value"), "1.7", None)], "1.20"),
         (&[(None, "1.21", None)], "1.20"),
         (&[(None, "1.7", Some("x80000001.5"))], "1.20"),

@@ -6,6 +6,7 @@
 //! | [`value`] | a value plain or compressed, and its token | no |
 //! | [`key`] | a key with its keyspace as one string of bytes | no |
 //! | [`record`] | one line, its checksum, the chain: the format | no |
+//! | [`note`] | a line that changes no key: floors, debts | no |
 //! | [`encode`], [`decode`] | a line written, a line read | no |
 //! | [`place`] | where a line stands | no |
 //! | [`tail`] | where the log ends, what waits to be written | no |

@@ -20,8 +20,13 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 /// The digests of all keyspaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Digests {
+    /// Those of `default`, which most changes are of: no search for them.
+    default: Option<Space>,
+    /// Those of the others.
     spaces: BTreeMap<Box<str>, Space>,
 }
+
+const DEFAULT: &str = "default";
 
 /// The digests of a keyspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +49,12 @@ impl Digests {
         if before == after {
             return;
         }
-        let space = match self.spaces.get_mut(keyspace) {
-            Some(space) => space,
-            None => self.spaces.entry(keyspace.into()).or_insert_with(Space::new),
+        let space = if keyspace == DEFAULT {
+            self.default.get_or_insert_with(Space::new)
+        } else if let Some(space) = self.spaces.get_mut(keyspace) {
+            space
+        } else {
+            self.spaces.entry(keyspace.into()).or_insert_with(Space::new)
         };
         let by = after.wrapping_sub(before);
         let part = &mut space.parts[usize::from(merkle::part_of(leaf))];
@@ -57,7 +65,7 @@ impl Digests {
 
     /// The digests of all parts, in order.
     pub fn parts(&self, keyspace: &str) -> impl Iterator<Item = Digest> {
-        let parts = self.spaces.get(keyspace).map(|space| &space.parts[..]);
+        let parts = self.space(keyspace).map(|space| &space.parts[..]);
         parts.unwrap_or(&[0; PARTS]).iter().copied().map(Digest)
     }
 
@@ -69,11 +77,15 @@ impl Digests {
     /// The digest of a leaf.
     #[must_use]
     pub fn leaf(&self, keyspace: &str, leaf: u16) -> Digest {
-        let space = self.spaces.get(keyspace);
+        let space = self.space(keyspace);
         Digest(space.map_or(0, |space| space.leaves[usize::from(leaf)]))
     }
 
-    /// A keyspace is gone, with all its keys.
+    fn space(&self, keyspace: &str) -> Option<&Space> {
+        if keyspace == DEFAULT { self.default.as_ref() } else { self.spaces.get(keyspace) }
+    }
+
+    /// A keyspace other than `default` is gone, with all its keys.
     pub fn forget(&mut self, keyspace: &str) {
         self.spaces.remove(keyspace);
     }

@@ -335,7 +335,7 @@ pub struct ClusterFreeze {
     pub version: Version,
     /// When that was, in unix milliseconds.
     pub at_ms: u64,
-    /// N: fewer silent nodes than that, and nothing is missing.
+    /// N of `default`: fewer silent nodes than that, and nothing of it is missing.
     pub replication: usize,
     /// Nodes that it is without: they did not answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
