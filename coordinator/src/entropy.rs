@@ -46,6 +46,8 @@ const BATCH_KEYS: usize = 1000;
 const EXAMPLES_MAX: usize = 100;
 /// How often a part is looked at until it is in sync.
 const LOOKS_MAX: usize = 4;
+/// How often, of these, keys that are being written are passed over.
+const WAITS_MAX: usize = 2;
 /// How often it looks whether a round is due: the setting may have changed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Bytes of one digest as it travels.
@@ -61,8 +63,11 @@ pub(crate) struct Round<'a> {
     bytes_max: u64,
     pub(crate) report: CheckReport,
     /// Keys mended, and how many of them each node lacked.
-    mended: BTreeSet<Blob>,
+    mended: u64,
     lacked: BTreeMap<NodeId, u64>,
+    /// Of the part that is looked at, the keys that were counted as different, and those mended.
+    counted: BTreeSet<Blob>,
+    mended_here: BTreeSet<Blob>,
     /// Why it ended early.
     cut_short: Option<&'static str>,
 }
@@ -72,6 +77,8 @@ pub(crate) struct Round<'a> {
 struct Walked {
     /// Leaves with keys that differ, or that were written meanwhile.
     dirty: BTreeSet<u16>,
+    /// Whether there were some of the latter, which were not looked at closely.
+    passed_over: bool,
     copies: BTreeMap<(NodeId, NodeId), Vec<Blob>>,
     drops: BTreeMap<NodeId, Vec<KeyVersion>>,
 }
@@ -185,9 +192,19 @@ impl<'a> Round<'a> {
             bytes: 0,
             silent: Vec::new(),
         };
-        let (mended, lacked, cut_short) = (BTreeSet::new(), BTreeMap::new(), None);
-        let view = cluster.view();
-        Self { cluster, view, space, repair, bytes_max, report, mended, lacked, cut_short }
+        Self {
+            cluster,
+            view: cluster.view(),
+            space,
+            repair,
+            bytes_max,
+            report,
+            mended: 0,
+            lacked: BTreeMap::new(),
+            counted: BTreeSet::new(),
+            mended_here: BTreeSet::new(),
+            cut_short: None,
+        }
     }
 
     async fn run(&mut self) {
@@ -201,6 +218,8 @@ impl<'a> Round<'a> {
         for part in parts {
             let Some(_piece) = self.piece().await else { return };
             self.compare_part(part).await;
+            self.counted.clear();
+            self.mended += std::mem::take(&mut self.mended_here).len() as u64;
             self.report.leaves += PARTS as u64;
         }
         if self.repair && self.report.silent.is_empty() {
@@ -248,7 +267,9 @@ impl<'a> Round<'a> {
                 return;
             }
             let before = self.report.repaired + self.report.dropped;
-            let dirty = self.walk(&found.walk, mark, look == 0).await;
+            // What is above the mark so often was never numbered here: it is no write under way.
+            let mark = if look < WAITS_MAX { mark } else { Version::new(u32::MAX, u64::MAX) };
+            let Walked { dirty, passed_over, .. } = self.walk(&found.walk, mark).await;
             let clean: Vec<u16> =
                 found.walk.iter().filter(|leaf| !dirty.contains(leaf)).copied().collect();
             let all_clean = self.audit(|audit| {
@@ -259,16 +280,15 @@ impl<'a> Round<'a> {
                 }
                 all_clean
             });
-            let idle = self.report.repaired + self.report.dropped == before && look > 0;
-            if all_clean || !self.repair || idle {
+            let idle = self.report.repaired + self.report.dropped == before;
+            if all_clean || idle && !passed_over {
                 return;
             }
         }
     }
 
-    /// Compares the keys of these leaves and mends them; returns the leaves that were not in sync.
-    /// Writes numbered up to `mark` have ended; `first`: count what differs.
-    async fn walk(&mut self, leaves: &[u16], mark: Version, first: bool) -> BTreeSet<u16> {
+    /// Compares the keys of these leaves and mends them. Writes numbered up to `mark` have ended.
+    async fn walk(&mut self, leaves: &[u16], mark: Version) -> Walked {
         let view = Arc::clone(&self.view);
         let (keys_only, tombstones, page_keys) = (true, true, BATCH_KEYS);
         let (keyspace, leaves) = (self.space.clone(), Some(leaves.to_vec()));
@@ -278,14 +298,14 @@ impl<'a> Round<'a> {
         let (mut walked, mut gathered) = (Walked::default(), 0);
         while let Some(group) = walk.next().await {
             self.report.bytes += group.iter().map(|(_, record)| bytes_of(record)).sum::<u64>();
-            gathered += usize::from(self.judge(group, &walk.silent, mark, first, &mut walked));
+            gathered += usize::from(self.judge(group, &walk.silent, mark, &mut walked));
             if gathered >= BATCH_KEYS {
                 self.mend(&mut walked).await;
                 gathered = 0;
             }
         }
         self.mend(&mut walked).await;
-        walked.dirty
+        walked
     }
 
     /// Looks at one key; true if something is to be done about it.
@@ -294,7 +314,6 @@ impl<'a> Round<'a> {
         group: Vec<(NodeId, Record)>,
         silent: &BTreeSet<NodeId>,
         mark: Version,
-        first: bool,
         walked: &mut Walked,
     ) -> bool {
         let topology = &self.view.topology;
@@ -310,11 +329,10 @@ impl<'a> Round<'a> {
         let Some(difference) = compare(&holdings, &owners) else { return false };
         walked.dirty.insert(leaf_of_key(key.as_bytes()));
         if holdings.iter().any(|holding| is_later(&holding.held, mark)) {
+            walked.passed_over = true;
             return false;
         }
-        if first {
-            self.count(&key, &difference);
-        }
+        self.count(&key, &difference);
         if !self.repair {
             return false;
         }
@@ -336,7 +354,7 @@ impl<'a> Round<'a> {
     }
 
     fn count(&mut self, key: &Blob, difference: &Difference) {
-        if difference.lacks.is_empty() {
+        if difference.lacks.is_empty() || !self.counted.insert(key.clone()) {
             return;
         }
         self.report.different += 1;
@@ -361,7 +379,7 @@ impl<'a> Round<'a> {
                         self.cluster.counters.repairs.fetch_add(copied.changed, Ordering::Relaxed);
                         *self.lacked.entry(to.clone()).or_default() += copied.changed;
                         if copied.changed > 0 {
-                            self.mended.extend(copied.records.into_iter().map(|r| r.key));
+                            self.mended_here.extend(copied.records.into_iter().map(|r| r.key));
                         }
                     }
                     Err(failure) => {
@@ -386,7 +404,7 @@ impl<'a> Round<'a> {
         let lacked = self.lacked.iter().filter(|(_, keys)| **keys > 0);
         let lacked: Vec<String> =
             lacked.map(|(node, keys)| format!("{node} lacked {keys}")).collect();
-        let keys = counted(self.mended.len() as u64, "key");
+        let keys = counted(self.mended, "key");
         let of = match self.space.is_default() {
             true => String::new(),
             false => format!(" of {}", self.space),
