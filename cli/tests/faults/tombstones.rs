@@ -115,3 +115,42 @@ fn a_copy_that_turns_up_is_dropped() {
     assert_eq!((&check["dropped"], &check["repaired"]), (&json!(1), &json!(0)), "{check}");
     assert!(cluster.alike(&["n1", "n2", "n3"]).is_empty());
 }
+
+/// Rounds compare and collect while all is written and deleted; what was acknowledged last is there, or gone.
+#[test]
+fn rounds_work_under_load() {
+    let cluster = Cluster::of(3, 3);
+    let mut caller = cluster.caller();
+    caller.call("config", json!({"name": "anti_entropy", "value": "1"}));
+    let mut last = vec![None; 300];
+    let mut collected = 0;
+    for pass in 0..1000 {
+        let puts = (0..300).filter(|i| (i + pass) % 3 > 0);
+        let puts: Vec<Value> = puts.map(|i| json!([format!("k{i}"), format!("v{pass}")])).collect();
+        caller.calls("put", &puts);
+        let dels = (0..300).filter(|i| (i + pass) % 3 == 0);
+        let dels: Vec<Value> = dels.map(|i| json!([format!("k{i}")])).collect();
+        caller.calls("del", &dels);
+        for (i, last) in last.iter_mut().enumerate() {
+            *last = ((i + pass) % 3 > 0).then(|| format!("v{pass}"));
+        }
+        collected = caller.call("stats", json!([]))["collected"].as_u64().unwrap();
+        if collected > 300 {
+            break;
+        }
+    }
+    assert!(collected > 300, "{collected} collected");
+    wait_for("all tombstones are collected", || {
+        (caller.call("stats", json!([]))["tombstones"] == 0).then_some(())
+    });
+    let held = cluster.alike(&["n1", "n2", "n3"]);
+    assert_eq!(held.len(), last.iter().flatten().count());
+    for (i, expected) in last.iter().enumerate() {
+        let got = caller.call("get", json!([format!("k{i}")]));
+        assert_eq!(got["value"].as_str(), expected.as_deref(), "k{i}: {got}");
+    }
+    let check = caller.call("check", json!({}));
+    assert_eq!(check["different"], 0, "{check}");
+    let events = caller.call("events", json!({"after": 0}))["events"].to_string();
+    assert!(!events.contains("mended"), "nothing was ever lacking: {events}");
+}
