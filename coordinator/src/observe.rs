@@ -123,7 +123,7 @@ impl Cluster {
             let range = Range { tombstones: true, page_keys: PAGE_KEYS_MAX, ..range };
             let mut walk = Walk::new(self, view, range);
             while let Some(group) = walk.next().await {
-                keys += u64::from(merged(group).and_then(shown).is_some());
+                keys += u64::from(merged(&group).and_then(shown).is_some());
             }
             exact &= walk.silent.is_empty();
         }
@@ -263,7 +263,7 @@ impl Cluster {
                 break;
             }
             last = group.first().map(|(_, record)| record.key.clone());
-            if let Some(record) = merged(group).and_then(shown) {
+            if let Some(record) = merged(&group).and_then(shown) {
                 let values = record.values().filter_map(|sibling| sibling.value);
                 bytes += record.key.len() + values.map(|value| value.len()).sum::<usize>();
                 items.push(record);

@@ -173,6 +173,8 @@ impl Cluster {
         };
         let (version, under_way) = self.writes.begin();
         let context = self.recent().note(hash, version, seen.as_ref());
+        // Where the last write wins, it does not matter what its writer has seen.
+        let context = context.filter(|_| policy == Policy::Siblings);
         let stamp = (policy == Policy::Lww).then(|| self.hlc().tick(unix_ms()));
         let record = Record { expires, context, stamp, ..Record::new(key, value, version) };
         (record, under_way)

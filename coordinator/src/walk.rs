@@ -111,23 +111,10 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// What all holders of a key together hold: `group` as [`Walk::next`] gives it, never empty.
-pub(crate) fn merged(group: Vec<(NodeId, Record)>) -> Option<Record> {
-    let mut records = group.into_iter().map(|(_, record)| record);
-    let first = records.next()?;
-    let rest: Vec<Record> = records.filter(|record| !record.is_same(&first)).collect();
-    if rest.is_empty() {
-        // Nearly all keys are like this.
-        return Some(first);
-    }
-    let mut all = first.held();
-    for record in &rest {
-        all.merge(&record.held());
-    }
-    if all.values().iter().all(|(_, sibling)| sibling.stamp.is_some()) {
-        all.keep_last(|sibling| sibling.stamp);
-    }
-    Record::of(first.key, &all)
+/// What all holders of a key together hold: `group` as [`Walk::next`] gives it.
+pub(crate) fn merged(group: &[(NodeId, Record)]) -> Option<Record> {
+    let records: Vec<&Record> = group.iter().map(|(_, record)| record).collect();
+    Record::merged(records)
 }
 
 /// A key as a reader of all keys sees it: the value of the greatest version that lives, with the other
@@ -184,8 +171,8 @@ mod tests {
             ("2-1 3-1 4", Some("v4"), ""),
         ] {
             let nodes = ["a", "b", "c"].map(|id| id.parse().unwrap());
-            let group = nodes.into_iter().zip(held.split(' ').map(record)).collect();
-            let shown = merged(group).and_then(shown);
+            let group: Vec<_> = nodes.into_iter().zip(held.split(' ').map(record)).collect();
+            let shown = merged(&group).and_then(shown);
             let values = |siblings: &[Sibling]| {
                 let values = siblings.iter().filter_map(|sibling| sibling.value.clone());
                 values.map(|value| value.to_string()).collect::<Vec<_>>().join(" ")
@@ -203,7 +190,7 @@ mod tests {
             ("a".parse().unwrap(), Record { stamp, ..record(text) })
         };
         let group = vec![stamped("2-1", "9.0"), stamped("3-1", "5.0")];
-        let shown = merged(group).and_then(shown).unwrap();
+        let shown = merged(&group).and_then(shown).unwrap();
         assert_eq!((shown.value, shown.siblings.len()), (Some("v2".into()), 0));
     }
 }

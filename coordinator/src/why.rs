@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use ringkv_shared::causal::Siblings;
 use ringkv_shared::merkle::{leaf_of_key, part_of};
 use ringkv_shared::net::{Client, NodeApiClient};
 use ringkv_shared::plan::Holding;
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{Lineage, WhyReply};
-use ringkv_shared::protocol::node::{Record, Sibling};
+use ringkv_shared::protocol::node::Record;
 use ringkv_shared::sync::{blockers, compare};
 use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId, Version};
 
@@ -105,12 +104,8 @@ impl Cluster {
 
 /// All that the nodes hold of a key together.
 fn merged(holdings: &[Holding]) -> Option<Record> {
-    let key = holdings.first()?.held.key.clone();
-    let mut all: Siblings<Sibling> = Siblings::default();
-    for holding in holdings {
-        all.merge(&holding.held.held());
-    }
-    Record::of(key, &all)
+    let records: Vec<&Record> = holdings.iter().map(|holding| &holding.held).collect();
+    Record::merged(records)
 }
 
 /// What is held of a key, if that is nothing but deletes.

@@ -24,6 +24,7 @@ use std::sync::MutexGuard;
 
 use bytes::Bytes;
 use ringkv_shared::causal::Context;
+use ringkv_shared::hlc::Hlc;
 use ringkv_shared::protocol::node::{Record as Copied, Sibling, Via};
 use ringkv_shared::{Blob, KeyspaceName, NODE_EPOCH, NodeId, Version};
 use tracing::warn;
@@ -38,7 +39,7 @@ use crate::log::record::{CONTEXT_PARTS_MAX, Op, Record};
 use crate::log::value::Value;
 use crate::log::{escape, key};
 use crate::room::{Kind, Refused, line_room};
-use crate::store::{Arrival, Entry, Standing};
+use crate::store::{Arrival, Discard, Entry, Standing};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +149,11 @@ impl Engine {
     fn numbered(&self, state: &State, key: Bytes, op: Op) -> Record {
         let version = Version::new(self.own_epoch(), state.tail.seq() + 1);
         let held = state.store.get(&key, 0);
+        if let Some(stamp) = held.as_ref().and_then(|held| held.entry.stamp) {
+            // The last write wins there, and this is the last.
+            let stamp = Some(Hlc::after(stamp).tick(self.now()));
+            return Record { stamp, ..Record::new(key, op, version) };
+        }
         let others = held.filter(|h| h.more.is_some() || h.entry.version.line() != version.line());
         let record = Record::new(key, op, version);
         let Some(others) = others else { return record };
@@ -175,6 +181,7 @@ impl Engine {
             }
         };
         let (now, key, version) = (self.now(), record.key.clone(), record.version);
+        let stamp = record.stamp;
         let existed = state.store.get(&key, now).is_some_and(|held| held.is_live());
         let standing = state.store.standing(&record);
         // Only of a version that is there already it matters which value it brings.
@@ -185,6 +192,11 @@ impl Engine {
         } else {
             if !owe.is_empty() {
                 self.admit(&mut state, [], debt_bytes(owe.len(), key.len()))?;
+            }
+            if let (Some(_), Arrival::Replaced(by)) = (stamp, standing.arrival)
+                && !Context::before(by).covers(version)
+            {
+                tell_discards(&mut state, &key, &[Discard { version, by }]);
             }
             state.depend_on(&key);
         }
@@ -360,7 +372,8 @@ impl Engine {
         let place = Place { file: state.tail.file(), offset: state.sizes.active, len };
         state.sizes.active += u64::from(len);
         state.store.apply(&record, Some(place));
-        tell_discards(state, &record.key);
+        let discards = state.store.discards().to_vec();
+        tell_discards(state, &record.key, &discards);
         self.0.evict(state);
         self.appended(state, record.seq);
     }
@@ -407,9 +420,9 @@ fn lines(key: &Bytes, copy: &Copied, via: Option<Via>) -> Vec<Record> {
 }
 
 /// Where the last write wins, the others are gone, acknowledged or not: who looks for one finds it here.
-fn tell_discards(state: &mut State, key: &[u8]) {
-    state.figures.discarded += state.store.discards().len() as u64;
-    for discard in state.store.discards() {
+fn tell_discards(state: &mut State, key: &[u8], discards: &[Discard]) {
+    state.figures.discarded += discards.len() as u64;
+    for discard in discards {
         let (keyspace, key) = key::split(key);
         let mut token = Vec::new();
         escape::encode(key, &mut token);

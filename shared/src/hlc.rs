@@ -48,6 +48,12 @@ pub struct TooFarAhead {
 }
 
 impl Hlc {
+    /// A clock that goes on after a stamp.
+    #[must_use]
+    pub const fn after(latest: Stamp) -> Self {
+        Self { latest }
+    }
+
     /// The stamp of an event of one's own.
     pub fn tick(&mut self, now_ms: u64) -> Stamp {
         self.latest = match self.latest {

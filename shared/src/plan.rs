@@ -45,6 +45,9 @@ pub fn decide(holdings: &[Holding], owners: &[NodeId]) -> Decision {
         // Nearly all keys are like this.
         return Decision { copies: Vec::new(), drop_at, seen: first.held.seen() };
     }
+    if holdings.iter().any(|holding| holding.held.stamp.is_some()) {
+        return decide_by_clock(holdings, owners, drop_at);
+    }
     // Owners first, in their order: copies come from them where they can.
     let rank = |node: &NodeId| owners.iter().position(|o| o == node).unwrap_or(owners.len());
     let mut sets: Vec<(&NodeId, Siblings<()>)> =
@@ -64,6 +67,20 @@ pub fn decide(holdings: &[Holding], owners: &[NodeId]) -> Decision {
         copies.extend(sources.map(|(from, _)| ((*from).clone(), owner.clone())));
     }
     Decision { copies, drop_at, seen: all.context() }
+}
+
+/// Where the last write wins: who does not have that is to get it.
+fn decide_by_clock(holdings: &[Holding], owners: &[NodeId], drop_at: Vec<NodeId>) -> Decision {
+    let records: Vec<&Record> = holdings.iter().map(|holding| &holding.held).collect();
+    let last = Record::merged(records).expect("there is a holding");
+    let has = |node: &NodeId| holdings.iter().any(|h| h.node == *node && h.held.is_same(&last));
+    let holder = holdings.iter().map(|h| &h.node).find(|node| has(node));
+    let from = owners.iter().find(|owner| has(owner)).or(holder).expect("somebody has the last");
+    let lack = owners.iter().filter(|owner| !has(owner));
+    let copies = lack.map(|owner| (from.clone(), owner.clone())).collect();
+    let mut seen = Context::empty();
+    holdings.iter().for_each(|holding| seen.join(&holding.held.seen()));
+    Decision { copies, drop_at, seen }
 }
 
 /// A sorted walk over the keys of many nodes.

@@ -169,7 +169,8 @@ impl Cluster {
         Vec::new()
     }
 
-    /// A request arrives. What a node numbers itself replaces what it holds then.
+    /// A request arrives. What a node numbers itself replaces what it holds then, and all that it numbered
+    /// before.
     fn arrive(&mut self, to: &NodeId, ticket: u64, call: &Call) {
         let direct = self.router.direct_of(ticket);
         let seen = match call {
@@ -180,6 +181,7 @@ impl Cluster {
         let Some(op) = direct else { return };
         if let Some(reply) = reply.and_then(|reply| reply.ok::<WriteReply>()) {
             let write = &mut self.history.writes[op];
+            let seen = seen.and_before(reply.version);
             (write.version, write.seen) = (reply.version, Some(seen));
         }
     }

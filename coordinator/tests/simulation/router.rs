@@ -193,7 +193,7 @@ impl Router {
     pub(crate) fn read(&mut self, world: &mut World, op: usize, key: &Blob) -> Vec<Told> {
         let Quorums { n, r, w, sloppy } = self.quorums;
         let quorum = Quorum { owners: self.owners(key), needed: r };
-        let get = Get::new(key.clone(), quorum, r > 1 && r + w > n && !sloppy);
+        let get = Get::new(quorum, r > 1 && r + w > n && !sloppy);
         self.reads.insert(op, Reading { key: key.clone(), get, waiting: 0, answered: false });
         self.ask(world, op);
         self.settle(world, op)

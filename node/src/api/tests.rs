@@ -203,29 +203,32 @@ async fn where_the_last_wins_the_others_are_counted() {
         json!({"write": {"keyspace": "recent", "record": {
             "key": "k", "value": value, "version": version, "stamp": stamp, "context": "-"}}})
     };
-    play(&service, vec![
-        ("write", lww("a", "1.2", "100.0"), ok(json!({"version": "1.2"}))),
-        ("write", lww("b", "1.3", "90.5"), ok(json!({"version": "1.3"}))),
-        (
-            "get",
-            json!(["k", "recent"]),
-            ok(json!({"value": "a", "version": "1.2", "stamp": "100.0", "context": "+1.3"})),
-        ),
-        ("write", lww("c", "1.4", "100.1"), ok(json!({"version": "1.4"}))),
-        (
-            "get",
-            json!(["k", "recent"]),
-            ok(json!({"value": "c", "version": "1.4", "stamp": "100.1", "context": "+1.2,+1.3"})),
-        ),
-        (
-            "write",
-            lww("b", "1.3", "90.5"),
-            ok(json!({"version": "1.4", "superseded": true})),
-        ),
-    ])
+    play(
+        &service,
+        vec![
+            ("write", lww("a", "1.2", "100.0"), ok(json!({"version": "1.2"}))),
+            ("write", lww("b", "1.3", "90.5"), ok(json!({"version": "1.2", "superseded": true}))),
+            (
+                "get",
+                json!(["k", "recent"]),
+                ok(json!({"value": "a", "version": "1.2", "stamp": "100.0"})),
+            ),
+            ("write", lww("c", "x80000001.9", "100.1"), ok(json!({"version": "x80000001.9"}))),
+            (
+                "get",
+                json!(["k", "recent"]),
+                ok(json!({"value": "c", "version": "x80000001.9", "stamp": "100.1"})),
+            ),
+            (
+                "write",
+                lww("d", "1.4", "100.1"),
+                ok(json!({"version": "x80000001.9", "superseded": true})),
+            ),
+        ],
+    )
     .await;
     let stats = call(&service, "stats", json!([])).await;
-    assert_eq!((&stats["conflicts"], &stats["discarded"]), (&json!(0), &json!(2)));
+    assert_eq!((&stats["conflicts"], &stats["discarded"]), (&json!(0), &json!(3)));
 }
 
 #[tokio::test]

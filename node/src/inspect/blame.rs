@@ -157,11 +157,13 @@ fn decide(touches: &mut [Touch], held: &mut Siblings<usize>) {
                 before.values().iter().map(|(v, at)| (*v, if *v == version { last } else { *at }));
             *held = Siblings::new(before.past().clone(), values);
         }
-        held.write(version, &seen, last);
-        if held.values().len() > 1
-            && held.values().iter().all(|(_, at)| touches[*at].stamp.is_some())
-        {
-            held.keep_last(|at| touches[*at].stamp);
+        let stamped = |at: usize| touches[at].stamp.is_some();
+        if stamped(last) || held.values().iter().any(|(_, at)| stamped(*at)) {
+            let arrives = same.is_none().then_some((version, last));
+            let all: Vec<_> = held.values().iter().copied().chain(arrives).collect();
+            *held = Siblings::last(all, |at| touches[*at].stamp);
+        } else {
+            held.write(version, &seen, last);
         }
         let stored = held.values().iter().any(|(_, at)| *at == last);
         if !stored {

@@ -16,8 +16,10 @@
 //! | 1.5 and 1.7 | 1.6 that has seen 1.5 | 1.6 and 1.7 |
 //! | a value that expires | `DEL` of its version | the tombstone of that version |
 //!
-//! *The last one wins*: when several are held then and each has a stamp, only the last by stamp is kept
-//! (of two alike, by version). The others count as replaced, and are told to who wants to know.
+//! *The last one wins* where a write has a stamp: of all writes of the key the one with the greatest stamp,
+//! and of those with one stamp the one with the greatest version, whatever had seen what. That is a
+//! total order, so replicas agree even when clocks were wrong. What is pushed out that the winner had not seen is told
+//! to who wants to know.
 //!
 //! # Caveats
 //!
@@ -100,11 +102,12 @@ impl Store {
         let state = self.state(record.key.as_ref());
         match (state, &record.context) {
             (None, None) => Standing::NEW,
-            (Some(State { slot, more: None }), None)
-                if slot.version().line() == record.version.line() =>
-            {
-                let ends = ends(&record.op, &slot.entry());
-                Standing::of_plain(record.version, ends, slot.version())
+            (Some(State { slot, more: None }), None) => {
+                let held = slot.entry();
+                if !is_comparable(&held, record) {
+                    return decide(state, record).standing;
+                }
+                Standing::of_plain(record.version, ends(&record.op, &held), held.version)
             }
             _ => decide(state, record).standing,
         }
@@ -125,7 +128,7 @@ impl Store {
             return true;
         };
         let held = old.entry();
-        let comparable = !old.has_more() && held.version.line() == record.version.line();
+        let comparable = !old.has_more() && is_comparable(&held, record);
         let wins = comparable
             && Standing::of_plain(record.version, ends(&record.op, &held), held.version).changes;
         if wins {
@@ -148,6 +151,7 @@ impl Store {
     ) -> bool {
         let key = record.key.as_ref();
         let Decision { standing, set, ends, discards } = decide(self.state(key), record);
+        self.discards = discards;
         if !standing.changes {
             return false;
         }
@@ -171,7 +175,6 @@ impl Store {
             (Slot::with_more(key, &last), Some(Box::new(more)))
         };
         self.exchange_state(slot, more);
-        self.discards = discards;
         true
     }
 
@@ -197,6 +200,11 @@ impl Store {
     }
 }
 
+/// Whether of two plain writes the one with the greater version has seen the other.
+fn is_comparable<A, B>(held: &Entry<A>, record: &Record<B>) -> bool {
+    held.version.line() == record.version.line() && held.stamp.is_none() && record.stamp.is_none()
+}
+
 /// Whether a write is the end of a value that expires, if it has that version.
 fn ends<B>(op: &Op<B>, held: &Entry<&[u8]>) -> bool {
     matches!(op, Op::Del) && held.expires.is_some()
@@ -215,6 +223,9 @@ fn entry<B: AsRef<[u8]>>(record: &Record<B>, place: Option<Place>) -> Entry<&[u8
 fn decide<B>(state: Option<State<'_>>, record: &Record<B>) -> Decision {
     let version = record.version;
     let old: Vec<Entry<&[u8]>> = state.into_iter().flat_map(State::entries).collect();
+    if record.stamp.is_some() || old.iter().any(|entry| entry.stamp.is_some()) {
+        return decide_by_clock(&old, record);
+    }
     let past = state.map_or_else(Context::empty, State::past);
     let before = Siblings::new(past, old.iter().enumerate().map(|(at, e)| (e.version, Some(at))));
     let (seen, held) = (record.seen(), old.iter().find(|entry| entry.version == version));
@@ -236,14 +247,28 @@ fn decide<B>(state: Option<State<'_>>, record: &Record<B>) -> Decision {
     if set.values().is_empty() {
         (set, changes) = (before, false);
     }
-    let stamp = |from: &Option<usize>| from.map_or(record.stamp, |at| old[at].stamp);
-    let mut discards = Vec::new();
-    if set.values().len() > 1 && set.values().iter().all(|(_, from)| stamp(from).is_some()) {
-        let gone = set.keep_last(stamp);
-        let by = set.values()[0].0;
-        discards = gone.into_iter().map(|(version, _)| Discard { version, by }).collect();
-    }
     let parts = set.past().parts() + set.values().len();
     let standing = Standing { arrival, changes, parts };
+    Decision { standing, set, ends, discards: Vec::new() }
+}
+
+/// Of what is held and what arrives, the last by stamp is all that is held then.
+fn decide_by_clock<B>(old: &[Entry<&[u8]>], record: &Record<B>) -> Decision {
+    let new = (record.stamp, record.version);
+    let last = old.iter().enumerate().max_by_key(|(_, entry)| (entry.stamp, entry.version));
+    let held = last.map(|(at, entry)| (at, (entry.stamp, entry.version), ends(&record.op, entry)));
+    let (arrival, from, ends) = match held {
+        Some((at, held, ends)) if held == new => {
+            (if ends { Arrival::New } else { Arrival::Held }, Some(at), ends)
+        }
+        Some((at, held, _)) if held > new => (Arrival::Replaced(held.1), Some(at), false),
+        _ => (Arrival::New, None, false),
+    };
+    let by = from.map_or(record.version, |at| old[at].version);
+    let all = old.iter().map(|entry| entry.version).chain([record.version]);
+    let gone = all.filter(|version| *version != by && !Context::before(by).covers(*version));
+    let discards = gone.map(|version| Discard { version, by }).collect();
+    let set = Siblings::new(Context::before(by), [(by, from)]);
+    let standing = Standing { arrival, changes: arrival == Arrival::New, parts: 0 };
     Decision { standing, set, ends, discards }
 }

@@ -223,12 +223,19 @@ impl Model {
         let place = Place { file: FileId(1), offset: self.seq * 10, len: 10 };
         let place = (op != Op::Del).then_some(place);
         let item = Item { n, ended, line: self.seq, seq: self.seq, place };
-        let mut expected = state.set.write(version(n), seen, item) | ended_now;
-        if k >= LWW_FROM {
-            let gone = state.set.keep_last(|item| item.n).len();
-            expected |= gone > 0;
-            self.discarded += gone as u64;
-        }
+        let expected = if k >= LWW_FROM {
+            let held: Vec<_> = state.set.values().to_vec();
+            let is_new = held.iter().all(|(held, _)| *held != version(n));
+            let all = held.iter().copied().chain(is_new.then_some((version(n), item)));
+            state.set = Siblings::last(all, |item| item.n);
+            let last = state.set.values()[0].0;
+            let gone = held.iter().map(|(held, _)| *held).chain([version(n)]);
+            let gone = gone.filter(|gone| *gone != last && !Context::before(last).covers(*gone));
+            self.discarded += gone.count() as u64;
+            is_new && last == version(n) || ended_now
+        } else {
+            state.set.write(version(n), seen, item) | ended_now
+        };
         assert_eq!(changed, expected);
         assert_eq!(self.store.discards().len() as u64, std::mem::take(&mut self.discarded));
         if changed {
@@ -460,7 +467,12 @@ fn apply(store: &mut Store, record: &Record) {
     store.apply(record, None);
     let after = store.get(&record.key, 0).unwrap();
     let Some(before) = before else { return };
-    assert!(after.seen().includes(&before.seen()), "an older state came back");
+    let when = |held: &Entry<&[u8]>| (held.stamp, held.version);
+    if after.entry.stamp.is_some() {
+        assert!(when(&after.entry) >= when(&before.entry.as_ref()), "an older write came back");
+    } else {
+        assert!(after.seen().includes(&before.seen()), "an older state came back");
+    }
     for entry in before.entries().filter(|entry| !entry.is_live()) {
         let same = |other: &&Entry<&[u8]>| other.version == entry.version;
         assert!(!after.entries().find(same).is_some_and(|e| e.is_live()), "a value came back");

@@ -31,16 +31,18 @@ impl<T: Clone> Siblings<T> {
         held
     }
 
-    /// Keeps only the value that is last by `when` (of two alike, by version) and counts the others as
-    /// replaced; returns them.
-    pub fn keep_last<K: Ord>(&mut self, when: impl Fn(&T) -> K) -> Vec<(Version, T)> {
-        let last = self.values.iter().max_by_key(|(version, value)| (when(value), *version));
-        let Some(last) = last.map(|(version, _)| *version) else { return Vec::new() };
-        let (kept, gone) =
-            std::mem::take(&mut self.values).into_iter().partition(|(version, _)| *version == last);
-        self.values = kept;
-        gone.iter().for_each(|(version, _): &(Version, T)| self.past.add(*version));
-        gone
+    /// Where the last write wins: of several values the last by `when` (of two alike, by version), which
+    /// counts as having replaced what its line had before, and nothing else. A total order, whatever had
+    /// seen what, so that replicas agree even when clocks were wrong.
+    #[must_use]
+    pub fn last<K: Ord>(
+        values: impl IntoIterator<Item = (Version, T)>,
+        when: impl Fn(&T) -> K,
+    ) -> Self {
+        let last = values.into_iter().max_by_key(|(version, value)| (when(value), *version));
+        last.map_or_else(Self::default, |(version, value)| {
+            Self::new(Context::before(version), [(version, value)])
+        })
     }
 
     /// A write arrives. True if it changed something: false for one that came before, or that

@@ -119,6 +119,27 @@ impl Record {
         Siblings::new(self.past(), self.versions().map(|version| (version, ())))
     }
 
+    /// What replicas that hold these hold together; `None` of none. Of records with a stamp, the last.
+    #[must_use]
+    pub fn merged<'a>(records: impl IntoIterator<Item = &'a Self> + Clone) -> Option<Self> {
+        let first = records.clone().into_iter().next()?;
+        if records.clone().into_iter().all(|record| record.is_same(first)) {
+            // Nearly always.
+            return Some(first.clone());
+        }
+        if records.clone().into_iter().any(|record| record.stamp.is_some()) {
+            return records
+                .into_iter()
+                .max_by_key(|record| (record.stamp, record.version))
+                .cloned();
+        }
+        let mut all = Siblings::default();
+        for record in records {
+            all.merge(&record.held());
+        }
+        Self::of(first.key.clone(), &all)
+    }
+
     /// Whether a replica that holds the other has seen and holds the same writes.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {

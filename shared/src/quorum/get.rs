@@ -16,14 +16,12 @@
 //! finds the rest.
 
 use super::tracker::{Quorum, ReadState, ReadTracker};
-use crate::causal::Siblings;
-use crate::protocol::record::{Record, Sibling};
-use crate::{Blob, NodeId};
+use crate::NodeId;
+use crate::protocol::record::Record;
 
 /// A read under way.
 #[derive(Clone, Debug)]
 pub struct Get {
-    key: Blob,
     tracker: ReadTracker<Option<Record>>,
     /// Whether R replies without a value prove that there is none.
     absence_proved: bool,
@@ -38,9 +36,9 @@ impl Get {
     /// A read of `quorum.needed` owners; `absence_proved` when every read meets every acknowledged
     /// write.
     #[must_use]
-    pub fn new(key: Blob, quorum: Quorum, absence_proved: bool) -> Self {
+    pub fn new(quorum: Quorum, absence_proved: bool) -> Self {
         let current = quorum.owners.clone();
-        Self { key, tracker: ReadTracker::new(quorum), absence_proved, current, asked: 0 }
+        Self { tracker: ReadTracker::new(quorum), absence_proved, current, asked: 0 }
     }
 
     /// The same when only the first so many owners are those of the ring in force, the others of one that
@@ -101,14 +99,9 @@ impl Get {
     /// All replies together.
     #[must_use]
     pub fn merged(&self) -> Option<Record> {
-        let mut all: Siblings<Sibling> = Siblings::default();
-        for record in self.tracker.replies().filter_map(|(_, reply)| reply.as_ref()) {
-            all.merge(&record.held());
-        }
-        if all.values().iter().all(|(_, sibling)| sibling.stamp.is_some()) {
-            all.keep_last(|sibling| sibling.stamp);
-        }
-        Record::of(self.key.clone(), &all)
+        let replies: Vec<&Record> =
+            self.tracker.replies().filter_map(|(_, reply)| reply.as_ref()).collect();
+        Record::merged(replies)
     }
 
     /// Who replied, with what, in the order of the replies.
@@ -188,7 +181,7 @@ mod tests {
         ];
         for (owners, r, proved, replies, versions, repaired) in table {
             let quorum = Quorum { owners: ids(owners), needed: r };
-            let mut get = Get::new("k".into(), quorum, proved);
+            let mut get = Get::new(quorum, proved);
             assert_eq!(get.ask(), ids(&owners[..r]));
             for (reply, asked, state) in replies {
                 let (node, what) = reply.split_once(':').unwrap();
@@ -215,7 +208,7 @@ mod tests {
     fn who_is_to_own_it_proves_no_presence_while_owners_answer() {
         let start = || {
             let quorum = Quorum { owners: ids("abc"), needed: 1 };
-            let mut get = Get::new("k".into(), quorum, false).with_current(2);
+            let mut get = Get::new(quorum, false).with_current(2);
             assert_eq!(get.ask(), ids("a"));
             get.reply(&ids("a")[0], Some(None));
             assert_eq!((get.ask(), get.state()), (ids("b"), ReadState::Open));

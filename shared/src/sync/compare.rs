@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::causal::Siblings;
 use crate::plan::{Decision, Holding, decide};
+use crate::protocol::record::Record;
 use crate::{Blob, NodeId, Version};
 
 /// What is wrong with a key.
@@ -34,10 +35,8 @@ pub fn compare(holdings: &[Holding], owners: &[NodeId]) -> Option<Difference> {
     if decision.copies.is_empty() && decision.drop_at.is_empty() {
         return None;
     }
-    let all = holdings.iter().fold(Siblings::default(), |mut all: Siblings<()>, holding| {
-        all.merge(&holding.held.versions_held());
-        all
-    });
+    let records: Vec<&Record> = holdings.iter().map(|holding| &holding.held).collect();
+    let all = Record::merged(records).map(|all| all.versions_held()).unwrap_or_default();
     let lacks = owners.iter().filter_map(|owner| {
         let held = holdings.iter().find(|holding| holding.node == *owner);
         let held = held.map(|holding| holding.held.versions_held()).unwrap_or_default();
