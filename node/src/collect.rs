@@ -129,9 +129,19 @@ impl State {
         }
         self.depend_on_notes();
         let above = groups.into_iter().map(|group| {
-            let key = group.first().map(|record| record.key.clone());
+            let last =
+                group.last().map(|record| (record.key.clone(), record.version, record.seen()));
             let above = group.into_iter().filter_map(|record| self.above_floor(record).ok());
-            let above: Vec<Record> = above.collect();
+            let mut above: Vec<Record> = above.collect();
+            let key = last.map(|(key, version, replaced)| {
+                // The last says what all of them replaced; if it is covered, the one before does.
+                if let Some(next) = above.pop_if(|next| next.version != version) {
+                    let mut seen = next.seen();
+                    seen.join(&replaced);
+                    above.push(next.with_seen(&seen));
+                }
+                key
+            });
             covered.extend(key.filter(|_| above.is_empty()));
             above
         });

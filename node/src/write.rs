@@ -443,14 +443,16 @@ fn others(state: &State, key: &[u8], version: Version, now: u64) -> usize {
     if stored { held.entries().filter(live).count() } else { 0 }
 }
 
-/// The lines that what a replica holds comes to: one a value.
+/// The lines that what a replica holds comes to: one a value. Only the last says what was replaced, so that a crash
+/// in between takes nothing of what is held before all that replaced it is there.
 fn lines(key: &Bytes, copy: &Copied, via: Option<Via>) -> Vec<Record> {
-    let past = copy.past();
+    let (past, nothing) = (copy.past(), Context::empty());
     let line = |sibling: Sibling| {
         let Sibling { value, version, expires, stamp, .. } = sibling;
         let put = |value: Blob| Op::Put { value: Value::new(value.into_bytes()), expires };
         let record = Record::new(key.clone(), value.map_or(Op::Del, put), version);
-        Record { stamp, via, ..record.with_seen(&past) }
+        let seen = if version == copy.version { &past } else { &nothing };
+        Record { stamp, via, ..record.with_seen(seen) }
     };
     copy.values().map(line).collect()
 }

@@ -281,3 +281,21 @@ async fn a_floor_of_too_many_versions_is_not_raised() {
     assert!(is_held(&rig.engine));
     rig.close().await;
 }
+
+/// The greatest of several values is covered by the floor, and with it what the others have replaced would go.
+#[tokio::test]
+async fn what_is_above_the_floor_keeps_what_it_replaced() {
+    let disk = SimDisk::new(1);
+    let rig = Rig::open(&disk).unwrap();
+    write(&rig.engine, None, "x80000001.7", Some("1.7"));
+    assert_eq!(collect(&rig.engine, "1.20,x80000001.7"), 1);
+    let mut copy = Record::new(KEY.into(), Some("old".into()), version("x80000001.5"));
+    copy.context = Some(context("1.29"));
+    let sibling = Record::new(KEY.into(), Some("new".into()), version("1.30"));
+    copy.siblings = sibling.values().collect();
+    rig.engine.merge([(stored(KEY), copy)], Some(Via::Sync)).unwrap();
+    let held = rig.engine.peek(&stored(KEY)).unwrap().unwrap();
+    assert_eq!(held.versions().collect::<Vec<_>>(), [version("1.30")]);
+    assert_eq!(held.past(), context("1.29,x80000001.7"));
+    rig.close().await;
+}

@@ -48,7 +48,7 @@
 //!
 //! What is held for a key is the merge of its lines, so their order does not matter but for `DRP` and
 //! `DRK`, which take away all that came before. A state with several values is several lines: each has
-//! one of the values, and in `ctx=` all that was replaced.
+//! one of the values, and the last (of a snapshot, all) in `ctx=` all that was replaced.
 //!
 //! `DRP` and `DRK` ask for nothing when they are replayed: they were only written when they did
 //! what they say. The `v=` of a `DRP` is the greatest version that was held. A `DRK` is one line, not one
