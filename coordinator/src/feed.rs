@@ -11,10 +11,10 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use ringkv_shared::{ErrorName, Failure, KeyspaceName};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{Change, ChangesReply};
 use ringkv_shared::protocol::node::Record;
+use ringkv_shared::{ErrorName, Failure, KeyspaceName};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
