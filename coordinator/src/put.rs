@@ -165,23 +165,30 @@ impl How {
 
 impl Cluster {
     /// What a write travels as; it is under way until the token is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The log did not take that stamps are given up to now; nothing was numbered.
     pub(crate) fn number(
         &self,
         intent: Intent,
         hash: u64,
         policy: Policy,
-    ) -> (Record, TaskTrackerToken) {
+    ) -> Result<(Record, TaskTrackerToken), Failure> {
         let (key, value, expires, seen) = match intent {
-            Intent::Again(record) => return (record, self.writes.join()),
+            Intent::Again(record) => return Ok((record, self.writes.join())),
             Intent::New { key, value, expires, seen } => (key, value, expires, seen),
+        };
+        let stamp = match policy {
+            Policy::Lww => Some(self.stamp(unix_ms())?),
+            Policy::Siblings => None,
         };
         let (version, under_way) = self.writes.begin();
         let context = self.recent().note(hash, version, seen.as_ref());
         // Where the last write wins, it does not matter what its writer has seen.
         let context = context.filter(|_| policy == Policy::Siblings);
-        let stamp = (policy == Policy::Lww).then(|| self.hlc().tick(unix_ms()));
         let record = Record { expires, context, stamp, ..Record::new(key, value, version) };
-        (record, under_way)
+        Ok((record, under_way))
     }
 }
 
