@@ -41,7 +41,7 @@ use crate::log::record::Op;
 use crate::log::value::Value;
 use crate::refusals::{no_page, no_picture, no_room, refused, unreadable};
 use crate::replica::Leaves;
-use crate::store::{FreezeError, FreezeId, PageRequest};
+use crate::store::{FreezeError, FreezeId, PageRequest, fields_bytes};
 use crate::write::{Condition, Merged, WriteOutcome};
 
 const TAIL_LINES_DEFAULT: usize = 20;
@@ -262,6 +262,7 @@ impl NodeApiServer for Api {
             let Some(record) = held.map_err(|error| unreadable(&error))? else { continue };
             let values = record.values().filter_map(|sibling| sibling.value);
             bytes += record.key.len() + values.map(|value| value.len()).sum::<usize>();
+            bytes += fields_bytes(record.context.as_ref(), record.siblings.len());
             if bytes > PAGE_BYTES_MAX && !records.is_empty() {
                 break;
             }

@@ -5,7 +5,9 @@
 //! The limits are those of the whole system, see [`ringkv_shared::limits`]; a node has none of its own.
 
 use ringkv_shared::causal::Context;
-use ringkv_shared::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_BYTES_MAX};
+use ringkv_shared::limits::{
+    CONTEXT_DOTS_MAX, KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_BYTES_MAX,
+};
 use ringkv_shared::merkle::Digest;
 use ringkv_shared::protocol::node::{Collection, Record, SpaceKey};
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
@@ -14,11 +16,33 @@ use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
 /// nobody will ever use up.
 pub(crate) const COUNTER_MAX: u64 = u64::MAX / 2;
 
-/// The most versions in the context of a write: a writer that has seen more should write without one.
-pub(crate) const CONTEXT_PARTS_MAX: usize = 1_000;
+/// The most versions in the context of a write: the single ones that a client may give, and the bounds of
+/// many lines.
+pub(crate) const CONTEXT_PARTS_MAX: usize = CONTEXT_DOTS_MAX + 100;
 
-/// The most versions in what a replica holds for a key: what came with several writes may meet there.
-pub(crate) const RECORD_PARTS_MAX: usize = 10 * CONTEXT_PARTS_MAX;
+/// The most versions that a write may leave to be remembered for its key: a few contexts that knew nothing of
+/// each other.
+pub(crate) const WRITTEN_PARTS_MAX: usize = 2_000;
+
+/// The most versions in what a replica holds for a key: what came with writes to several replicas may meet
+/// there.
+pub(crate) const RECORD_PARTS_MAX: usize = 10_000;
+
+/// The most values and tombstones that a write may leave beside each other in a key.
+pub(crate) const SIBLINGS_MAX: usize = 64;
+
+/// The most bytes of these, so that what is held for a key fits a line of the wire.
+pub(crate) const SIBLINGS_BYTES_MAX: usize = VALUE_BYTES_MAX;
+
+/// The most values and tombstones in what a replica holds for a key, for the same reason as
+/// [`RECORD_PARTS_MAX`].
+const RECORD_VALUES_MAX: usize = 1_000;
+
+const _: () = assert!(RECORD_PARTS_MAX >= 5 * WRITTEN_PARTS_MAX);
+const _: () = assert!(RECORD_VALUES_MAX >= 5 * SIBLINGS_MAX);
+
+/// The latest stamp taken from outside, in unix milliseconds: others count on from it.
+const STAMP_MS_MAX: u64 = u64::MAX / 2;
 
 pub(crate) fn check_key(key: &Blob) -> Result<(), Failure> {
     check_size("key", key.len(), KEY_BYTES_MAX)
@@ -125,11 +149,19 @@ fn check_record(record: &Record, parts_max: usize) -> Result<usize, Failure> {
     if let Some(context) = &record.context {
         check_context(context, parts_max)?;
     }
+    let values = record.siblings.len() + 1;
+    if values > RECORD_VALUES_MAX {
+        let message = format!("a record of {values} values; at most {RECORD_VALUES_MAX} are taken");
+        return Err(Failure::new(ErrorName::TooLarge, message).hint("write the key once"));
+    }
     let (mut bytes, past) = (record.key.len(), record.past());
     for sibling in record.values() {
         check_version(Some(sibling.version))?;
         if sibling.value.is_some() == sibling.deleted {
             return bad(format!("record {:?} needs either a value or deleted", record.key));
+        }
+        if let Some(stamp) = sibling.stamp.filter(|stamp| stamp.ms > STAMP_MS_MAX) {
+            return bad(format!("the stamp {stamp} is of no time that a clock could show"));
         }
         if past.covers(sibling.version) {
             let version = sibling.version;

@@ -34,6 +34,10 @@ pub(crate) fn no_room(why: Refused) -> ErrorObjectOwned {
     let (name, hint) = match why {
         Refused::DiskFull => (ErrorName::DiskFull, FREE_SOME_ROOM),
         Refused::ReadOnly => (ErrorName::DiskFull, "mount it writable; the node notices by itself"),
+        Refused::Siblings => (
+            ErrorName::TooLarge,
+            "resolve them first, or write the key without a context, which replaces all",
+        ),
         Refused::Crowded => (ErrorName::TooLarge, "write the key once without a context"),
     };
     let message = format!("{why} and the write was refused; nothing was applied");

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use ringkv_shared::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use ringkv_shared::protocol::node::DiskState;
 
-use crate::checks::RECORD_PARTS_MAX;
+use crate::checks::{RECORD_PARTS_MAX, SIBLINGS_BYTES_MAX, SIBLINGS_MAX};
 use crate::disk::{self, DiskFile};
 use crate::log::record::{CONTEXT_PART_BYTES_MAX, CONTEXT_PARTS_MAX, LINE_BYTES_MAX};
 
@@ -70,8 +70,14 @@ pub enum Refused {
     #[error("the file system is read-only")]
     ReadOnly,
     /// The key was written with too many contexts.
-    #[error("more than {CONTEXT_PARTS_MAX} versions would have to be remembered for the key")]
+    #[error("too many versions would have to be remembered for the key")]
     Crowded,
+    /// Too many writes of the key knew nothing of each other.
+    #[error(
+        "the key would have more than {SIBLINGS_MAX} values beside each other, or more than {} KiB of them,",
+        SIBLINGS_BYTES_MAX / 1024
+    )]
+    Siblings,
 }
 
 /// The room for one segment.

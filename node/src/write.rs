@@ -30,6 +30,7 @@ use ringkv_shared::{Blob, KeyspaceName, NODE_EPOCH, NodeId, Version};
 use tracing::warn;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::checks::{SIBLINGS_BYTES_MAX, SIBLINGS_MAX, WRITTEN_PARTS_MAX};
 use crate::collect::LIFT_BYTES;
 use crate::engine::{Engine, State};
 use crate::handoff::debt_bytes;
@@ -132,7 +133,7 @@ impl Engine {
             Some(version) => Record::new(key, op, version),
             None => self.numbered(&state, key, op),
         };
-        self.change(state, record, &[])
+        self.change(state, record, &[], CONTEXT_PARTS_MAX)
     }
 
     /// Takes a write with its version, stamp and what its writer had seen, and notes in the same step that these
@@ -140,9 +141,10 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// There is no room, or too many versions would have to be remembered; nothing was applied.
+    /// There is no room, too many versions would have to be remembered, or too many values would be beside each
+    /// other; nothing was applied.
     pub fn take(&self, record: Record, owe: &[NodeId]) -> Result<WriteOutcome, Refused> {
-        self.change(self.0.lock(), record, owe)
+        self.change(self.0.lock(), record, owe, WRITTEN_PARTS_MAX)
     }
 
     /// A write of the node's own, which has seen all that is held.
@@ -172,21 +174,26 @@ impl Engine {
         mut state: MutexGuard<'_, State>,
         record: Record,
         owe: &[NodeId],
+        parts_max: usize,
     ) -> Result<WriteOutcome, Refused> {
+        let key = record.key.clone();
         let record = match state.above_floor(record) {
             Ok(record) => record,
             Err(version) => {
+                // On the floor, and on the tombstone being gone.
                 state.depend_on_notes();
+                state.depend_on(&key);
                 return Ok(WriteOutcome::covered(version));
             }
         };
-        let (now, key, version) = (self.now(), record.key.clone(), record.version);
+        let (now, version) = (self.now(), record.version);
         let stamp = record.stamp;
         let existed = state.store.get(&key, now).is_some_and(|held| held.is_live());
         let standing = state.store.standing(&record);
         // Only of a version that is there already it matters which value it brings.
         let again = (standing.arrival == Arrival::Held).then(|| record.op.clone());
         if standing.changes {
+            state.bounds(&record, &standing, parts_max)?;
             self.admit(&mut state, [(&record, standing)], debt_bytes(owe.len(), key.len()))?;
             self.append(&mut state, record);
         } else {
@@ -320,8 +327,9 @@ impl Engine {
             let mut changes = false;
             for record in group {
                 state.depend_on(&record.key);
-                // Asked again: the same key may come twice.
-                if state.store.standing(&record).changes {
+                // Asked again: the same key may come twice, and too often for what can be remembered.
+                let standing = state.store.standing(&record);
+                if standing.changes && standing.parts <= CONTEXT_PARTS_MAX {
                     self.append(&mut state, record);
                     changes = true;
                 }
@@ -387,6 +395,34 @@ impl Engine {
         if self.0.options.compaction.due(&state.since_compaction()).is_some() {
             self.0.compaction_due.notify_one();
         }
+    }
+}
+
+impl State {
+    /// Whether a write, which is refused when need be, leaves no more than can be told of its key. What others
+    /// hold is merged all the same.
+    fn bounds(
+        &self,
+        record: &Record,
+        standing: &Standing,
+        parts_max: usize,
+    ) -> Result<(), Refused> {
+        if standing.parts > parts_max {
+            return Err(Refused::Crowded);
+        }
+        if standing.others == 0 || standing.arrival != Arrival::New {
+            return Ok(());
+        }
+        let value = if let Op::Put { value, .. } = &record.op { value.len() } else { 0 };
+        let (values, bytes) = (standing.others + 1, standing.others_bytes + value);
+        let held = self.store.get(&record.key, 0);
+        let (was, were) = held.map_or((0, 0), |h| (h.entries().count(), h.value_bytes()));
+        // One that leaves less than there was is a step to the better.
+        let grows = values > SIBLINGS_MAX && values > was;
+        if grows || bytes > SIBLINGS_BYTES_MAX && bytes > were {
+            return Err(Refused::Siblings);
+        }
+        Ok(())
     }
 }
 

@@ -116,7 +116,7 @@ pub fn disturbs_terminal(c: char) -> bool {
 
 /// Whether JSON's escapes would make a large text more than twice as long.
 fn swells(text: &str) -> bool {
-    const LARGE_BYTES: usize = 64 * 1024;
+    const LARGE_BYTES: usize = 4 * 1024;
     text.len() > LARGE_BYTES
         && text.bytes().filter(|b| *b < b' ' && !b"\n\r\t".contains(b)).count() > text.len() / 5
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::checks::COUNTER_MAX;
 use crate::options::EngineOptions;
-use ringkv_shared::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use ringkv_shared::limits::{CONTEXT_DOTS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use ringkv_shared::merkle;
 use serde_json::{Value, json};
 
@@ -393,6 +393,17 @@ async fn every_method_says_what_it_takes() {
     assert_eq!(names, NODE_METHODS.map(|(name, _)| name));
 }
 
+/// The bounds of lines do not count there.
+#[tokio::test]
+async fn as_many_single_versions_as_a_client_may_give_are_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = service(dir.path());
+    let dots = (1..=CONTEXT_DOTS_MAX).map(|n| format!(",+2.{}", 2 * n)).collect::<String>();
+    let seen = format!("1.9,x80000001.7{dots}");
+    let taken = ok(json!({"version": "2.9999"}));
+    play(&service, vec![("write", write(Some("v"), "2.9999", Some(&seen)), taken)]).await;
+}
+
 #[tokio::test]
 async fn what_is_over_a_limit_is_refused_whole() {
     let dir = tempfile::tempdir().unwrap();
@@ -402,8 +413,14 @@ async fn what_is_over_a_limit_is_refused_whole() {
     let record = |key: &str, value: &str| json!({"key": key, "value": value, "version": "1.1"});
     let several = json!({"key": "k", "value": "v", "version": "1.9", "context": "-",
         "siblings": [{"value": "w", "version": "1.8"}]});
-    let dots: Vec<String> = (1..=1001).map(|n| format!("+1.{}", 2 * n)).collect();
+    let dots: Vec<String> = (1..=1101).map(|n| format!("+1.{}", 2 * n)).collect();
     let dots = dots.join(",");
+    let stamped =
+        |stamp: &str| json!([[{"key": "k", "value": "v", "version": "1.9", "stamp": stamp}]]);
+    let many: Vec<Value> =
+        (1..=1000).map(|n| json!({"value": "v", "version": format!("1.{n}")})).collect();
+    let many =
+        json!({"key": "k", "value": "v", "version": "2.1", "context": "-", "siblings": many});
     for (method, params, name) in [
         ("put", json!(["k".repeat(KEY_BYTES_MAX + 1), "v"]), "TOO_LARGE"),
         ("put", json!(["k", big]), "TOO_LARGE"),
@@ -415,6 +432,8 @@ async fn what_is_over_a_limit_is_refused_whole() {
         ("write", write(Some("v"), "1.5", Some(&format!("1.{}", COUNTER_MAX + 1))), "BAD_ARGUMENT"),
         ("write", write(Some("v"), "1.9999", Some(&dots)), "TOO_LARGE"),
         ("write", json!([{"record": several}]), "BAD_ARGUMENT"),
+        ("apply", stamped(&format!("{}.0", u64::MAX)), "BAD_ARGUMENT"),
+        ("apply", json!([[many]]), "TOO_LARGE"),
         ("owe", json!(["n2", [{"key": "k".repeat(KEY_BYTES_MAX + 1)}]]), "TOO_LARGE"),
         ("paid", json!(["n2", vec![json!({"key": "k"}); 10_001]]), "TOO_LARGE"),
         ("write", json!([{"record": record("k", "v"), "owe": vec!["n2"; 65]}]), "TOO_LARGE"),

@@ -8,6 +8,7 @@
 //! are no part of that order: such an entry was there when it was there as the picture
 //! began. Of a key with siblings, the page has those that were there, from the state whose greatest
 //! coordinators' version up to V is the greatest; of two such, the one that has nothing else, then the later one.
+//! Where the last write wins, it is the state with the last of those that were there.
 //!
 //! What is kept is bounded ([`KEPT_BYTES_MAX`]). Beyond it all pictures are given up, writes go on,
 //! and the next page of one says so: a backup is begun again, a node that is out of
@@ -22,6 +23,7 @@
 
 use std::collections::BTreeMap;
 
+use ringkv_shared::hlc::Stamp;
 use ringkv_shared::{Line, Version};
 
 use super::Store;
@@ -85,17 +87,18 @@ impl Moment {
         }
     }
 
-    /// How new a state is, of those that were there; `None`: nothing of it was.
-    pub(super) fn rank(self, state: State<'_>) -> Option<(Option<Version>, bool)> {
-        let (mut newest, mut all, mut any) = (None, true, false);
+    /// How new a state is, of those that were there, by the clock where it decides; `None`: nothing of it was.
+    pub(super) fn rank(self, state: State<'_>) -> Option<(Option<Stamp>, Option<Version>, bool)> {
+        let (mut last, mut newest, mut all, mut any) = (None, None, true, false);
         for entry in state.entries() {
             let has = self.has(&entry);
             (all, any) = (all && has, any || has);
+            last = last.max(entry.stamp.filter(|_| has));
             if has && entry.version.line() == Line::Coordinators {
                 newest = newest.max(Some(entry.version));
             }
         }
-        any.then_some((newest, all))
+        any.then_some((last, newest, all))
     }
 }
 

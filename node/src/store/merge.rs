@@ -57,10 +57,20 @@ pub struct Standing {
     pub changes: bool,
     /// How many versions would be remembered for the key then; 0 for a plain one.
     pub parts: usize,
+    /// How many values and tombstones would stay beside it.
+    pub others: usize,
+    /// Bytes of these.
+    pub others_bytes: usize,
 }
 
 impl Standing {
-    const NEW: Self = Self { arrival: Arrival::New, changes: true, parts: 0 };
+    const NEW: Self = Self::alone(Arrival::New);
+
+    /// Of a write that has nothing beside it, and nothing to remember.
+    const fn alone(arrival: Arrival) -> Self {
+        let changes = matches!(arrival, Arrival::New);
+        Self { arrival, changes, parts: 0, others: 0, others_bytes: 0 }
+    }
 
     /// Of one plain write to another of the same line.
     fn of_plain(version: Version, ends: bool, held: Version) -> Self {
@@ -69,7 +79,7 @@ impl Standing {
             std::cmp::Ordering::Equal if !ends => Arrival::Held,
             _ => Arrival::New,
         };
-        Self { arrival, changes: arrival == Arrival::New, parts: 0 }
+        Self::alone(arrival)
     }
 }
 
@@ -248,7 +258,9 @@ fn decide<B>(state: Option<State<'_>>, record: &Record<B>) -> Decision {
         (set, changes) = (before, false);
     }
     let parts = set.past().parts() + set.values().len();
-    let standing = Standing { arrival, changes, parts };
+    let others = set.values().iter().filter(|(other, _)| *other != version);
+    let others_bytes = others.clone().filter_map(|(_, at)| *at).map(|at| old[at].len()).sum();
+    let standing = Standing { arrival, changes, parts, others: others.count(), others_bytes };
     Decision { standing, set, ends, discards: Vec::new() }
 }
 
@@ -269,6 +281,6 @@ fn decide_by_clock<B>(old: &[Entry<&[u8]>], record: &Record<B>) -> Decision {
     let gone = all.filter(|version| *version != by && !Context::before(by).covers(*version));
     let discards = gone.map(|version| Discard { version, by }).collect();
     let set = Siblings::new(Context::before(by), [(by, from)]);
-    let standing = Standing { arrival, changes: arrival == Arrival::New, parts: 0 };
+    let standing = Standing::alone(arrival);
     Decision { standing, set, ends, discards }
 }

@@ -55,7 +55,7 @@ pub use entry::{Content, Entry};
 pub use evict::{Budget, EVICT_VISITS_MAX, Eviction};
 pub use freeze::{FREEZES_MAX, FreezeError, FreezeId, KEPT_BYTES_MAX};
 pub use merge::{Arrival, Discard, Standing};
-pub use more::{Held, HeldMore};
+pub use more::{Held, HeldMore, fields_bytes};
 pub use page::{Page, PageRequest};
 pub use tally::Tally;
 

@@ -156,21 +156,25 @@ impl State {
     }
 
     /// What of it was there at a version of a picture that began with a line; and how new that is.
-    fn then(&self, n: u64, begun: u64) -> Option<((Option<Version>, bool), Self)> {
+    fn then(&self, k: u8, n: u64, begun: u64) -> Option<(Rank, Self)> {
         let there = |version: Version, item: &Item| match version.line() {
             Line::Coordinators => version <= Version::new(0, n),
             Line::Node(_) => item.seq <= begun,
         };
         let values = self.set.values().iter().filter(|(version, item)| there(*version, item));
         let values: Vec<(Version, Item)> = values.cloned().collect();
+        let last = values.iter().filter_map(|(_, item)| stamp(k, item.n)).max();
         let newest = values.iter().map(|(version, _)| *version);
         let newest = newest.filter(|version| version.line() == Line::Coordinators).max();
         let all = values.len() == self.set.values().len();
         let part =
             Self { set: Siblings::new(self.set.past().clone(), values.clone()), seq: self.seq };
-        (!values.is_empty()).then_some(((newest, all), part))
+        (!values.is_empty()).then_some(((last, newest, all), part))
     }
 }
+
+/// The last by the clock, the greatest number of the coordinators, and whether that is all.
+type Rank = (Option<Stamp>, Option<Version>, bool);
 
 type Map = BTreeMap<u8, State>;
 
@@ -379,7 +383,7 @@ impl Model {
         for picture in &self.pictures {
             for n in [12, 40, 60] {
                 let newest = picture.states.iter().filter_map(|(k, states)| {
-                    let then = states.iter().filter_map(|state| state.then(n, picture.begun));
+                    let then = states.iter().filter_map(|state| state.then(*k, n, picture.begun));
                     then.max_by_key(|(rank, _)| *rank).map(|(_, state)| (*k, state))
                 });
                 self.check_page(Some((picture.id, Version::new(0, n))), &newest.collect());

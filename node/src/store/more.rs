@@ -22,6 +22,18 @@ use ringkv_shared::causal::Context;
 
 use super::entry::Entry;
 use super::slot::Slot;
+use crate::log::record::CONTEXT_PART_BYTES_MAX;
+
+/// How many bytes of a value, of which each may take six in a line, take the room of a version in a context.
+const PART_BYTES: usize = CONTEXT_PART_BYTES_MAX.div_ceil(6);
+/// The same of the fields of a sibling, which has up to 180 characters beside its value.
+const SIBLING_BYTES: usize = 30;
+
+/// What a context and so many siblings, without their values, take in a page: counted as bytes of a value, of
+/// which each may be escaped, while nothing of these ever is.
+pub fn fields_bytes(past: Option<&Context>, siblings: usize) -> usize {
+    past.map_or(0, Context::parts) * PART_BYTES + siblings * SIBLING_BYTES
+}
 
 /// What a key that is not plain has beside its slot.
 #[derive(Debug)]
@@ -127,6 +139,12 @@ impl<B: AsRef<[u8]>> Held<B> {
     #[must_use]
     pub fn value_bytes(&self) -> usize {
         self.entries().map(Entry::len).sum()
+    }
+
+    /// What its context and siblings take in a page, see [`fields_bytes`].
+    #[must_use]
+    pub fn fields_bytes(&self) -> usize {
+        self.more.as_ref().map_or(0, |more| fields_bytes(Some(&more.past), more.others.len()))
     }
 
     /// What was replaced.

@@ -199,7 +199,9 @@ impl Filling<'_> {
             if !request.tombstones && !held.is_live() {
                 continue;
             }
-            *bytes += key.len() + if request.keys_only { 0 } else { held.value_bytes() };
+            *bytes += key.len()
+                + held.fields_bytes()
+                + if request.keys_only { 0 } else { held.value_bytes() };
             let full = page.entries.len() >= request.keys_max || *bytes > request.bytes_max;
             if full && !page.entries.is_empty() {
                 page.more = true;

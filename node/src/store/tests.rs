@@ -6,6 +6,7 @@ use crate::log::place::FileId;
 use crate::log::value::Value;
 use crate::replica::Leaves;
 use bytes::Bytes;
+use ringkv_shared::hlc::Stamp;
 use ringkv_shared::merkle;
 
 const PLACE: Place = Place { file: FileId(2), offset: 100, len: 80 };
@@ -325,4 +326,41 @@ fn a_page_is_of_one_keyspace_or_of_all() {
     let carts = Record::new(Bytes::from(prefix(&spaces[0])), Op::DropSpace, Version::default());
     assert!(store.apply(&carts, None) && !store.apply(&carts, None));
     assert_eq!((store.tally().live, store.count(&prefix(&spaces[2]))), (8, 4));
+}
+
+#[test]
+fn a_picture_has_the_last_by_the_clock() {
+    let stamped = |counter, ms| {
+        let stamp = Some(Stamp { ms, count: 0 });
+        Record { stamp, ..record("a", Op::write(Some(value("x"))), counter) }
+    };
+    let mut store = Store::default();
+    let id = store.freeze().unwrap();
+    store.apply(&stamped(3, 5), Some(PLACE));
+    // It was numbered before, came later, and is the last.
+    store.apply(&stamped(2, 9), Some(PLACE));
+    store.apply(&stamped(4, 12), Some(PLACE));
+    for (at, there) in [(2, 2), (3, 2), (4, 4)] {
+        let at = Some((id, Version::new(0, at)));
+        let page = store.page(&PageRequest { at, ..all() }, 0).unwrap();
+        assert_eq!(page.entries[0].1.entry.version, Version::new(0, there), "{at:?}");
+    }
+}
+
+/// Without values, too: a page of nothing but contexts would outgrow a line of the wire.
+#[test]
+fn contexts_and_siblings_count_for_the_size_of_a_page() {
+    let dots = (0..100).map(|n| format!(",+0.{}", 100 + 2 * n)).collect::<String>();
+    let seen = format!("0.1{dots}").parse().unwrap();
+    let mut store = Store::default();
+    for key in ["a", "b", "c", "d"] {
+        for counter in [2, 3] {
+            let write = record(key, Op::write(Some(value("x"))), counter);
+            store.apply(&write.with_seen(&seen), Some(PLACE));
+        }
+    }
+    for keys_only in [false, true] {
+        let page = store.page(&PageRequest { keys_only, bytes_max: 1500, ..all() }, 0).unwrap();
+        assert_eq!((page.entries.len(), page.more), (2, true), "{keys_only}");
+    }
 }
