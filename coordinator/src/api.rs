@@ -17,6 +17,7 @@ use ringkv_shared::protocol::node::DoneReply;
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 
 use crate::cluster::Cluster;
+use crate::feed::Feed;
 use crate::walk::Range;
 
 /// The longest wait of `events`.
@@ -77,6 +78,7 @@ impl ClusterApiServer for Api {
         let wait = Duration::from_millis(wait_ms.unwrap_or(0)).min(EVENTS_WAIT_MAX);
         let space = keyspace.unwrap_or_default();
         self.0.view().keyspace(&space).map_err(failure_into_object)?;
+        after.as_deref().map_or(Ok(()), Feed::check).map_err(failure_into_object)?;
         let prefix = prefix.unwrap_or_default();
         Ok(self.0.changes.after(after.as_deref(), &space, prefix.as_bytes(), wait).await)
     }

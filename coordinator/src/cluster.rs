@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ringkv_shared::causal::Recent;
 use ringkv_shared::detector::Detector;
-use ringkv_shared::hlc::Hlc;
+use ringkv_shared::hlc::{Hlc, Stamp};
 use ringkv_shared::net::Peer;
 use ringkv_shared::protocol::cluster::Health;
 use ringkv_shared::protocol::node::{DiskState, SizeReply};
@@ -40,6 +40,10 @@ use crate::written::Written;
 
 /// How many requests may have something left to do after their answer: each holds a value.
 const BACKGROUND_MAX: usize = 1024;
+
+/// How far ahead the log says up to when stamps are given, in milliseconds: after a restart they go on from
+/// there, so less than what is believed of other clocks.
+const CLOCK_AHEAD_MS: u64 = 30_000;
 
 /// A picture of the cluster that requests work from.
 pub(crate) struct View {
@@ -151,6 +155,7 @@ impl Cluster {
         log.append(&boot)?;
         state.apply(&boot);
         let (started, boot_epoch) = (Instant::now(), state.boot_epoch);
+        let hlc = Hlc::after(Stamp { ms: state.clock_ms, count: 0 });
         let view = View::of(&state, &BTreeMap::new(), 0);
         Ok(Self {
             boot_epoch,
@@ -164,7 +169,7 @@ impl Cluster {
             requests: Requests::default(),
             changes: Feed::new(boot_epoch),
             lag: Lag::default(),
-            hlc: Mutex::default(),
+            hlc: Mutex::new(hlc),
             background: Arc::new(Semaphore::new(BACKGROUND_MAX)),
             pictures: Pictures::default(),
             sync: Sync::default(),
@@ -216,6 +221,19 @@ impl Cluster {
     /// The clock by which the last write wins.
     pub(crate) fn hlc(&self) -> MutexGuard<'_, Hlc> {
         self.hlc.lock().expect("no panic while the lock is held")
+    }
+
+    /// The stamp of a write, later than all that this cluster's coordinators have given, whatever the clock
+    /// says. So that it holds after a restart, the log knows up to when stamps may have been given: a line in
+    /// [`CLOCK_AHEAD_MS`].
+    pub(crate) fn stamp(&self, now_ms: u64) -> Result<Stamp, Failure> {
+        let stamp = self.hlc().tick(now_ms);
+        let known_ms = self.durable.lock().expect("no panic while the lock is held").state.clock_ms;
+        if stamp.ms >= known_ms {
+            // Not from the stamp on: restarts would drive it further and further ahead.
+            self.commit(&Event::Clock { ms: (now_ms + CLOCK_AHEAD_MS).max(stamp.ms + 1) })?;
+        }
+        Ok(stamp)
     }
 
     /// Does what is left to do after an answer, in the background while there is room there; else who
@@ -393,5 +411,31 @@ impl Node {
         let mut watched = self.watched();
         watched.error = Some(error);
         watched.detector.missed(now_ms, down_after)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(dir: &std::path::Path) -> Cluster {
+        let mut state = State::new();
+        let log = Log::open(dir, &mut state).unwrap();
+        Cluster::new(state, log, Settings::default(), dir.to_owned(), None).unwrap()
+    }
+
+    #[test]
+    fn a_stamp_is_later_than_those_of_before_a_restart_with_the_clock_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut last = Stamp::default();
+        for now_ms in [1_000_000, 1_000_000, 1_029_999, 1_030_000, 900_000, 900_000, 1_000] {
+            let cluster = start(dir.path());
+            for ms in [0, 5_000, 40_000] {
+                let stamp = cluster.stamp(now_ms + ms).unwrap();
+                assert!(stamp > last, "{stamp} after {last}");
+                last = stamp;
+            }
+        }
+        assert!(last.ms < 1_030_000 + 40_000 + CLOCK_AHEAD_MS + 20, "{last} is not far ahead");
     }
 }

@@ -21,6 +21,7 @@ use ringkv_shared::net::{Client, NodeApiClient};
 use ringkv_shared::protocol::node::{Collection, Record};
 use ringkv_shared::sync::{Standing, collection};
 use ringkv_shared::{Blob, Failure, NodeId, Version};
+use tokio::time::Instant;
 
 use crate::cluster::{Cluster, View};
 use crate::entropy::Round;
@@ -37,10 +38,10 @@ impl Cluster {
     /// How the cluster stands, as far as tombstones have to know; waits for writes under way.
     pub(crate) async fn standing(&self, view: &View) -> Standing {
         // Asked before and after: a request may begin again in between.
-        let open = self.requests.oldest_open();
+        let open = self.requests.oldest_open(Instant::now());
         let (mark, under_way) = self.writes.mark();
         under_way.wait().await;
-        let open = open.into_iter().chain(self.requests.oldest_open());
+        let open = open.into_iter().chain(self.requests.oldest_open(Instant::now()));
         let before = open.filter_map(Version::previous);
         let mark = before.chain([mark]).min().unwrap_or(mark);
         let silent = view.nodes.values().filter(|node| node.is_down());

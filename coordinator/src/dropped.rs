@@ -40,6 +40,7 @@ impl Cluster {
                 .hint("del takes single keys out of it"));
         }
         self.commit(&Event::Dropped { name: name.clone() })?;
+        self.requests.forget_keyspace(name);
         self.events.tell(format!("keyspace {name} dropped"));
         let telling = Arc::clone(&self.telling).lock_owned().await;
         self.tell_dropped(telling).await;

@@ -34,6 +34,7 @@ use ringkv_shared::sync::{Answers, Difference, compare};
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, Line, NodeId, Version};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::cluster::{Cluster, Node, View};
 use crate::events::counted;
@@ -57,6 +58,8 @@ const DIGEST_BYTES: u64 = 19;
 pub(crate) struct Round<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) view: Arc<View>,
+    /// A change of the ring waits for its end.
+    _user: TaskTrackerToken,
     pub(crate) space: KeyspaceName,
     repair: bool,
     /// It ends when it has moved so many bytes.
@@ -192,9 +195,11 @@ impl<'a> Round<'a> {
             bytes: 0,
             silent: Vec::new(),
         };
+        let (view, _user) = cluster.enter();
         Self {
             cluster,
-            view: cluster.view(),
+            view,
+            _user,
             space,
             repair,
             bytes_max,
@@ -208,7 +213,6 @@ impl<'a> Round<'a> {
     }
 
     async fn run(&mut self) {
-        let _user = self.view.users.token();
         let answers = self.digests(None).await;
         let silent = self.view.nodes.keys().filter(|node| !answers.contains_key(*node));
         self.report.silent = silent.cloned().collect();

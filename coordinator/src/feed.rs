@@ -11,10 +11,10 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use ringkv_shared::KeyspaceName;
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{Change, ChangesReply};
 use ringkv_shared::protocol::node::Record;
+use ringkv_shared::{ErrorName, Failure, KeyspaceName};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -116,6 +116,17 @@ impl Feed {
             }
         }
         (changes, seen)
+    }
+
+    /// A text must be a position of some coordinator.
+    pub(crate) fn check(position: &str) -> Result<(), Failure> {
+        let numbers = position.split_once('.');
+        let numbers = numbers.map(|(epoch, n)| (epoch.parse::<u32>(), n.parse::<u64>()));
+        if let Some((Ok(_), Ok(_))) = numbers {
+            return Ok(());
+        }
+        Err(Failure::new(ErrorName::BadArgument, format!("{position:?} is no position"))
+            .hint("use the one that was told last, or none: from now on"))
     }
 
     fn position(&self, number: u64) -> String {

@@ -79,11 +79,11 @@ impl Reading {
         let _user = view.users.token();
         let set = view.topology.write_set(&keyspace.name, key.as_bytes());
         some_owner(&set.owners)?;
-        // While a change is pending, the next owners are asked last: what they lack proves nothing.
+        // While a change is pending, the next owners are asked last, or not at all: what they lack proves nothing.
         let needed = view.topology.current.needed(&keyspace.name, r).max(1);
         // With fewer copies to come, those that are still in force count.
         let n = keyspace.n.max(view.topology.current.n(&keyspace.name));
-        let proved = r + keyspace.w > n && !keyspace.sloppy && set.current == set.owners.len();
+        let proved = r + keyspace.w > n && !keyspace.sloppy;
         let (quorum, current) = (Quorum { owners: set.owners, needed }, set.current);
         let mut reading = Self {
             cluster: Arc::clone(cluster),

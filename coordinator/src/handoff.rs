@@ -26,6 +26,7 @@ use ringkv_shared::protocol::node::{KeyVersion, Record, SpaceKey, Via};
 use ringkv_shared::sync::{Drained, Outcome, Step};
 use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::cluster::{Cluster, View};
 use crate::events::counted;
@@ -35,10 +36,11 @@ use crate::transfer::{Way, as_it_is};
 pub(crate) async fn deliver(cluster: Arc<Cluster>, shutdown: CancellationToken) {
     let mut under_way = FuturesUnordered::new();
     loop {
-        let view = cluster.view();
+        let (view, user) = cluster.enter();
         for step in cluster.handoff_steps(&view) {
-            under_way.push(cluster.carry_out(Arc::clone(&view), step));
+            under_way.push(cluster.carry_out(Arc::clone(&view), user.clone(), step));
         }
+        drop((view, user));
         tokio::select! {
             () = shutdown.cancelled() => return,
             Some(()) = under_way.next(), if !under_way.is_empty() => {}
@@ -55,8 +57,7 @@ impl Cluster {
         self.sync.handoff().next(self.now_ms(), &self.debts(view), &up, &members)
     }
 
-    async fn carry_out(&self, view: Arc<View>, step: Step) {
-        let _user = view.users.token();
+    async fn carry_out(&self, view: Arc<View>, _user: TaskTrackerToken, step: Step) {
         let (keeper, target, done) = match step {
             Step::Deliver { keeper, target } => {
                 let done = self.hand_over(&view, &keeper, &target).await;

@@ -16,7 +16,7 @@ use ringkv_shared::causal::Context;
 use ringkv_shared::protocol::cluster::{ClusterWrite, ReplicaOutcome, ReplicaReport, WriteOptions};
 use ringkv_shared::protocol::node::Record;
 use ringkv_shared::quorum::WriteOutcome;
-use ringkv_shared::{Blob, ErrorName, Failure, Keyspace, Policy};
+use ringkv_shared::{Blob, ErrorName, Failure, Keyspace, Policy, Version};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::checks::{check_context, check_key, check_quorum, check_value};
@@ -53,14 +53,16 @@ impl Intent {
         }
     }
 
-    /// The same write, to get another number.
-    fn anew(self) -> Self {
-        match self {
-            Self::Again(Record { key, value, expires, context: seen, .. }) => {
-                Self::New { key, value, expires, seen }
+    /// The same write, to get another number. Where it was taken under the one that it had, it is replaced.
+    fn anew(self, had: Version) -> Self {
+        let (key, value, expires, mut seen) = match self {
+            Self::Again(Record { key, value, expires, context, .. }) => {
+                (key, value, expires, context)
             }
-            new => new,
-        }
+            Self::New { key, value, expires, seen } => (key, value, expires, seen),
+        };
+        seen.iter_mut().for_each(|seen| seen.add(had));
+        Self::New { key, value, expires, seen }
     }
 }
 
@@ -93,7 +95,7 @@ impl Cluster {
         value: Option<Blob>,
         options: &WriteOptions,
         again: Option<Record>,
-        sent: impl FnOnce(&Record) + Send,
+        mut sent: impl FnMut(&Record) + Send,
     ) -> Result<ClusterWrite, Failure> {
         check_key(&key)?;
         let (view, _user) = self.enter();
@@ -113,7 +115,9 @@ impl Cluster {
             self.writes.skip_to(found);
             let (view, _user) = self.enter();
             view.keyspace(&options.keyspace)?;
-            sending = Sending::start(self, view, intent.anew(), &how)?;
+            let had = sending.write.record.version;
+            sending = Sending::start(self, view, intent.anew(had), &how)?;
+            sent(&sending.write.record);
             sending.wait(how.linger).await;
         }
         sending.end(&how).await
@@ -161,23 +165,30 @@ impl How {
 
 impl Cluster {
     /// What a write travels as; it is under way until the token is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The log did not take that stamps are given up to now; nothing was numbered.
     pub(crate) fn number(
         &self,
         intent: Intent,
         hash: u64,
         policy: Policy,
-    ) -> (Record, TaskTrackerToken) {
+    ) -> Result<(Record, TaskTrackerToken), Failure> {
         let (key, value, expires, seen) = match intent {
-            Intent::Again(record) => return (record, self.writes.join()),
+            Intent::Again(record) => return Ok((record, self.writes.join())),
             Intent::New { key, value, expires, seen } => (key, value, expires, seen),
+        };
+        let stamp = match policy {
+            Policy::Lww => Some(self.stamp(unix_ms())?),
+            Policy::Siblings => None,
         };
         let (version, under_way) = self.writes.begin();
         let context = self.recent().note(hash, version, seen.as_ref());
         // Where the last write wins, it does not matter what its writer has seen.
         let context = context.filter(|_| policy == Policy::Siblings);
-        let stamp = (policy == Policy::Lww).then(|| self.hlc().tick(unix_ms()));
         let record = Record { expires, context, stamp, ..Record::new(key, value, version) };
-        (record, under_way)
+        Ok((record, under_way))
     }
 }
 
@@ -211,4 +222,28 @@ pub(crate) fn judge(
         .hint("show lists the nodes; restart one of them, then try again"),
     };
     Err(failure.detail(serde_json::json!({ "replicas": replicas })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn under_another_number_it_replaces_what_it_was() {
+        let had = Version::new(1, 7);
+        let seen: Context = "1.3".parse().unwrap();
+        let record = Record { context: Some(seen.clone()), ..Record::new("k".into(), None, had) };
+        let new = |seen| Intent::New { key: "k".into(), value: None, expires: None, seen };
+        let plain = Record::new("k".into(), None, had);
+        let table = [
+            (Intent::Again(record), Some("1.3,+1.7")),
+            (new(Some(seen)), Some("1.3,+1.7")),
+            (Intent::Again(plain), None),
+            (new(None), None),
+        ];
+        for (intent, expected) in table {
+            let Intent::New { seen, .. } = intent.anew(had) else { panic!("it is to be new") };
+            assert_eq!(seen.map(|seen| seen.to_string()).as_deref(), expected);
+        }
+    }
 }

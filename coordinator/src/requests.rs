@@ -65,11 +65,7 @@ impl Requests {
     fn request(&self, name: &str, what: What) -> Result<Arc<Request>, Failure> {
         let mut names = self.lock();
         let now = Instant::now();
-        let over = |(_, at): &(String, Instant)| now.duration_since(*at) > KEPT;
-        while names.order.len() >= NAMES_MAX || names.order.front().is_some_and(over) {
-            let Some((oldest, _)) = names.order.pop_front() else { break };
-            names.requests.remove(&oldest);
-        }
+        names.forget_old(now);
         if let Some(known) = names.requests.get(name) {
             return if known.what == what { Ok(Arc::clone(known)) } else { Err(known.taken(name)) };
         }
@@ -82,14 +78,36 @@ impl Requests {
 }
 
 impl Requests {
-    /// The least number of a request that has no answer yet: it may be sent again under it.
-    pub(crate) fn oldest_open(&self) -> Option<Version> {
-        let names = self.lock();
+    /// A keyspace is gone: what was written there is not there any more, should one of that name be made
+    /// again.
+    pub(crate) fn forget_keyspace(&self, keyspace: &KeyspaceName) {
+        let mut names = self.lock();
+        names.requests.retain(|_, request| request.what.keyspace != *keyspace);
+        let Names { requests, order } = &mut *names;
+        order.retain(|(name, _)| requests.contains_key(name));
+    }
+
+    /// The least number of a request that has no answer yet: it may be sent again under it, as long as its
+    /// name is kept.
+    pub(crate) fn oldest_open(&self, now: Instant) -> Option<Version> {
+        let mut names = self.lock();
+        names.forget_old(now);
         // One that is locked is under way.
         let is_open =
             |request: &&Arc<Request>| request.done.try_lock().map_or(true, |done| done.is_none());
         let numbered = |request: &Arc<Request>| request.sent().as_ref().map(|sent| sent.version);
         names.requests.values().filter(is_open).filter_map(numbered).min()
+    }
+}
+
+impl Names {
+    /// Makes room for one more, and forgets those that were kept long enough.
+    fn forget_old(&mut self, now: Instant) {
+        let over = |(_, at): &(String, Instant)| now.duration_since(*at) > KEPT;
+        while self.order.len() >= NAMES_MAX || self.order.front().is_some_and(over) {
+            let Some((oldest, _)) = self.order.pop_front() else { break };
+            self.requests.remove(&oldest);
+        }
     }
 }
 
@@ -135,5 +153,37 @@ impl Cluster {
         let answer = self.write(key, value, &options, again, sent).await?;
         *done = Some(answer.clone());
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn what(keyspace: &str) -> What {
+        let keyspace = keyspace.parse().unwrap();
+        What { keyspace, key: "k".into(), value: Some("v".into()) }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_name_that_is_over_is_not_open() {
+        let (requests, version) = (Requests::default(), Version::new(1, 7));
+        let request = requests.request("once", what("default")).unwrap();
+        *request.sent() = Some(Record::new("k".into(), Some("v".into()), version));
+        let later = Instant::now() + KEPT;
+        assert_eq!(requests.oldest_open(later - Duration::from_secs(60)), Some(version));
+        assert_eq!(requests.oldest_open(later + Duration::from_secs(1)), None);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn names_go_with_their_keyspace() {
+        let requests = Requests::default();
+        let of_clicks = requests.request("a", what("clicks")).unwrap();
+        let other = requests.request("b", what("default")).unwrap();
+        requests.forget_keyspace(&"clicks".parse().unwrap());
+        let again = |name, space| requests.request(name, what(space)).unwrap();
+        assert!(!Arc::ptr_eq(&again("a", "clicks"), &of_clicks));
+        assert!(Arc::ptr_eq(&again("b", "default"), &other));
+        assert_eq!(requests.lock().order.len(), 2);
     }
 }

@@ -65,7 +65,7 @@ impl Sending {
         let set = view.topology.write_set(space, intent.key().as_bytes());
         some_owner(&set.owners)?;
         let hash = key_position(intent.key().as_bytes());
-        let (record, _under_way) = cluster.number(intent, hash, how.keyspace.policy);
+        let (record, _under_way) = cluster.number(intent, hash, how.keyspace.policy)?;
         let write = ReplicaWrite { keyspace: space.clone(), record, owe: Vec::new() };
         let quorums = quorums(&view, &how.keyspace, &set, how.w);
         let down: BTreeSet<NodeId> =

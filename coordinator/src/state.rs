@@ -15,6 +15,7 @@
 //! | `KEYSPACE default <ttl>` | as logs had it when there was one keyspace: only its time to live |
 //! | `DROPPED <name>` | a keyspace is there no more; its nodes are to forget it |
 //! | `FORGOTTEN <name> <id>` | a node has |
+//! | `CLOCK <ms>` | stamps of `lww` keyspaces may have been given up to this unix millisecond, without it |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -49,6 +50,7 @@ pub(crate) enum Event {
     DefaultTtl { ttl_ms: u64 },
     Dropped { name: KeyspaceName },
     Forgotten { name: KeyspaceName, id: NodeId },
+    Clock { ms: u64 },
 }
 
 /// The machine.
@@ -56,6 +58,8 @@ pub(crate) enum Event {
 pub(crate) struct State {
     /// How often a coordinator of this cluster has started.
     pub(crate) boot_epoch: u32,
+    /// Every stamp that was given is from before this unix millisecond. Monotonic.
+    pub(crate) clock_ms: u64,
     /// Virtual nodes for each unit of weight.
     pub(crate) vnodes: u32,
     /// Everybody on either ring.
@@ -76,6 +80,7 @@ impl State {
         let default = Keyspace::new(KeyspaceName::default());
         Self {
             boot_epoch: 0,
+            clock_ms: 0,
             vnodes,
             members: BTreeMap::new(),
             topology: Topology::empty(vnodes),
@@ -128,6 +133,7 @@ impl State {
                     unheard.remove(id);
                 }
             }
+            Event::Clock { ms } => self.clock_ms = self.clock_ms.max(*ms),
         }
         self.settle();
     }
@@ -175,6 +181,7 @@ impl fmt::Display for Event {
             Self::DefaultTtl { ttl_ms } => write!(f, "KEYSPACE default {ttl_ms}"),
             Self::Dropped { name } => write!(f, "DROPPED {name}"),
             Self::Forgotten { name, id } => write!(f, "FORGOTTEN {name} {id}"),
+            Self::Clock { ms } => write!(f, "CLOCK {ms}"),
         }
     }
 }
@@ -222,6 +229,7 @@ impl FromStr for Event {
                 name: name.parse().map_err(|_| bad())?,
                 id: id.parse().map_err(|_| bad())?,
             },
+            ["CLOCK", ms] => Self::Clock { ms: ms.parse().map_err(|_| bad())? },
             _ => return Err(bad()),
         };
         if event.to_string() == text { Ok(event) } else { Err(bad()) }
@@ -272,6 +280,8 @@ mod tests {
             "DROPPED",
             "DROPPED default",
             "FORGOTTEN other",
+            "CLOCK",
+            "CLOCK -1",
             "KEYSPACE default",
             "KEYSPACE default 01",
             "",

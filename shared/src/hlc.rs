@@ -71,7 +71,7 @@ impl Hlc {
     /// It is too far ahead; it was not taken note of.
     pub fn hear(&mut self, stamp: Stamp, now_ms: u64) -> Result<(), TooFarAhead> {
         let ahead_ms = stamp.ms.saturating_sub(now_ms);
-        if ahead_ms > AHEAD_MS_MAX {
+        if stamp > self.latest && ahead_ms > AHEAD_MS_MAX {
             return Err(TooFarAhead { stamp, ahead_ms });
         }
         self.latest = self.latest.max(stamp);

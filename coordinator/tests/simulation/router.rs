@@ -24,8 +24,15 @@ pub(crate) struct Quorums {
 /// What a client is told.
 #[derive(Clone, Debug)]
 pub(crate) enum Told {
-    Wrote { op: usize, outcome: WriteOutcome },
-    Read { op: usize, answer: Option<Option<Record>> },
+    Wrote {
+        op: usize,
+        outcome: WriteOutcome,
+    },
+    /// What was read, `Some(None)` that there is nothing; `None`: too few answered.
+    Read {
+        op: usize,
+        answer: Option<Option<Box<Record>>>,
+    },
 }
 
 /// The coordinator.
@@ -226,7 +233,10 @@ impl Router {
         if known && !reading.answered {
             reading.answered = true;
             let enough = reading.get.state() == ReadState::Enough;
-            told.push(Told::Read { op, answer: enough.then(|| reading.get.merged()) });
+            told.push(Told::Read {
+                op,
+                answer: enough.then(|| reading.get.merged().map(Box::new)),
+            });
         }
         if reading.waiting == 0 {
             let repairs = reading.get.repairs();

@@ -7,8 +7,10 @@ use super::node::{DiskState, Record};
 use crate::blob::Blob;
 use crate::failure::Failure;
 use crate::id::NodeId;
-use crate::keyspace::{Keyspace, KeyspaceName, Policy};
 use crate::version::Version;
+
+pub use super::keyspaces::{DroppedKeyspace, KeyspaceChange, KeyspaceReply, KeyspaceRow};
+pub use super::replicas::{CheckReport, Lineage, ReplicaCopy, WhereReply, WhyReply};
 
 pub use super::data::{
     BatchGet, BatchWrite, Change, ChangesReply, ClusterGet, ClusterWrite, Explanation, Item,
@@ -25,39 +27,6 @@ pub enum Health {
     Suspect,
     /// It missed so many that requests go to other replicas first.
     Down,
-}
-
-/// One replica's copy of a key, as `get --all` and `where` show it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ReplicaCopy {
-    /// Which node.
-    pub node: NodeId,
-    /// The record there; absent when the node has none or did not answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<Record>,
-    /// Why the node did not answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-}
-
-/// The answer to `where` (and, with values, to `get --all`).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WhereReply {
-    /// `ok`.
-    pub status: Status,
-    /// The key.
-    pub key: Blob,
-    /// Its position on the ring, 16 hex digits.
-    pub hash: String,
-    /// The first token at or after it, 16 hex digits.
-    pub token: String,
-    /// Its owners in preference order.
-    pub owners: Vec<NodeId>,
-    /// Its owners after the pending change, when there is one and they differ.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub pending_owners: Vec<NodeId>,
-    /// What each node that may hold it has: owners first, then every other node that has a copy.
-    pub copies: Vec<ReplicaCopy>,
 }
 
 /// One line of `show`.
@@ -399,134 +368,6 @@ pub struct ConfigReply {
     pub status: Status,
     /// All settings, or the one that was named.
     pub settings: Vec<Setting>,
-}
-
-/// The answer to `keyspace`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyspaceReply {
-    /// `ok`.
-    pub status: Status,
-    /// All keyspaces, or the one that was named.
-    pub keyspaces: Vec<KeyspaceRow>,
-    /// Keyspaces that were dropped, and of which nodes that were away may still hold something.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub dropped: Vec<DroppedKeyspace>,
-}
-
-/// A keyspace that was dropped, while not every node knows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DroppedKeyspace {
-    /// Its name: none of that name can be made until all have heard of it.
-    pub name: KeyspaceName,
-    /// Who has not heard of it; they are told when they are back.
-    pub unheard: Vec<NodeId>,
-}
-
-/// A keyspace and what it promises.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyspaceRow {
-    /// What holds for its keys.
-    #[serde(flatten)]
-    pub keyspace: Keyspace,
-    /// N in force, while another one waits for `rebalance`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub n_now: Option<usize>,
-    /// What a reader and a writer can rely on, in words.
-    pub guarantee: String,
-}
-
-/// What `keyspace` is to do with the one that is named. Absent members stay as they are, or, of a new
-/// keyspace, as those of `default` at the start of a cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyspaceChange {
-    /// It is to be made; there must be none of that name.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub create: bool,
-    /// It and all that is in it is to go.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub drop: bool,
-    /// N. For a keyspace that is there it waits for `rebalance`, as `setreplica`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub n: Option<usize>,
-    /// R.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub r: Option<usize>,
-    /// W.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub w: Option<usize>,
-    /// How conflicts are settled; only with `create`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub policy: Option<Policy>,
-    /// Whether others may stand in for owners that are away.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sloppy: Option<bool>,
-    /// How long values live, in milliseconds; 0: for ever.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl_ms: Option<u64>,
-}
-
-/// How far a check of the replicas against each other is, or how the last one ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckReport {
-    /// `ok`.
-    pub status: Status,
-    /// Which keyspace.
-    pub keyspace: KeyspaceName,
-    /// Keys on which the owners differ.
-    pub different: u64,
-    /// The first 100 of them, each with who lacks what.
-    pub examples: Vec<String>,
-    /// Copies made.
-    pub repaired: u64,
-    /// Copies that could not be made.
-    pub failed: u64,
-    /// Copies that were forgotten, for they were at no owner, or counted as deleted.
-    #[serde(default)]
-    pub dropped: u64,
-    /// Tombstones that all owners have forgotten.
-    #[serde(default)]
-    pub collected: u64,
-    /// Leaves compared, of 65,536.
-    pub leaves: u64,
-    /// Bytes that were moved to find and mend it.
-    pub bytes: u64,
-    /// Nodes that did not answer: their copies were not compared.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub silent: Vec<NodeId>,
-}
-
-/// The answer to `why`: the lineage of a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WhyReply {
-    /// `ok`.
-    pub status: Status,
-    /// The key.
-    pub key: Blob,
-    /// In one sentence: why it is there, or why it is gone.
-    pub verdict: String,
-    /// Its owners.
-    pub owners: Vec<NodeId>,
-    /// What each node that has or had it tells.
-    pub replicas: Vec<Lineage>,
-    /// What stands against collecting its tombstone; empty when nothing does, or when there is none.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub blocked_by: Vec<String>,
-}
-
-/// What one replica tells of a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lineage {
-    /// The node.
-    pub node: NodeId,
-    /// What is held there now, without values.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub record: Option<Record>,
-    /// Its log's lines about the key, oldest first, in words: `1.2 put, through the coordinator`.
-    pub lines: Vec<String>,
-    /// Why the node did not answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
 }
 
 /// The answer to `info`: who answers here.

@@ -7,8 +7,10 @@
 
 pub mod cluster;
 pub mod data;
+pub mod keyspaces;
 pub mod node;
 pub mod record;
+pub mod replicas;
 
 use serde::{Deserialize, Serialize};
 

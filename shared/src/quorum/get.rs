@@ -42,10 +42,14 @@ impl Get {
     }
 
     /// The same when only the first so many owners are those of the ring in force, the others of one that
-    /// is to come.
+    /// is to come. These may lack what was written before: where every read is to meet every acknowledged
+    /// write they are not asked.
     #[must_use]
     pub fn with_current(mut self, owners: usize) -> Self {
         self.current.truncate(owners);
+        if self.absence_proved {
+            self.tracker = self.tracker.of_first(owners);
+        }
         self
     }
 
@@ -200,6 +204,19 @@ mod tests {
             let to = get.repairs().map(|(_, to)| to.iter().map(NodeId::as_str).collect::<String>());
             assert_eq!(to.unwrap_or_default(), repaired, "{owners} {replies:?}");
         }
+    }
+
+    /// a, b and c are the owners now, d is to be one: a and b may be the two who have the last write, so c and d do
+    /// not make a quorum.
+    #[test]
+    fn who_is_to_own_it_is_not_of_a_quorum_that_meets_every_write() {
+        let quorum = Quorum { owners: ids("abcd"), needed: 2 };
+        let mut get = Get::new(quorum, true).with_current(3);
+        assert_eq!(get.ask(), ids("ab"));
+        get.reply(&ids("a")[0], None);
+        assert_eq!((get.ask(), get.state()), (ids("c"), ReadState::Open));
+        get.reply(&ids("b")[0], None);
+        assert_eq!((get.ask(), get.hedge(), get.state()), (vec![], None, ReadState::TooFew));
     }
 
     /// a and b are the owners now, c is to be one and may hold what was deleted long ago: it counts only when one of

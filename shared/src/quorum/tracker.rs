@@ -176,6 +176,13 @@ impl<R> ReadTracker<R> {
         Self { quorum, asked: 0, answers: Vec::new() }
     }
 
+    /// The same of the first so many owners, before any is asked.
+    #[must_use]
+    pub(super) fn of_first(mut self, owners: usize) -> Self {
+        self.quorum.owners.truncate(owners);
+        self
+    }
+
     /// Whom to ask now: as many as could still make it enough. To be called at the start and
     /// after each failure.
     pub fn ask(&mut self) -> Vec<NodeId> {
