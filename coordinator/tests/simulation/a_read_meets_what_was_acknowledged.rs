@@ -9,13 +9,14 @@ use crate::with_seeds;
 use crate::world::Weather;
 
 fn plan(quorums: Quorums) -> Plan {
-    let weather = Weather { lost: 5, twice: 5, way_max: 8_000 };
+    let weather = Weather { lost: 5, twice: 5, way_max: 8_000, late: 0 };
     Plan {
         quorums,
         weather,
         nodes: 4,
         ops: 60,
         with_context: 50,
+        deletes: 15,
         direct: 10,
         faults: 6,
         upkeep_every: 20_000,

@@ -13,7 +13,7 @@ use crate::history::{History, Read, Write};
 use crate::message::Call;
 use crate::router::{Quorums, Router, Told};
 use crate::upkeep::Upkeep;
-use crate::world::{Event, Weather, World};
+use crate::world::{Event, LATE_MAX, Weather, World};
 
 /// What a run is to be.
 #[derive(Clone, Copy, Debug)]
@@ -26,12 +26,33 @@ pub(crate) struct Plan {
     pub(crate) ops: usize,
     /// Of 100 writes, how many say what they have seen.
     pub(crate) with_context: u32,
+    /// Of 100 writes, how many are deletes.
+    pub(crate) deletes: u32,
     /// Of 100 writes, how many go to a node directly.
     pub(crate) direct: u32,
     /// Faults: crashes, cuts, restarts.
     pub(crate) faults: usize,
     /// Microseconds between hand-off, comparison and collection; 0: never.
     pub(crate) upkeep_every: u64,
+}
+
+/// A rule that a run breaks, so that an invariant has something to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// Tombstones are forgotten, and no floor takes their place.
+    NoFloor,
+    /// Tombstones are forgotten though the owners of their leaf are not alike.
+    Unalike,
+    /// Writes that are under way are below the mark.
+    Mark,
+    /// What is not an owner's is dropped before all owners have it.
+    DropUnchecked,
+    /// What was handed over is dropped at its keeper, an owner or not.
+    KeeperDrops,
+    /// A stand-in notes whom it stands in for, and does not get the write.
+    HintAlone,
+    /// Every writer counts as having seen all.
+    SeenAll,
 }
 
 const CLIENTS: usize = 4;
@@ -88,7 +109,7 @@ impl Cluster {
     pub(crate) fn heal(&mut self) {
         self.world.heal();
         self.router.heartbeat(&self.world);
-        let until = self.world.now + 100_000;
+        let until = self.world.now + 20_000 + LATE_MAX;
         while self.world.now < until {
             self.step();
         }
@@ -132,6 +153,12 @@ impl Cluster {
         told.into_iter().for_each(|told| self.hear(told));
     }
 
+    /// From now on a rule is broken.
+    pub(crate) fn break_rule(&mut self, broken: Broken) {
+        self.router.broken = Some(broken);
+        self.upkeep.broken = Some(broken);
+    }
+
     /// Hands over, compares, mends, collects.
     pub(crate) fn upkeep(&mut self) {
         self.upkeep.hand_over(&mut self.world);
@@ -150,7 +177,8 @@ impl Cluster {
         if self.world.chance(self.plan.direct) {
             return self.write_to_node(client, key);
         }
-        let value = (!self.world.chance(15)).then(|| Blob::from(format!("v{}", self.left)));
+        let value =
+            (!self.world.chance(self.plan.deletes)).then(|| Blob::from(format!("v{}", self.left)));
         self.write(client, key, value)
     }
 

@@ -12,10 +12,11 @@ use crate::world::Weather;
 fn hints_drain() {
     let plan = |seed: u64| Plan {
         quorums: Quorums { n: 3, r: 1, w: 1, sloppy: seed.is_multiple_of(2) },
-        weather: Weather { lost: 5, twice: 5, way_max: 8_000 },
+        weather: Weather { lost: 5, twice: 5, way_max: 8_000, late: 0 },
         nodes: 5,
         ops: 60,
         with_context: 30,
+        deletes: 15,
         direct: 0,
         faults: 10,
         upkeep_every: 0,

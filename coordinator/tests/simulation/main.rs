@@ -21,6 +21,7 @@ mod upkeep;
 mod world;
 
 mod a_read_meets_what_was_acknowledged;
+mod each_rule_is_needed;
 mod every_request_has_one_answer;
 mod hints_drain;
 mod no_acknowledged_write_is_lost;

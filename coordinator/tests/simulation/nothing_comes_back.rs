@@ -6,27 +6,36 @@ use crate::router::Quorums;
 use crate::with_seeds;
 use crate::world::Weather;
 
-#[test]
-fn nothing_comes_back() {
-    let plan = |seed: u64| Plan {
+pub(crate) fn plan(seed: u64) -> Plan {
+    Plan {
         quorums: Quorums { n: 3, r: 1, w: 1 + (seed % 2) as usize, sloppy: seed / 2 % 2 == 1 },
-        weather: Weather { lost: 10, twice: 20, way_max: 15_000 },
+        weather: Weather { lost: 10, twice: 20, way_max: 15_000, late: 10 },
         nodes: 4,
         ops: 60,
         with_context: 20,
+        deletes: 40,
         direct: 0,
         faults: 8,
-        upkeep_every: 9_000,
-    };
+        upkeep_every: 5_000,
+    }
+}
+
+#[test]
+fn nothing_comes_back() {
     let collected = std::cell::Cell::new(0);
     with_seeds(80, plan, |cluster| {
-        cluster.run();
-        cluster.heal();
-        (0..3).for_each(|_| cluster.upkeep());
+        let result = run(cluster);
         collected.set(collected.get() + cluster.upkeep.collected);
-        check(cluster)
+        result
     });
     assert!(collected.get() > 0, "no tombstone was ever collected");
+}
+
+pub(crate) fn run(cluster: &mut Cluster) -> Result<(), String> {
+    cluster.run();
+    cluster.heal();
+    (0..3).for_each(|_| cluster.upkeep());
+    check(cluster)
 }
 
 /// Nothing is held that a write had seen which was carried out: held itself, or acknowledged.

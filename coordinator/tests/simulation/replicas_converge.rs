@@ -6,25 +6,31 @@ use crate::router::Quorums;
 use crate::with_seeds;
 use crate::world::Weather;
 
-#[test]
-fn replicas_converge() {
-    let plan = |seed: u64| Plan {
+pub(crate) fn plan(seed: u64) -> Plan {
+    Plan {
         quorums: Quorums { n: 3, r: 1 + (seed % 2) as usize, w: 1, sloppy: seed / 2 % 2 == 1 },
-        weather: Weather { lost: 10, twice: 10, way_max: 10_000 },
+        weather: Weather { lost: 10, twice: 10, way_max: 10_000, late: 0 },
         nodes: 5,
         ops: 60,
         with_context: 60,
+        deletes: 15,
         direct: 20,
         faults: 10,
         upkeep_every: if seed.is_multiple_of(3) { 0 } else { 9_000 },
-    };
-    with_seeds(80, plan, |cluster| {
-        cluster.run();
-        cluster.heal();
-        // Copies first, then what is left over is dropped.
-        (0..3).for_each(|_| cluster.upkeep());
-        check(cluster)
-    });
+    }
+}
+
+#[test]
+fn replicas_converge() {
+    with_seeds(80, plan, run);
+}
+
+pub(crate) fn run(cluster: &mut Cluster) -> Result<(), String> {
+    cluster.run();
+    cluster.heal();
+    // Copies first, then what is left over is dropped.
+    (0..3).for_each(|_| cluster.upkeep());
+    check(cluster)
 }
 
 fn check(cluster: &Cluster) -> Result<(), String> {

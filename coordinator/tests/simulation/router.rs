@@ -9,6 +9,7 @@ use ringkv_shared::ring::key_position;
 use ringkv_shared::topology::Placement;
 use ringkv_shared::{Blob, KeyspaceName, NodeId, Version};
 
+use crate::cluster::Broken;
 use crate::message::{Call, Outcome, Reply};
 use crate::world::World;
 
@@ -48,6 +49,7 @@ pub(crate) struct Router {
     last_ticket: u64,
     writes: BTreeMap<usize, Writing>,
     reads: BTreeMap<usize, Reading>,
+    pub(crate) broken: Option<Broken>,
 }
 
 /// What a request that was sent is for.
@@ -88,6 +90,7 @@ impl Router {
             last_ticket: 0,
             writes: BTreeMap::new(),
             reads: BTreeMap::new(),
+            broken: None,
         }
     }
 
@@ -103,7 +106,12 @@ impl Router {
 
     /// No write with a number up to this one is under way.
     pub(crate) fn mark(&self) -> Version {
-        let open = self.writes.values().filter_map(|open| open.write.record.version.previous());
+        let counts = self.broken != Some(Broken::Mark);
+        let open = self
+            .writes
+            .values()
+            .filter(|_| counts)
+            .filter_map(|open| open.write.record.version.previous());
         open.min().unwrap_or(Version::new(self.epoch, self.counter))
     }
 
@@ -150,6 +158,7 @@ impl Router {
         self.counter += 1;
         let version = Version::new(self.epoch, self.counter);
         let mut record = Record::new(key.clone(), value, version);
+        let seen = seen.filter(|_| self.broken != Some(Broken::SeenAll));
         record.context = self.recent.note(key_position(key.as_bytes()), version, seen);
         let owners = self.owners(key);
         let spare = world.replicas.keys().filter(|id| self.quorums.sloppy && !owners.contains(id));
@@ -165,6 +174,13 @@ impl Router {
         for step in steps {
             let write = self.writes[&op].write.clone();
             match step {
+                PutStep::Send { to, stands_in_for: Some(owner), .. }
+                    if self.broken == Some(Broken::HintAlone) =>
+                {
+                    self.writes.get_mut(&op).expect("under way").waiting += 1;
+                    let key = SpaceKey { keyspace: write.keyspace, key: write.record.key };
+                    self.send(world, &to, Purpose::Write(op), Call::Owe(owner, vec![key]));
+                }
                 PutStep::Send { to, owe, .. } => {
                     self.writes.get_mut(&op).expect("under way").waiting += 1;
                     let write = ReplicaWrite { owe, ..write };

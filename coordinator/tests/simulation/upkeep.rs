@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ringkv_shared::merkle::{Digest, leaf_of_key, part_of};
+use ringkv_shared::merkle::{leaf_of_key, part_of};
 use ringkv_shared::plan::{Holding, decide};
 use ringkv_shared::protocol::node::{
-    BatchReply, DigestsReply, DumpReply, FetchReply, KeyVersion, OwedReply, Record, SizeReply,
+    BatchReply, Collection, DigestsReply, DumpReply, FetchReply, KeyVersion, OwedReply, Record,
+    SizeReply,
 };
 use ringkv_shared::sync::{Answers, Audit, Handoff, Leaves, Outcome, Standing, Step, collection};
 use ringkv_shared::topology::Placement;
@@ -17,7 +18,7 @@ use ringkv_shared::{Blob, KeyspaceName, NodeId, Version};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Broken, Cluster};
 use crate::message::Call;
 use crate::world::World;
 
@@ -28,6 +29,7 @@ pub(crate) struct Upkeep {
     audit: Audit,
     /// Tombstones collected so far.
     pub(crate) collected: u64,
+    pub(crate) broken: Option<Broken>,
 }
 
 impl Upkeep {
@@ -35,7 +37,7 @@ impl Upkeep {
         let members = placement.ring.members().keys().cloned();
         let leaves = Leaves::new(&placement.ring, placement.n(&KeyspaceName::default()));
         let audit = Audit::new(members, leaves, false);
-        Self { placement, handoff: Handoff::default(), audit, collected: 0 }
+        Self { placement, handoff: Handoff::default(), audit, collected: 0, broken: None }
     }
 
     /// Hands over all that can be.
@@ -53,7 +55,7 @@ impl Upkeep {
             }
             for step in steps {
                 let Step::Deliver { keeper, target } = step else { continue };
-                let outcome = deliver(world, &self.placement, &keeper, &target);
+                let outcome = self.deliver(world, &keeper, &target);
                 self.handoff.ended(now_ms, &keeper, &target, outcome);
             }
         }
@@ -73,7 +75,7 @@ impl Upkeep {
         for part in parts.into_iter().filter(|part| used.contains(part)) {
             let found = self.audit.look(part, &digests(world, Some(part)));
             if !found.walk.is_empty() {
-                mend(world, &self.placement, &found.walk);
+                self.mend(world, &found.walk);
             }
             let answers = digests(world, Some(part));
             let found = self.audit.look(part, &answers);
@@ -82,21 +84,87 @@ impl Upkeep {
                 self.audit.in_sync(part, &answers, world.now / 1000);
             }
             if standing.silent.is_empty() && self.audit.is_complete(&answers) {
-                for (leaf, digest) in found.alike {
-                    self.collect(world, leaf, digest, mark);
+                let unalike = self.broken == Some(Broken::Unalike);
+                let others = found.walk.into_iter().filter(|_| unalike);
+                for leaf in found.alike.into_iter().map(|(leaf, _)| leaf).chain(others) {
+                    self.collect(world, leaf, &answers, mark);
                 }
             }
         }
     }
 
-    fn collect(&mut self, world: &mut World, leaf: u16, digest: Digest, mark: Version) {
-        let owners = self.audit.leaves().owners(leaf).expect("alike, so it has one set").to_vec();
+    fn collect(&mut self, world: &mut World, leaf: u16, answers: &Answers, mark: Version) {
+        let Some(owners) = self.audit.leaves().owners(leaf).map(<[NodeId]>::to_vec) else { return };
+        let digest = |owner: &NodeId| answers[owner][usize::from(leaf & 0xff)];
         let records = dump(world, &owners[0], &[leaf]);
-        let Some(collection) = collection(leaf, digest, mark, &records) else { return };
+        let Some(collection) = collection(leaf, digest(&owners[0]), mark, &records) else { return };
         world.tell(|| format!("collects {:?} up to {mark}", collection.keys));
         for owner in &owners {
-            let params = json!([[collection]]);
+            if self.broken == Some(Broken::NoFloor) {
+                let gone = records.iter().filter(|record| collection.keys.contains(&record.key));
+                gone.for_each(|record| forget(world, owner, record));
+                continue;
+            }
+            let digest = digest(owner).to_string();
+            let params = json!([[Collection { digest, ..collection.clone() }]]);
             self.collected += tell::<BatchReply>(world, owner, "collect", params).changed;
+        }
+    }
+
+    /// One page of what a keeper owes.
+    fn deliver(&self, world: &mut World, keeper: &NodeId, target: &NodeId) -> Outcome {
+        let owed: OwedReply = ask(world, keeper, "owed", json!([target]));
+        if owed.keys.is_empty() {
+            return Outcome::Empty;
+        }
+        let keys: Vec<Blob> = owed.keys.iter().map(|owed| owed.key.clone()).collect();
+        let records = fetch(world, keeper, &keys);
+        world.tell(|| format!("{keeper} hands over {keys:?} to {target}"));
+        let reply: BatchReply = tell(world, target, "apply", json!([records, null, "hint"]));
+        let _: serde_json::Value = tell(world, keeper, "paid", json!([target, owed.keys]));
+        for record in &records {
+            let owners = self.placement.owners(&KeyspaceName::default(), record.key.as_bytes());
+            let drops = !owners.contains(keeper) || self.broken == Some(Broken::KeeperDrops);
+            if drops || reply.deleted.contains(&record.key) {
+                forget(world, keeper, record);
+            }
+        }
+        Outcome::Delivered(owed.keys.len() as u64)
+    }
+
+    /// Copies what owners lack, and drops what others have when all owners have seen it.
+    fn mend(&self, world: &mut World, leaves: &[u16]) {
+        let nodes: Vec<NodeId> =
+            world.replicas.keys().filter(|node| world.is_there(node)).cloned().collect();
+        let mut held: BTreeMap<Blob, Vec<Holding>> = BTreeMap::new();
+        for node in &nodes {
+            for record in dump(world, node, leaves) {
+                let holding = Holding { node: node.clone(), held: record.clone() };
+                held.entry(record.key).or_default().push(holding);
+            }
+        }
+        for (key, holdings) in held {
+            let owners = self.placement.owners(&KeyspaceName::default(), key.as_bytes());
+            let decision = decide(&holdings, &owners);
+            let lacking = decision.copies.iter().filter(|(_, to)| nodes.contains(to));
+            let copies: Vec<_> =
+                lacking.filter(|_| self.broken != Some(Broken::DropUnchecked)).collect();
+            for (from, to) in copies {
+                for record in fetch(world, from, std::slice::from_ref(&key)) {
+                    world.tell(|| format!("copies {key} from {from} to {to}"));
+                    let reply: BatchReply =
+                        tell(world, to, "apply", json!([[record], null, "sync"]));
+                    if !reply.deleted.is_empty() {
+                        forget(world, from, &record);
+                    }
+                }
+            }
+            let drops = decision.copies.is_empty() || self.broken == Some(Broken::DropUnchecked);
+            if drops {
+                for stray in holdings.iter().filter(|h| decision.drop_at.contains(&h.node)) {
+                    forget(world, &stray.node, &stray.held);
+                }
+            }
         }
     }
 }
@@ -141,58 +209,6 @@ fn dump(world: &World, node: &NodeId, leaves: &[u16]) -> Vec<Record> {
 
 fn fetch(world: &World, node: &NodeId, keys: &[Blob]) -> Vec<Record> {
     ask::<FetchReply>(world, node, "fetch", json!([keys])).records
-}
-
-/// One page of what a keeper owes.
-fn deliver(world: &mut World, placement: &Placement, keeper: &NodeId, target: &NodeId) -> Outcome {
-    let owed: OwedReply = ask(world, keeper, "owed", json!([target]));
-    if owed.keys.is_empty() {
-        return Outcome::Empty;
-    }
-    let keys: Vec<Blob> = owed.keys.iter().map(|owed| owed.key.clone()).collect();
-    let records = fetch(world, keeper, &keys);
-    world.tell(|| format!("{keeper} hands over {keys:?} to {target}"));
-    let reply: BatchReply = tell(world, target, "apply", json!([records, null, "hint"]));
-    let _: serde_json::Value = tell(world, keeper, "paid", json!([target, owed.keys]));
-    for record in &records {
-        let owners = placement.owners(&KeyspaceName::default(), record.key.as_bytes());
-        if !owners.contains(keeper) || reply.deleted.contains(&record.key) {
-            forget(world, keeper, record);
-        }
-    }
-    Outcome::Delivered(owed.keys.len() as u64)
-}
-
-/// Copies what owners lack, and drops what others have when all owners have seen it.
-fn mend(world: &mut World, placement: &Placement, leaves: &[u16]) {
-    let nodes: Vec<NodeId> =
-        world.replicas.keys().filter(|node| world.is_there(node)).cloned().collect();
-    let mut held: BTreeMap<Blob, Vec<Holding>> = BTreeMap::new();
-    for node in &nodes {
-        for record in dump(world, node, leaves) {
-            let holding = Holding { node: node.clone(), held: record.clone() };
-            held.entry(record.key).or_default().push(holding);
-        }
-    }
-    for (key, holdings) in held {
-        let owners = placement.owners(&KeyspaceName::default(), key.as_bytes());
-        let decision = decide(&holdings, &owners);
-        let copies = decision.copies.iter().filter(|(_, to)| nodes.contains(to));
-        for (from, to) in copies {
-            for record in fetch(world, from, std::slice::from_ref(&key)) {
-                world.tell(|| format!("copies {key} from {from} to {to}"));
-                let reply: BatchReply = tell(world, to, "apply", json!([[record], null, "sync"]));
-                if !reply.deleted.is_empty() {
-                    forget(world, from, &record);
-                }
-            }
-        }
-        if decision.copies.is_empty() {
-            for stray in holdings.iter().filter(|h| decision.drop_at.contains(&h.node)) {
-                forget(world, &stray.node, &stray.held);
-            }
-        }
-    }
 }
 
 /// Drops a copy, if it is still this one.

@@ -44,10 +44,12 @@ pub(crate) struct Weather {
     pub(crate) twice: u32,
     /// The longest way of a message, in microseconds.
     pub(crate) way_max: u64,
+    /// Of 100 messages, how many arrive when everybody has given them up, perhaps.
+    pub(crate) late: u32,
 }
 
 impl Weather {
-    pub(crate) const FAIR: Self = Self { lost: 0, twice: 0, way_max: 500 };
+    pub(crate) const FAIR: Self = Self { lost: 0, twice: 0, way_max: 500, late: 0 };
 }
 
 /// All that is not the cluster's own doing.
@@ -68,6 +70,8 @@ pub(crate) struct World {
 
 /// How long a node has for an answer.
 const DEADLINE: u64 = 20_000;
+/// The longest way of a message that is late.
+pub(crate) const LATE_MAX: u64 = 4 * DEADLINE;
 /// The longest a log takes to be written.
 const COMMIT_MAX: u64 = 2_000;
 
@@ -138,7 +142,8 @@ impl World {
     }
 
     fn way(&mut self) -> u64 {
-        self.rng.random_range(50..=self.weather.way_max)
+        let late = self.weather.late > 0 && self.chance(self.weather.late);
+        self.rng.random_range(50..=if late { LATE_MAX } else { self.weather.way_max })
     }
 
     /// A request has arrived. What the node is going to answer, if it is there.
