@@ -41,16 +41,8 @@ pub(crate) struct Plan {
 pub(crate) enum Broken {
     /// Tombstones are forgotten, and no floor takes their place.
     NoFloor,
-    /// Tombstones are forgotten though the owners of their leaf are not alike.
-    Unalike,
-    /// Writes that are under way are below the mark.
-    Mark,
     /// What is not an owner's is dropped before all owners have it.
     DropUnchecked,
-    /// What was handed over is dropped at its keeper, an owner or not.
-    KeeperDrops,
-    /// A stand-in notes whom it stands in for, and does not get the write.
-    HintAlone,
     /// Every writer counts as having seen all.
     SeenAll,
 }

@@ -99,12 +99,7 @@ impl Router {
 
     /// No write with a number up to this one is under way.
     pub(crate) fn mark(&self) -> Version {
-        let counts = self.broken != Some(Broken::Mark);
-        let open = self
-            .writes
-            .values()
-            .filter(|_| counts)
-            .filter_map(|open| open.write.record.version.previous());
+        let open = self.writes.values().filter_map(|open| open.write.record.version.previous());
         open.min().unwrap_or(Version::new(self.epoch, self.counter))
     }
 
@@ -167,13 +162,6 @@ impl Router {
         for step in steps {
             let write = self.writes[&op].write.clone();
             match step {
-                PutStep::Send { to, stands_in_for: Some(owner), .. }
-                    if self.broken == Some(Broken::HintAlone) =>
-                {
-                    self.writes.get_mut(&op).expect("under way").waiting += 1;
-                    let key = SpaceKey { keyspace: write.keyspace, key: write.record.key };
-                    self.send(world, &to, Purpose::Write(op), Call::Owe(owner, vec![key]));
-                }
                 PutStep::Send { to, owe, .. } => {
                     self.writes.get_mut(&op).expect("under way").waiting += 1;
                     let write = ReplicaWrite { owe, ..write };
