@@ -244,7 +244,7 @@ impl Cluster {
                 let client = self.clients[&(false, op)];
                 let read = &mut self.history.reads[op];
                 read.answers += 1;
-                read.answer = answer.map(|record| record.map(|r| r.seen()).unwrap_or_default());
+                read.answer = (*answer).map(|record| record.map(|r| r.seen()).unwrap_or_default());
                 if let Some(seen) = read.answer.clone() {
                     self.seen.insert((client, read.key.clone()), seen);
                 }

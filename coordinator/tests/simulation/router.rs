@@ -26,7 +26,7 @@ pub(crate) struct Quorums {
 #[derive(Clone, Debug)]
 pub(crate) enum Told {
     Wrote { op: usize, outcome: WriteOutcome },
-    Read { op: usize, answer: Option<Option<Record>> },
+    Read { op: usize, answer: Box<Option<Option<Record>>> },
 }
 
 /// The coordinator.
@@ -118,7 +118,7 @@ impl Router {
         self.tickets.retain(|_, (_, purpose)| matches!(purpose, Purpose::Direct(_)));
         let outcome = WriteOutcome::Unknown;
         let told = writes.map(|(op, _)| Told::Wrote { op, outcome });
-        told.chain(reads.map(|(op, _)| Told::Read { op, answer: None })).collect()
+        told.chain(reads.map(|(op, _)| Told::Read { op, answer: Box::new(None) })).collect()
     }
 
     /// A client writes to a node itself, past who routes.
@@ -230,7 +230,7 @@ impl Router {
         if known && !reading.answered {
             reading.answered = true;
             let enough = reading.get.state() == ReadState::Enough;
-            told.push(Told::Read { op, answer: enough.then(|| reading.get.merged()) });
+            told.push(Told::Read { op, answer: Box::new(enough.then(|| reading.get.merged())) });
         }
         if reading.waiting == 0 {
             let repairs = reading.get.repairs();
