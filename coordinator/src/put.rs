@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ringkv_shared::causal::Context;
-use ringkv_shared::protocol::cluster::{ClusterWrite, ReplicaOutcome, ReplicaReport, WriteOptions};
+use ringkv_shared::protocol::cluster::{ClusterWrite, ReplicaReport, WriteOptions};
 use ringkv_shared::protocol::node::Record;
 use ringkv_shared::quorum::WriteOutcome;
 use ringkv_shared::{Blob, ErrorName, Failure, Keyspace, Policy, Version};
@@ -192,14 +192,14 @@ impl Cluster {
     }
 }
 
-/// Turns what became of a write into its verdict.
+/// Turns what became of a write into its verdict; `refusal` is why the first one refused that did.
 pub(crate) fn judge(
     key: &Blob,
     outcome: WriteOutcome,
     replicas: &[ReplicaReport],
+    refusal: Option<&Failure>,
 ) -> Result<(), Failure> {
     let each = describe(replicas);
-    let refused = replicas.iter().any(|report| report.outcome == ReplicaOutcome::Refused);
     let failure = match outcome {
         WriteOutcome::Done => return Ok(()),
         WriteOutcome::Partial => Failure::new(
@@ -212,14 +212,18 @@ pub(crate) fn judge(
             format!("nobody knows whether {key} was written: {each}"),
         )
         .hint("get it, then decide whether to write again"),
-        WriteOutcome::NotApplied if refused => {
-            Failure::new(ErrorName::NotApplied, format!("{key} was not written: {each}"))
-        }
-        WriteOutcome::NotApplied => Failure::new(
-            ErrorName::Unreachable,
-            format!("{key} was not written: no replica can be reached ({each})"),
-        )
-        .hint("show lists the nodes; restart one of them, then try again"),
+        WriteOutcome::NotApplied => match refusal {
+            Some(refusal) => {
+                let message = format!("{key} was not written: {each}");
+                let hint = refusal.hint.clone();
+                Failure { hint, ..Failure::new(ErrorName::NotApplied, message) }
+            }
+            None => Failure::new(
+                ErrorName::Unreachable,
+                format!("{key} was not written: no replica can be reached ({each})"),
+            )
+            .hint("show lists the nodes; restart one of them, then try again"),
+        },
     };
     Err(failure.detail(serde_json::json!({ "replicas": replicas })))
 }

@@ -45,6 +45,8 @@ pub(crate) struct Sending {
     /// In the order in which they were asked.
     reports: Vec<ReplicaReport>,
     replies: Vec<WriteReply>,
+    /// Why the first one refused that did.
+    refusal: Option<Failure>,
     started: Instant,
     met: Option<Duration>,
     /// Held until the last answer: a picture or a change of the ring waits for it.
@@ -81,6 +83,7 @@ impl Sending {
             calls: FuturesUnordered::new(),
             reports,
             replies: Vec::new(),
+            refusal: None,
             started: Instant::now(),
             met: None,
             _under_way,
@@ -134,7 +137,11 @@ impl Sending {
             let took_us = u64::try_from(took.as_micros()).ok();
             *report = ReplicaReport { stands_in_for, took_us, ..told };
         }
-        self.replies.extend(answer.as_ref().ok().cloned());
+        match answer {
+            Ok(reply) => self.replies.push(reply.clone()),
+            Err(PeerError::Refused(why)) => drop(self.refusal.get_or_insert_with(|| why.clone())),
+            Err(_) => {}
+        }
         self.carry_out(steps);
     }
 
@@ -179,7 +186,7 @@ impl Sending {
         };
         let existed = self.replies.iter().any(|reply| reply.status == Status::Ok);
         let siblings = self.replies.iter().map(|reply| reply.siblings).max().unwrap_or(0);
-        let verdict = judge(&record.key, outcome, &replicas);
+        let verdict = judge(&record.key, outcome, &replicas, self.refusal.as_ref());
         self.settle().await;
         verdict?;
         cluster.changes.tell(&keyspace.name, &record);

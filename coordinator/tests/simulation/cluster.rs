@@ -41,16 +41,8 @@ pub(crate) struct Plan {
 pub(crate) enum Broken {
     /// Tombstones are forgotten, and no floor takes their place.
     NoFloor,
-    /// Tombstones are forgotten though the owners of their leaf are not alike.
-    Unalike,
-    /// Writes that are under way are below the mark.
-    Mark,
     /// What is not an owner's is dropped before all owners have it.
     DropUnchecked,
-    /// What was handed over is dropped at its keeper, an owner or not.
-    KeeperDrops,
-    /// A stand-in notes whom it stands in for, and does not get the write.
-    HintAlone,
     /// Every writer counts as having seen all.
     SeenAll,
 }
@@ -252,7 +244,7 @@ impl Cluster {
                 let client = self.clients[&(false, op)];
                 let read = &mut self.history.reads[op];
                 read.answers += 1;
-                read.answer = answer.map(|record| record.map(|r| r.seen()).unwrap_or_default());
+                read.answer = (*answer).map(|record| record.map(|r| r.seen()).unwrap_or_default());
                 if let Some(seen) = read.answer.clone() {
                     self.seen.insert((client, read.key.clone()), seen);
                 }

@@ -1,7 +1,7 @@
 //! What clients asked for, and what they were told: all that an invariant may look at, besides what the
 //! replicas hold in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ringkv_shared::causal::Context;
 use ringkv_shared::quorum::WriteOutcome;
@@ -58,11 +58,15 @@ pub(crate) struct History {
 impl History {
     /// Writes of a key that were acknowledged and are lost: neither are they held in the end, nor were
     /// they replaced, in one step or several, by something that is, or by a delete whose tombstone
-    /// was collected: of a key that is not held any more, any delete may be that. `held` has the versions of each key that nothing has replaced.
-    pub(crate) fn lost(&self, held: &BTreeMap<Blob, Vec<Version>>) -> Vec<&Write> {
+    /// was collected. `held` has the versions of each key that nothing has replaced, `collected` those tombstones.
+    pub(crate) fn lost(
+        &self,
+        held: &BTreeMap<Blob, Vec<Version>>,
+        collected: &BTreeSet<(Blob, Version)>,
+    ) -> Vec<&Write> {
         let is_held = |write: &Write| {
-            let held = &held[&write.key];
-            held.contains(&write.version) || (held.is_empty() && write.deletes)
+            held[&write.key].contains(&write.version)
+                || collected.contains(&(write.key.clone(), write.version))
         };
         let mut accounted: Vec<&Write> =
             self.writes.iter().filter(|write| is_held(write)).collect();

@@ -23,7 +23,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
 #[test]
 fn nothing_comes_back() {
     let collected = std::cell::Cell::new(0);
-    with_seeds(80, plan, |cluster| {
+    with_seeds(30, plan, |cluster| {
         let result = run(cluster);
         collected.set(collected.get() + cluster.upkeep.collected);
         result

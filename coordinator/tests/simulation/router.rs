@@ -25,15 +25,8 @@ pub(crate) struct Quorums {
 /// What a client is told.
 #[derive(Clone, Debug)]
 pub(crate) enum Told {
-    Wrote {
-        op: usize,
-        outcome: WriteOutcome,
-    },
-    /// What was read, `Some(None)` that there is nothing; `None`: too few answered.
-    Read {
-        op: usize,
-        answer: Option<Option<Box<Record>>>,
-    },
+    Wrote { op: usize, outcome: WriteOutcome },
+    Read { op: usize, answer: Box<Option<Option<Record>>> },
 }
 
 /// The coordinator.
@@ -106,12 +99,7 @@ impl Router {
 
     /// No write with a number up to this one is under way.
     pub(crate) fn mark(&self) -> Version {
-        let counts = self.broken != Some(Broken::Mark);
-        let open = self
-            .writes
-            .values()
-            .filter(|_| counts)
-            .filter_map(|open| open.write.record.version.previous());
+        let open = self.writes.values().filter_map(|open| open.write.record.version.previous());
         open.min().unwrap_or(Version::new(self.epoch, self.counter))
     }
 
@@ -130,7 +118,7 @@ impl Router {
         self.tickets.retain(|_, (_, purpose)| matches!(purpose, Purpose::Direct(_)));
         let outcome = WriteOutcome::Unknown;
         let told = writes.map(|(op, _)| Told::Wrote { op, outcome });
-        told.chain(reads.map(|(op, _)| Told::Read { op, answer: None })).collect()
+        told.chain(reads.map(|(op, _)| Told::Read { op, answer: Box::new(None) })).collect()
     }
 
     /// A client writes to a node itself, past who routes.
@@ -174,13 +162,6 @@ impl Router {
         for step in steps {
             let write = self.writes[&op].write.clone();
             match step {
-                PutStep::Send { to, stands_in_for: Some(owner), .. }
-                    if self.broken == Some(Broken::HintAlone) =>
-                {
-                    self.writes.get_mut(&op).expect("under way").waiting += 1;
-                    let key = SpaceKey { keyspace: write.keyspace, key: write.record.key };
-                    self.send(world, &to, Purpose::Write(op), Call::Owe(owner, vec![key]));
-                }
                 PutStep::Send { to, owe, .. } => {
                     self.writes.get_mut(&op).expect("under way").waiting += 1;
                     let write = ReplicaWrite { owe, ..write };
@@ -249,10 +230,7 @@ impl Router {
         if known && !reading.answered {
             reading.answered = true;
             let enough = reading.get.state() == ReadState::Enough;
-            told.push(Told::Read {
-                op,
-                answer: enough.then(|| reading.get.merged().map(Box::new)),
-            });
+            told.push(Told::Read { op, answer: Box::new(enough.then(|| reading.get.merged())) });
         }
         if reading.waiting == 0 {
             let repairs = reading.get.repairs();

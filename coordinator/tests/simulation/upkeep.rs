@@ -6,13 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ringkv_shared::merkle::{leaf_of_key, part_of};
+use ringkv_shared::merkle::{Digest, leaf_of_key, part_of};
 use ringkv_shared::plan::{Holding, decide};
 use ringkv_shared::protocol::node::{
-    BatchReply, Collection, DigestsReply, DumpReply, FetchReply, KeyVersion, OwedReply, Record,
-    SizeReply,
+    BatchReply, DigestsReply, DumpReply, FetchReply, KeyVersion, OwedReply, Record, SizeReply,
 };
-use ringkv_shared::sync::{Answers, Audit, Handoff, Leaves, Outcome, Standing, Step, collection};
+use ringkv_shared::sync::{Answers, Audit, Handoff, Leaves, Outcome, Step, collection};
 use ringkv_shared::topology::Placement;
 use ringkv_shared::{Blob, KeyspaceName, NodeId, Version};
 use serde::de::DeserializeOwned;
@@ -27,8 +26,10 @@ pub(crate) struct Upkeep {
     placement: Placement,
     handoff: Handoff,
     audit: Audit,
-    /// Tombstones collected so far.
+    /// Tombstones collected so far, at all owners.
     pub(crate) collected: u64,
+    /// Which these were.
+    pub(crate) forgotten: BTreeSet<(Blob, Version)>,
     pub(crate) broken: Option<Broken>,
 }
 
@@ -37,7 +38,14 @@ impl Upkeep {
         let members = placement.ring.members().keys().cloned();
         let leaves = Leaves::new(&placement.ring, placement.n(&KeyspaceName::default()));
         let audit = Audit::new(members, leaves, false);
-        Self { placement, handoff: Handoff::default(), audit, collected: 0, broken: None }
+        Self {
+            placement,
+            handoff: Handoff::default(),
+            audit,
+            collected: 0,
+            forgotten: BTreeSet::new(),
+            broken: None,
+        }
     }
 
     /// Hands over all that can be.
@@ -64,10 +72,6 @@ impl Upkeep {
     /// Compares what differs, mends it, and collects what can be: `mark` is the number up to which
     /// no write is under way.
     pub(crate) fn compare(&mut self, world: &mut World, mark: Version) {
-        let members: Vec<NodeId> = world.replicas.keys().cloned().collect();
-        let silent: Vec<NodeId> =
-            members.iter().filter(|node| !world.is_there(node)).cloned().collect();
-        let standing = Standing { pending: false, silent, mark };
         let parts = self.audit.parts(world.now / 1000, &digests(world, None));
         // The others are empty everywhere; there is no need to look at 256 leaves each.
         let used: Vec<u8> =
@@ -83,21 +87,39 @@ impl Upkeep {
             if found.walk.is_empty() {
                 self.audit.in_sync(part, &answers, world.now / 1000);
             }
-            if standing.silent.is_empty() && self.audit.is_complete(&answers) {
-                let unalike = self.broken == Some(Broken::Unalike);
-                let others = found.walk.into_iter().filter(|_| unalike);
-                for leaf in found.alike.into_iter().map(|(leaf, _)| leaf).chain(others) {
-                    self.collect(world, leaf, &answers, mark);
-                }
+        }
+        for part in self.audit.unswept().into_iter().filter(|part| used.contains(part)) {
+            if world.replicas.keys().all(|node| world.is_there(node)) {
+                self.sweep(world, part, mark);
             }
         }
     }
 
-    fn collect(&mut self, world: &mut World, leaf: u16, answers: &Answers, mark: Version) {
-        let Some(owners) = self.audit.leaves().owners(leaf).map(<[NodeId]>::to_vec) else { return };
-        let digest = |owner: &NodeId| answers[owner][usize::from(leaf & 0xff)];
+    /// Collects what can be of a part, and remembers it when nothing is left.
+    fn sweep(&mut self, world: &mut World, part: u8, mark: Version) {
+        let answers = digests(world, Some(part));
+        let found = self.audit.look(part, &answers);
+        let in_sync = found.walk.is_empty();
+        let mut all = true;
+        for (leaf, digest) in found.alike {
+            all &= self.collect(world, leaf, digest, mark);
+        }
+        if all && in_sync {
+            self.audit.swept(part);
+        }
+    }
+
+    /// Collects what can be of a leaf; true if no tombstone is left there.
+    fn collect(&mut self, world: &mut World, leaf: u16, digest: Digest, mark: Version) -> bool {
+        let owners = self.audit.leaves().owners(leaf).expect("alike, so it has one set").to_vec();
         let records = dump(world, &owners[0], &[leaf]);
-        let Some(collection) = collection(leaf, digest(&owners[0]), mark, &records) else { return };
+        let tombstones = records.iter().filter(|record| record.deleted).count();
+        let Some(collection) = collection(leaf, digest, mark, &records) else {
+            return tombstones == 0;
+        };
+        let gone = records.iter().filter(|record| collection.keys.contains(&record.key));
+        let gone = gone.flat_map(|gone| gone.versions().map(|version| (gone.key.clone(), version)));
+        self.forgotten.extend(gone);
         world.tell(|| format!("collects {:?} up to {mark}", collection.keys));
         for owner in &owners {
             if self.broken == Some(Broken::NoFloor) {
@@ -105,10 +127,10 @@ impl Upkeep {
                 gone.for_each(|record| forget(world, owner, record));
                 continue;
             }
-            let digest = digest(owner).to_string();
-            let params = json!([[Collection { digest, ..collection.clone() }]]);
+            let params = json!([[collection]]);
             self.collected += tell::<BatchReply>(world, owner, "collect", params).changed;
         }
+        collection.keys.len() == tombstones
     }
 
     /// One page of what a keeper owes.
@@ -124,8 +146,7 @@ impl Upkeep {
         let _: serde_json::Value = tell(world, keeper, "paid", json!([target, owed.keys]));
         for record in &records {
             let owners = self.placement.owners(&KeyspaceName::default(), record.key.as_bytes());
-            let drops = !owners.contains(keeper) || self.broken == Some(Broken::KeeperDrops);
-            if drops || reply.deleted.contains(&record.key) {
+            if !owners.contains(keeper) || reply.deleted.contains(&record.key) {
                 forget(world, keeper, record);
             }
         }

@@ -132,18 +132,19 @@ impl World {
         if self.chance(self.weather.lost) {
             return;
         }
+        // Which number a node gave it, its client would not hear any more.
         let is_new_write = matches!(event, Event::Call { call: Call::Put(..), .. });
         if !is_new_write && self.chance(self.weather.twice) {
             let after = self.way();
             self.plan(after, event.clone());
         }
-        let after = self.way();
+        let is_late = !is_new_write && self.weather.late > 0 && self.chance(self.weather.late);
+        let after = if is_late { self.rng.random_range(50..=LATE_MAX) } else { self.way() };
         self.plan(after, event);
     }
 
     fn way(&mut self) -> u64 {
-        let late = self.weather.late > 0 && self.chance(self.weather.late);
-        self.rng.random_range(50..=if late { LATE_MAX } else { self.weather.way_max })
+        self.rng.random_range(50..=self.weather.way_max)
     }
 
     /// A request has arrived. What the node is going to answer, if it is there.
