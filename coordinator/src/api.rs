@@ -202,7 +202,10 @@ impl Cluster {
     fn config(&self, name: Option<&str>, value: Option<&str>) -> Result<ConfigReply, Failure> {
         let mut settings = self.settings();
         match (name, value) {
-            (Some(name), Some(value)) => settings.set(name, value)?,
+            (Some(name), Some(value)) => {
+                settings.set(name, value)?;
+                self.sync.pause_changed.notify_one();
+            }
             (None, Some(_)) => {
                 return Err(Failure::new(
                     ErrorName::BadArgument,

@@ -4,13 +4,13 @@
 //! [`collection`]; here is what asks for it: the same rounds that compare
 //! replicas, of parts that they found in sync.
 //!
-//! A node refuses when its leaf has changed since the digest was seen. Another may have agreed by then; so
-//! who refused is asked again with its new digest: the tombstones named are what all owners have, whatever was written
-//! since.
+//! A node refuses when its leaf has changed since the digest was seen, be it by a write or because a power cut has
+//! taken something from it: a floor over what it lost would delete that everywhere. It is not asked again with
+//! another digest; the next round finds out anew.
 //!
 //! # Caveats
 //!
-//! Should a node not answer in between, it keeps tombstones that others have forgotten behind a floor. The next
+//! Who refused, or did not answer, keeps tombstones that others have forgotten behind a floor. The next
 //! round offers them to those, hears that they are deleted, and drops them.
 
 use std::collections::BTreeMap;
@@ -27,8 +27,6 @@ use crate::cluster::{Cluster, View};
 use crate::entropy::Round;
 use crate::transfer::bytes_of;
 
-/// How often a node that refused is asked.
-const TRIES: usize = 3;
 /// Keys a page.
 const PAGE_KEYS: usize = 1000;
 /// The most tombstones of a leaf that are collected at once, and those of several leaves at which they are.
@@ -102,11 +100,11 @@ impl Round<'_> {
                 all &= collection.keys.len() == of_leaf.len();
                 batch.push(collection);
                 if batch.iter().map(|leaf| leaf.keys.len()).sum::<usize>() >= BATCH_KEYS {
-                    all &= self.collect_leaves(part, std::mem::take(&mut batch)).await?;
+                    all &= self.collect_leaves(std::mem::take(&mut batch)).await?;
                 }
             }
         }
-        Ok(self.collect_leaves(part, batch).await? && all)
+        Ok(self.collect_leaves(batch).await? && all)
     }
 
     /// The tombstones that a node holds in these leaves.
@@ -134,7 +132,7 @@ impl Round<'_> {
     }
 
     /// Has all owners of these leaves forget their tombstones; true if all have.
-    async fn collect_leaves(&mut self, part: u8, batch: Vec<Collection>) -> Result<bool, Failure> {
+    async fn collect_leaves(&mut self, batch: Vec<Collection>) -> Result<bool, Failure> {
         let keys: usize = batch.iter().map(|leaf| leaf.keys.len()).sum();
         let mut asked: BTreeMap<NodeId, Asked> = BTreeMap::new();
         self.audit(|audit| {
@@ -146,27 +144,14 @@ impl Round<'_> {
                 }
             }
         });
-        for _ in 0..TRIES {
-            let answers =
-                join_all(asked.iter().map(|(owner, asked)| self.collect_at(owner, asked))).await;
-            for (asked, answer) in asked.values_mut().zip(answers) {
-                asked.due = asked.due.saturating_sub(answer?);
-            }
-            asked.retain(|_, asked| asked.due > 0);
-            if asked.is_empty() {
-                self.report.collected += keys as u64;
-                return Ok(true);
-            }
-            let now = self.digests(Some(part)).await;
-            for (owner, asked) in &mut asked {
-                for what in &mut asked.leaves {
-                    let index = usize::from(what.leaf & 0xff);
-                    let digest = now.get(owner).and_then(|all| all.get(index));
-                    what.digest = digest.copied().unwrap_or_default().to_string();
-                }
-            }
+        let answers =
+            join_all(asked.iter().map(|(owner, asked)| self.collect_at(owner, asked))).await;
+        let mut all = true;
+        for (asked, answer) in asked.values().zip(answers) {
+            all &= answer? >= asked.due;
         }
-        Ok(false)
+        self.report.collected += if all { keys as u64 } else { 0 };
+        Ok(all)
     }
 
     async fn collect_at(&self, node: &NodeId, asked: &Asked) -> Result<u64, Failure> {
@@ -180,6 +165,6 @@ impl Round<'_> {
 #[derive(Default)]
 struct Asked {
     leaves: Vec<Collection>,
-    /// Tombstones that it has not forgotten yet.
+    /// Tombstones in them.
     due: u64,
 }

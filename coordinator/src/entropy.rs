@@ -21,7 +21,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use futures::future::join_all;
 use ringkv_shared::merkle::{LEAVES, PARTS, leaf_of_key};
@@ -49,8 +48,6 @@ const EXAMPLES_MAX: usize = 100;
 const LOOKS_MAX: usize = 4;
 /// How often, of these, keys that are being written are passed over.
 const WAITS_MAX: usize = 2;
-/// How often it looks whether a round is due: the setting may have changed.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Bytes of one digest as it travels.
 const DIGEST_BYTES: u64 = 19;
 
@@ -90,16 +87,21 @@ struct Walked {
 pub(crate) async fn rounds(cluster: Arc<Cluster>, shutdown: CancellationToken) {
     let mut ended = Instant::now();
     loop {
-        let hurried = tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(LOOK_EVERY) => false,
-            () = cluster.sync.hurry.notified() => true,
-        };
         let pause = cluster.settings().anti_entropy();
-        if pause.is_some_and(|pause| hurried || ended.elapsed() >= pause) {
-            cluster.round_of_all().await;
-            ended = Instant::now();
+        let due = async {
+            match pause {
+                Some(pause) => tokio::time::sleep_until(ended + pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = cluster.sync.pause_changed.notified() => continue,
+            () = cluster.sync.hurry.notified(), if pause.is_some() => {}
+            () = due => {}
         }
+        cluster.round_of_all().await;
+        ended = Instant::now();
     }
 }
 
@@ -378,6 +380,7 @@ impl<'a> Round<'a> {
                 match self.cluster.transfer(way, keys).await {
                     Ok(copied) => {
                         self.report.repaired += copied.changed;
+                        self.report.failed += copied.refused.len() as u64;
                         self.report.dropped += copied.dropped;
                         self.report.bytes += copied.bytes;
                         self.cluster.counters.repairs.fetch_add(copied.changed, Ordering::Relaxed);

@@ -175,6 +175,10 @@ impl Cluster {
             let mut job = self.lock_job();
             match copied {
                 Ok(copied) => {
+                    job.report.failed += copied.refused.len() as u64;
+                    for key in &copied.refused {
+                        job.narrate(format!("Not copied from {from} to {to}: {key} is too large"));
+                    }
                     let there = |key: &&Blob| !copied.stale.contains(key);
                     let keys = copied.records.iter().map(|record| &record.key).filter(there);
                     keys.for_each(|key| job.copied(space, key, from, to));

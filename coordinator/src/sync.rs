@@ -27,6 +27,8 @@ pub(crate) struct Sync {
     pub(crate) news: Notify,
     /// A round is wanted before its time.
     pub(crate) hurry: Notify,
+    /// A setting was set: the pause between rounds may be another.
+    pub(crate) pause_changed: Notify,
     /// Keys handed over since the start.
     pub(crate) handed_over: AtomicU64,
     /// Keeper and target of notes that were thrown away, as was told.

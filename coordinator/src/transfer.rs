@@ -43,8 +43,21 @@ pub(crate) struct Copied {
     pub(crate) stale: Vec<Blob>,
     /// How many of these were still as they were sent, and are gone at the source.
     pub(crate) dropped: u64,
+    /// Those that the target cannot take, for they have grown too large there. They hold up nobody else.
+    pub(crate) refused: Vec<Blob>,
     /// Bytes that travelled, about.
     pub(crate) bytes: u64,
+}
+
+impl Copied {
+    fn add(&mut self, other: Self) {
+        self.changed += other.changed;
+        self.stale.extend(other.stale);
+        self.dropped += other.dropped;
+        self.refused.extend(other.refused);
+        self.bytes += other.bytes;
+        self.records.extend(other.records);
+    }
 }
 
 impl Cluster {
@@ -54,16 +67,33 @@ impl Cluster {
         let (mut rest, mut all) = (keys, Copied::default());
         while !rest.is_empty() {
             let page = &rest[..rest.len().min(CALL_RECORDS)];
-            let copied = self.copy_page(way, page.to_vec()).await?;
+            let copied = match self.copy_page(way, page.to_vec()).await {
+                Err(failure) if failure.name == ErrorName::TooLarge => {
+                    self.copy_each(way, page).await?
+                }
+                copied => copied?,
+            };
             // A page may be cut short by its byte budget: go on behind the last one.
-            let last = copied.records.last();
-            let last = last.and_then(|last| page.iter().position(|key| *key == last.key));
+            let sent = copied.records.last().map(|record| &record.key);
+            let last = sent.filter(|_| copied.refused.is_empty());
+            let last = last.and_then(|last| page.iter().position(|key| key == last));
             rest = &rest[last.map_or(page.len(), |last| last + 1)..];
-            all.changed += copied.changed;
-            all.stale.extend(copied.stale);
-            all.dropped += copied.dropped;
-            all.bytes += copied.bytes;
-            all.records.extend(copied.records);
+            all.add(copied);
+        }
+        Ok(all)
+    }
+
+    /// One key a call, so that the one that is too large stands in nobody's way.
+    async fn copy_each(&self, way: Way<'_>, keys: &[Blob]) -> Result<Copied, Failure> {
+        let mut all = Copied::default();
+        for key in keys {
+            match self.copy_page(way, vec![key.clone()]).await {
+                Err(failure) if failure.name == ErrorName::TooLarge => {
+                    tracing::warn!(%key, from = %way.from, to = %way.to, "not copied: {failure}; a put without a context makes it small again");
+                    all.refused.push(key.clone());
+                }
+                copied => all.add(copied?),
+            }
         }
         Ok(all)
     }
@@ -84,7 +114,8 @@ impl Cluster {
         let stale = reply.deleted;
         let gone = without.iter().filter(|record| stale.contains(&record.key));
         let dropped = self.forget(&view.nodes[from], space, gone.map(as_it_is).collect()).await?;
-        Ok(Copied { records: without, changed: reply.changed, stale, dropped, bytes })
+        let (changed, refused) = (reply.changed, Vec::new());
+        Ok(Copied { records: without, changed, stale, dropped, refused, bytes })
     }
 
     /// What a node holds of these keys, as far as it fits one answer.

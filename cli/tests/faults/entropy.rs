@@ -181,3 +181,36 @@ fn a_round_keeps_to_its_budget() {
     });
     cluster.alike(&["n1", "n2"]);
 }
+
+/// A key that no other replica can take any more holds up none of those that are copied with it.
+#[test]
+fn a_key_that_has_grown_too_large_stands_in_nobodys_way() {
+    let cluster = Cluster::of(2, 2);
+    let mut caller = cluster.caller();
+    caller.call("config", json!({"name": "anti_entropy", "value": "0"}));
+    let part = |caller: &mut Caller, key: &str| {
+        caller.call("where", json!({"key": key}))["hash"].as_str().expect("digits")[..2].to_owned()
+    };
+    let crowded = part(&mut caller, "crowded");
+    let beside = (0..).map(|i| format!("k{i}")).find(|key| part(&mut caller, key) == crowded);
+    let beside = beside.expect("some key is in the same part");
+    // Two writes that had each seen 6,000 single versions: together more than travels.
+    let mut n1 = Caller::to(cluster.addr_of("n1"));
+    for from in [100_000, 200_000] {
+        let dots: Vec<String> = (0..6_000).map(|i| format!("+1.{}", from + 2 * i)).collect();
+        let (version, context) = (format!("1.{}", from + 90_000), dots.join(","));
+        let record =
+            json!({"key": "crowded", "value": "v", "version": version, "context": context});
+        n1.call("apply", json!([[record]]));
+    }
+    n1.call("apply", json!([[{"key": beside, "value": "v", "version": "1.5"}]]));
+    let report = caller.call("check", json!({"repair": true}));
+    assert!(report["failed"].as_u64().is_some_and(|failed| failed > 0), "it is told: {report}");
+    let mut n2 = Caller::to(cluster.addr_of("n2"));
+    assert_eq!(n2.call("get", json!([beside]))["value"], "v", "{report}");
+    assert_eq!(n2.call("get", json!(["crowded"]))["value"], serde_json::Value::Null);
+    // Small again, it is everywhere.
+    caller.call("put", json!(["crowded", "new"]));
+    caller.call("check", json!({"repair": true}));
+    assert_eq!(n2.call("get", json!(["crowded"]))["value"], "new");
+}
