@@ -138,7 +138,9 @@ impl Cluster {
             }
         }
         self.copy(view, space, wanted).await;
-        enough_seen(view, space, &walk)?;
+        if let Some(lost) = enough_seen(view, space, &walk)? {
+            self.lock_job().narrate(lost);
+        }
         Ok(offered)
     }
 
@@ -318,13 +320,25 @@ fn may_run(view: &View) -> Result<(), Failure> {
     }
 }
 
-/// With fewer silent nodes than copies, every acknowledged key was seen at some owner.
-fn enough_seen(view: &View, space: &KeyspaceName, walk: &Walk<'_>) -> Result<(), Failure> {
+/// With fewer silent nodes than copies, some owner of every key was asked. With as many as acknowledge a
+/// write, some may be at those alone, and that is told.
+fn enough_seen(
+    view: &View,
+    space: &KeyspaceName,
+    walk: &Walk<'_>,
+) -> Result<Option<String>, Failure> {
     let current = &view.topology.current;
     let silent: Vec<&str> =
         walk.silent.iter().filter(|id| current.has(id)).map(NodeId::as_str).collect();
     if silent.is_empty() || silent.len() < current.n(space) {
-        return Ok(());
+        let w = view.keyspace(space)?.w;
+        let told = !silent.is_empty() && silent.len() >= w;
+        return Ok(told.then(|| {
+            let silent = silent.join(" ");
+            format!(
+                "Not asked: {silent}; writes that nobody else has acknowledged (W={w}) stay there"
+            )
+        }));
     }
     Err(Failure::new(
         ErrorName::Unreachable,

@@ -34,6 +34,7 @@ use crate::checks::{
     check_space_keys, check_value, check_version, check_write,
 };
 use crate::engine::Engine;
+use crate::forget::Condition;
 use crate::handoff::Owed;
 use crate::log::key;
 use crate::log::record;
@@ -42,7 +43,7 @@ use crate::log::value::Value;
 use crate::refusals::{no_page, no_picture, no_room, refused, unreadable};
 use crate::replica::Leaves;
 use crate::store::{FreezeError, FreezeId, PageRequest, fields_bytes};
-use crate::write::{Condition, Merged, WriteOutcome};
+use crate::write::{Merged, WriteOutcome};
 
 const TAIL_LINES_DEFAULT: usize = 20;
 const TAIL_LINES_MAX: usize = 1_000;
