@@ -9,12 +9,12 @@ use ringkv_shared::net::{ClusterApiServer, failure_into_object};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
     BatchGet, BatchWrite, ChangeReply, ChangesReply, CheckReport, ClusterFreeze, ClusterGet,
-    ClusterWrite, ConfigReply, EventsReply, InfoReply, Item, KeyspaceChange, KeyspaceReply,
-    ReadOptions, RebalanceReport, RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
-    WhyReply, WriteOptions,
+    ClusterWrite, ConfigReply, DoctorReply, EventsReply, InfoReply, Item, KeyspaceChange,
+    KeyspaceReply, PlanReply, ReadOptions, RebalanceReport, RingReply, ScanReply, ShowReply,
+    StatsReply, Supposition, WhatIfReply, WhereReply, WhyDownReply, WhyReply, WriteOptions,
 };
 use ringkv_shared::protocol::node::DoneReply;
-use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Zone};
 
 use crate::cluster::Cluster;
 use crate::feed::Feed;
@@ -26,6 +26,10 @@ const EVENTS_WAIT_MAX: Duration = Duration::from_secs(30);
 const SCAN_KEYS_DEFAULT: usize = 1000;
 
 pub(crate) struct Api(pub(crate) Arc<Cluster>);
+
+fn not_yet() -> ErrorObjectOwned {
+    failure_into_object(Failure::new(ErrorName::NotReady, "not yet"))
+}
 
 type Answer<T> = Result<T, ErrorObjectOwned>;
 
@@ -96,8 +100,54 @@ impl ClusterApiServer for Api {
         self.0.check(space, repair).await.map_err(failure_into_object)
     }
 
-    async fn addnode(&self, id: NodeId, addr: String, weight: Option<u32>) -> Answer<ChangeReply> {
-        self.0.addnode(id, addr, weight.unwrap_or(1)).await.map_err(failure_into_object)
+    async fn addnode(
+        &self,
+        id: NodeId,
+        addr: String,
+        weight: Option<u32>,
+        zone: Option<Zone>,
+    ) -> Answer<ChangeReply> {
+        self.0.addnode(id, addr, weight.unwrap_or(1), zone).await.map_err(failure_into_object)
+    }
+
+    async fn replacenode(&self, _old: NodeId, _id: NodeId, _addr: String) -> Answer<ChangeReply> {
+        Err(not_yet())
+    }
+
+    async fn setweight(&self, _id: NodeId, _weight: u32) -> Answer<ChangeReply> {
+        Err(not_yet())
+    }
+
+    async fn setzone(&self, _id: NodeId, _zone: Option<Zone>) -> Answer<ChangeReply> {
+        Err(not_yet())
+    }
+
+    async fn plan(&self, _clear: Option<bool>) -> Answer<PlanReply> {
+        Err(not_yet())
+    }
+
+    async fn pause(&self) -> Answer<RebalanceReport> {
+        Err(not_yet())
+    }
+
+    async fn resume(&self) -> Answer<RebalanceReport> {
+        Err(not_yet())
+    }
+
+    async fn cancel(&self) -> Answer<RebalanceReport> {
+        Err(not_yet())
+    }
+
+    async fn what_if(&self, _suppose: Vec<Supposition>) -> Answer<WhatIfReply> {
+        Err(not_yet())
+    }
+
+    async fn doctor(&self) -> Answer<DoctorReply> {
+        Err(not_yet())
+    }
+
+    async fn why_down(&self, _id: NodeId) -> Answer<WhyDownReply> {
+        Err(not_yet())
     }
 
     async fn removenode(&self, id: NodeId, force: Option<bool>) -> Answer<ChangeReply> {
@@ -108,7 +158,11 @@ impl ClusterApiServer for Api {
         self.0.setreplica(&keyspace.unwrap_or_default(), n).await.map_err(failure_into_object)
     }
 
-    async fn rebalance(&self, dry_run: Option<bool>) -> Answer<RebalanceReport> {
+    async fn rebalance(
+        &self,
+        dry_run: Option<bool>,
+        _epoch: Option<u64>,
+    ) -> Answer<RebalanceReport> {
         self.0.rebalance(dry_run.unwrap_or(false)).map_err(failure_into_object)
     }
 

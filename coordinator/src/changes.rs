@@ -15,7 +15,7 @@ use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::ChangeReply;
 use ringkv_shared::protocol::node::SizeReply;
 use ringkv_shared::topology::Topology;
-use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId};
+use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId, Zone};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::cluster::Cluster;
@@ -33,6 +33,7 @@ impl Cluster {
         id: NodeId,
         addr: String,
         weight: u32,
+        zone: Option<Zone>,
     ) -> Result<ChangeReply, Failure> {
         let _alone = self.alone()?;
         if !(1..=WEIGHT_MAX).contains(&weight) {
@@ -74,8 +75,8 @@ impl Cluster {
             None => {
                 // It may come with data of another time.
                 self.forget_all_at(&Peer::new(&addr), &format!("{id} at {addr}")).await?;
-                let member = Member { addr: addr.clone(), weight, uuid: size.uuid.clone() };
-                self.commit(&Event::Add { id: id.clone(), member })?;
+                let member = Member { addr: addr.clone(), uuid: size.uuid.clone() };
+                self.commit(&Event::Add { id: id.clone(), member, weight, zone })?;
                 self.node(&id)?.answered(size, self.now_ms());
                 self.finalise_if_empty().await;
                 self.events.tell(format!("{id} added at {addr}"));
@@ -172,7 +173,7 @@ impl Cluster {
     async fn finalise_if_empty(&self) {
         self.older_views_unused().await;
         let view = self.view();
-        if view.topology.pending.is_none() {
+        if view.topology.staged.is_none() {
             return;
         }
         let sizes = join_all(view.nodes.values().map(|node| async {
@@ -205,7 +206,7 @@ impl Cluster {
         ChangeReply {
             status: Status::Ok,
             epoch: topology.epoch,
-            pending: topology.pending.is_some(),
+            pending: topology.staged.is_some() || topology.pending.is_some(),
             replication: new.n(space),
             replication_before: before.newest().n(space),
             share: None,

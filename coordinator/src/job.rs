@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
-    LinkReport, NarrationLine, RebalanceReport, RebalanceState,
+    LinkReport, NarrationLine, RebalanceReport, RebalanceState, RebalanceStep,
 };
 use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 use tokio::time::Instant;
@@ -37,6 +37,12 @@ impl Job {
             status: Status::Ok,
             state,
             dry_run,
+            step: RebalanceStep::default(),
+            planned: 0,
+            arrived: 0,
+            bytes: 0,
+            waited_ms: 0,
+            eta_ms: None,
             scanned: 0,
             total,
             copied: 0,
@@ -108,6 +114,10 @@ impl Job {
             from: from.clone(),
             to: to.clone(),
             keys: *keys,
+            planned: 0,
+            bytes: 0,
+            keys_per_s: 0.0,
+            eta_ms: None,
         };
         report.links = self.links.iter().map(link).collect();
         let is_new = |line: &&NarrationLine| line.number > after && line.number <= self.settled;

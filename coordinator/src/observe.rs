@@ -9,7 +9,7 @@ use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use ringkv_shared::net::{Client, NodeApiClient};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
-    Health, Membership, NodeRow, ReplicaCopy, RingReply, ScanReply, ShowReply, StatsReply,
+    Health, Membership, NodeRow, ReplicaCopy, RingReply, ScanReply, ShowReply, Stage, StatsReply,
     TokenRow, WhereReply,
 };
 use ringkv_shared::protocol::node::{DiskState, NodeStats, Record, SizeReply};
@@ -40,6 +40,7 @@ impl Cluster {
             replication: topology.current.n(&space),
             pending_replication: topology.pending.as_ref().map(|pending| pending.n(&space)),
             pending: topology.pending.is_some(),
+            stage: Stage::Idle,
             keyspaces: keyspaces.map(|keyspace| view.row(keyspace.clone())).collect(),
         }
     }
@@ -291,7 +292,9 @@ fn row(view: &View, node: &Node, size: Option<&SizeReply>, now_ms: u64) -> NodeR
         addr: node.member.addr.clone(),
         health,
         membership,
-        weight: node.member.weight,
+        weight: topology.newest().ring.members().get(&node.id).map_or(0, |seat| seat.weight),
+        zone: None,
+        ring_epoch: None,
         share: topology.newest().ring.share(&node.id),
         keys: told.map(|size| size.size),
         log_bytes: told.map(|size| size.log_bytes),

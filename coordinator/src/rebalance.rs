@@ -71,11 +71,14 @@ impl Cluster {
     }
 
     async fn run_rebalance(&self, dry_run: bool) -> Result<(), Failure> {
+        if !dry_run {
+            may_run(&self.view())?;
+            if self.view().topology.staged.is_some() {
+                self.commit(&Event::Commit)?;
+            }
+        }
         self.older_views_unused().await;
         let view = self.view();
-        if !dry_run {
-            may_run(&view)?;
-        }
         let target = view.topology.newest().clone();
         for space in view.keyspaces.keys() {
             if self.copy_pass(&view, &target, space, dry_run).await? > 0 {
@@ -102,6 +105,7 @@ impl Cluster {
         for space in view.keyspaces.keys() {
             self.drop_pass(&view, &target, space).await;
         }
+        self.commit(&Event::Done)?;
         Ok(())
     }
 
@@ -308,7 +312,7 @@ fn key_version(key: &Blob, record: &Record, seen: &Context) -> KeyVersion {
 
 /// A node that is to get keys must be there.
 fn may_run(view: &View) -> Result<(), Failure> {
-    let Some(pending) = &view.topology.pending else { return Ok(()) };
+    let pending = view.topology.newest();
     let absent = view.nodes.values().find(|node| pending.has(&node.id) && node.is_down());
     match absent {
         Some(node) => Err(Failure::new(

@@ -5,12 +5,24 @@
 //! |---|---|
 //! | `RING <vnodes>` | the ring is new: virtual nodes for each unit of weight, once and for all |
 //! | `BOOT <epoch>` | a coordinator started; versions are numbered under this epoch from now on |
-//! | `ADD <id> <addr> <weight> <uuid>` | a member, staged onto the ring |
+//! | `COORDINATOR <uuid>` | the identity of this log's directory: whom nodes obey |
+//! | `AFTER <uuid>` | it was rebuilt from what nodes knew, and takes over from the coordinator of that directory |
+//! | `ADD <id> <addr> <weight> <uuid> [<zone>]` | a member, staged onto the ring |
+//! | `REPLACE <old> <id> <addr> <uuid>` | a member, staged into the seat of another, which is staged off |
 //! | `MOVE <id> <addr>` | a member answers at another address |
 //! | `REMOVE <id>` | staged off the ring |
+//! | `WEIGHT <id> <weight>` | staged: another weight |
+//! | `ZONE <id> <zone>` | staged: another zone; `-`: none |
 //! | `REPLICAS <n>` | staged: keep n copies of what is in `default` |
 //! | `REPLICAS <keyspace> <n>` | the same for another keyspace |
-//! | `FINAL` | the pending placement is in force |
+//! | `CLEAR` | nothing is staged any more |
+//! | `COMMIT` | what is staged is pending: writes go to both placements |
+//! | `PAUSE` `RESUME` | copying rests, goes on |
+//! | `CANCEL` | nothing is pending any more: back to the ring as it was |
+//! | `FINAL` | what is pending, or staged with nothing to copy, is in force |
+//! | `LEFT <id> <addr> <uuid>` | a node that is on no ring any more may have old copies |
+//! | `DONE` | old copies are dropped, as far as they can be |
+//! | `EPOCH <n>` | of the ring, in a log that was rewritten |
 //! | `KEYSPACE <name> n=… r=… w=… policy=… sloppy=… ttl=…` | what holds for a keyspace; a new one has n copies at once, of one that is there only `REPLICAS` changes n |
 //! | `KEYSPACE default <ttl>` | as logs had it when there was one keyspace: only its time to live |
 //! | `DROPPED <name>` | a keyspace is there no more; its nodes are to forget it |
@@ -21,17 +33,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use ringkv_shared::ring::VNODES_DEFAULT;
+use ringkv_shared::ring::{Ring, Seat, VNODES_DEFAULT};
 use ringkv_shared::topology::{Placement, Topology};
-use ringkv_shared::{Keyspace, KeyspaceName, NodeId};
+use ringkv_shared::{Keyspace, KeyspaceName, NodeId, Zone};
 
 /// A node of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     /// `host:port`.
     pub(crate) addr: String,
-    /// Units of virtual nodes.
-    pub(crate) weight: u32,
     /// The identity of its data directory.
     pub(crate) uuid: String,
 }
@@ -41,11 +51,24 @@ pub(crate) struct Member {
 pub(crate) enum Event {
     Ring { vnodes: u32 },
     Boot { epoch: u32 },
-    Add { id: NodeId, member: Member },
+    Coordinator { uuid: String },
+    After { uuid: String },
+    Add { id: NodeId, member: Member, weight: u32, zone: Option<Zone> },
+    Replace { old: NodeId, id: NodeId, member: Member },
     Move { id: NodeId, addr: String },
     Remove { id: NodeId },
+    Weight { id: NodeId, weight: u32 },
+    Zone { id: NodeId, zone: Option<Zone> },
     Replicas { name: KeyspaceName, n: usize },
+    Clear,
+    Commit,
+    Pause,
+    Resume,
+    Cancel,
     Final,
+    Left { id: NodeId, member: Member },
+    Done,
+    Epoch { epoch: u64 },
     Keyspace(Keyspace),
     DefaultTtl { ttl_ms: u64 },
     Dropped { name: KeyspaceName },
@@ -58,14 +81,22 @@ pub(crate) enum Event {
 pub(crate) struct State {
     /// How often a coordinator of this cluster has started.
     pub(crate) boot_epoch: u32,
+    /// The identity of its directory; empty in a log that was never started with one.
+    pub(crate) uuid: String,
+    /// The coordinators that it takes over from, oldest first.
+    pub(crate) after: Vec<String>,
     /// Every stamp that was given is from before this unix millisecond. Monotonic.
     pub(crate) clock_ms: u64,
     /// Virtual nodes for each unit of weight.
     pub(crate) vnodes: u32,
-    /// Everybody on either ring.
+    /// Everybody on any of the rings.
     pub(crate) members: BTreeMap<NodeId, Member>,
     /// The placements.
     pub(crate) topology: Topology,
+    /// Whether the copying of what is pending rests.
+    pub(crate) paused: bool,
+    /// A change has ended and old copies are to be dropped: these nodes are on no ring any more.
+    pub(crate) clearing: Option<BTreeMap<NodeId, Member>>,
     /// What holds for each keyspace; `default` is always there. N is the newest.
     pub(crate) keyspaces: BTreeMap<KeyspaceName, Keyspace>,
     /// Keyspaces that were dropped, and the members that may still hold something of them.
@@ -80,10 +111,14 @@ impl State {
         let default = Keyspace::new(KeyspaceName::default());
         Self {
             boot_epoch: 0,
+            uuid: String::new(),
+            after: Vec::new(),
             clock_ms: 0,
             vnodes,
             members: BTreeMap::new(),
             topology: Topology::empty(vnodes),
+            paused: false,
+            clearing: None,
             keyspaces: BTreeMap::from([(default.name.clone(), default)]),
             dropped: BTreeMap::new(),
             ever_dropped: BTreeSet::new(),
@@ -91,31 +126,63 @@ impl State {
     }
 
     pub(crate) fn apply(&mut self, event: &Event) {
-        let Placement { ring, copies } = self.topology.newest().clone();
         match event {
             Event::Ring { vnodes } => {
                 self.vnodes = *vnodes;
                 self.topology = Topology::empty(*vnodes);
             }
             Event::Boot { epoch } => self.boot_epoch = *epoch,
-            Event::Add { id, member } => {
-                let ring = ring.with(id.clone(), member.weight);
+            Event::Coordinator { uuid } => self.uuid.clone_from(uuid),
+            Event::After { uuid } => self.after.push(uuid.clone()),
+            Event::Add { id, member, weight, zone } => {
                 self.members.insert(id.clone(), member.clone());
-                self.topology.stage(Placement { ring, copies });
+                let seat = Seat { zone: zone.clone(), ..Seat::from(*weight) };
+                self.stage_ring(|ring| ring.with(id.clone(), seat));
+            }
+            Event::Replace { old, id, member } => {
+                self.members.insert(id.clone(), member.clone());
+                self.stage_ring(|ring| ring.replaced(old, id.clone()));
             }
             Event::Move { id, addr } => {
                 if let Some(member) = self.members.get_mut(id) {
                     member.addr.clone_from(addr);
                 }
             }
-            Event::Remove { id } => {
-                self.topology.stage(Placement { ring: ring.without(id), copies });
+            Event::Remove { id } => self.stage_ring(|ring| ring.without(id)),
+            Event::Weight { id, weight } => {
+                self.stage_seat(id, |seat| Seat { weight: *weight, ..seat });
+            }
+            Event::Zone { id, zone } => {
+                self.stage_seat(id, |seat| Seat { zone: zone.clone(), ..seat });
             }
             Event::Replicas { name, n } => {
-                let placement = Placement { ring, copies }.with_n(name.clone(), *n);
+                let placement = self.topology.newest().clone().with_n(name.clone(), *n);
                 self.topology.stage(placement);
             }
-            Event::Final => self.topology.finalise(),
+            Event::Clear => self.topology.cancel(),
+            Event::Commit => {
+                self.topology.commit();
+                self.paused = false;
+            }
+            Event::Pause => self.paused = true,
+            Event::Resume => self.paused = false,
+            Event::Cancel => {
+                let Topology { current, .. } = &self.topology;
+                self.clearing = Some(self.off(current));
+                self.topology.cancel();
+            }
+            Event::Final => {
+                let left = self.off(self.topology.newest());
+                let copied = self.topology.pending.is_some();
+                self.clearing = (copied || !left.is_empty()).then_some(left);
+                self.topology.finalise();
+            }
+            Event::Left { id, member } => {
+                let left = self.clearing.get_or_insert_default();
+                left.insert(id.clone(), member.clone());
+            }
+            Event::Done => self.clearing = None,
+            Event::Epoch { epoch } => self.topology.epoch = *epoch,
             Event::Keyspace(keyspace) => self.define(keyspace),
             Event::DefaultTtl { ttl_ms } => {
                 if let Some(default) = self.keyspaces.get_mut(&KeyspaceName::default()) {
@@ -136,6 +203,23 @@ impl State {
             Event::Clock { ms } => self.clock_ms = self.clock_ms.max(*ms),
         }
         self.settle();
+    }
+
+    fn stage_ring(&mut self, change: impl FnOnce(&Ring) -> Ring) {
+        let Placement { ring, copies } = self.topology.newest().clone();
+        self.topology.stage(Placement { ring: change(&ring), copies });
+    }
+
+    fn stage_seat(&mut self, id: &NodeId, change: impl FnOnce(Seat) -> Seat) {
+        if let Some(seat) = self.topology.newest().ring.members().get(id).cloned() {
+            self.stage_ring(|ring| ring.with(id.clone(), change(seat)));
+        }
+    }
+
+    /// Members that are not on a placement.
+    fn off(&self, placement: &Placement) -> BTreeMap<NodeId, Member> {
+        let off = self.members.iter().filter(|(id, _)| !placement.has(id));
+        off.map(|(id, member)| (id.clone(), member.clone())).collect()
     }
 
     fn define(&mut self, keyspace: &Keyspace) {
@@ -162,14 +246,34 @@ impl fmt::Display for Event {
         match self {
             Self::Ring { vnodes } => write!(f, "RING {vnodes}"),
             Self::Boot { epoch } => write!(f, "BOOT {epoch}"),
-            Self::Add { id, member: Member { addr, weight, uuid } } => {
-                write!(f, "ADD {id} {addr} {weight} {uuid}")
+            Self::Coordinator { uuid } => write!(f, "COORDINATOR {uuid}"),
+            Self::After { uuid } => write!(f, "AFTER {uuid}"),
+            Self::Add { id, member: Member { addr, uuid }, weight, zone } => {
+                write!(f, "ADD {id} {addr} {weight} {uuid}")?;
+                zone.as_ref().map_or(Ok(()), |zone| write!(f, " {zone}"))
+            }
+            Self::Replace { old, id, member: Member { addr, uuid } } => {
+                write!(f, "REPLACE {old} {id} {addr} {uuid}")
             }
             Self::Move { id, addr } => write!(f, "MOVE {id} {addr}"),
             Self::Remove { id } => write!(f, "REMOVE {id}"),
             Self::Replicas { name, n } if name.is_default() => write!(f, "REPLICAS {n}"),
             Self::Replicas { name, n } => write!(f, "REPLICAS {name} {n}"),
+            Self::Weight { id, weight } => write!(f, "WEIGHT {id} {weight}"),
+            Self::Zone { id, zone } => {
+                write!(f, "ZONE {id} {}", zone.as_ref().map_or("-", Zone::as_str))
+            }
+            Self::Clear => write!(f, "CLEAR"),
+            Self::Commit => write!(f, "COMMIT"),
+            Self::Pause => write!(f, "PAUSE"),
+            Self::Resume => write!(f, "RESUME"),
+            Self::Cancel => write!(f, "CANCEL"),
             Self::Final => write!(f, "FINAL"),
+            Self::Left { id, member: Member { addr, uuid } } => {
+                write!(f, "LEFT {id} {addr} {uuid}")
+            }
+            Self::Done => write!(f, "DONE"),
+            Self::Epoch { epoch } => write!(f, "EPOCH {epoch}"),
             Self::Keyspace(Keyspace { name, n, r, w, policy, sloppy, ttl_ms }) => {
                 let sloppy = if *sloppy { "on" } else { "off" };
                 let ttl = ttl_ms.unwrap_or(0);
@@ -195,14 +299,37 @@ impl FromStr for Event {
         let event = match words[..] {
             ["RING", vnodes] => Self::Ring { vnodes: vnodes.parse().map_err(|_| bad())? },
             ["BOOT", epoch] => Self::Boot { epoch: epoch.parse().map_err(|_| bad())? },
-            ["ADD", id, addr, weight, uuid] => Self::Add {
+            ["COORDINATOR", uuid] => Self::Coordinator { uuid: uuid.to_owned() },
+            ["AFTER", uuid] => Self::After { uuid: uuid.to_owned() },
+            ["ADD", id, addr, weight, uuid, ref zone @ ..] if zone.len() <= 1 => Self::Add {
                 id: id.parse().map_err(|_| bad())?,
-                member: Member {
-                    addr: addr.to_owned(),
-                    weight: weight.parse().map_err(|_| bad())?,
-                    uuid: uuid.to_owned(),
-                },
+                member: member(addr, uuid),
+                weight: weight.parse().map_err(|_| bad())?,
+                zone: zone.first().map(|zone| zone.parse()).transpose().map_err(|_| bad())?,
             },
+            ["REPLACE", old, id, addr, uuid] => Self::Replace {
+                old: old.parse().map_err(|_| bad())?,
+                id: id.parse().map_err(|_| bad())?,
+                member: member(addr, uuid),
+            },
+            ["WEIGHT", id, weight] => Self::Weight {
+                id: id.parse().map_err(|_| bad())?,
+                weight: weight.parse().map_err(|_| bad())?,
+            },
+            ["ZONE", id, zone] => {
+                let zone = Some(zone).filter(|zone| *zone != "-").map(str::parse).transpose();
+                Self::Zone { id: id.parse().map_err(|_| bad())?, zone: zone.map_err(|_| bad())? }
+            }
+            ["CLEAR"] => Self::Clear,
+            ["COMMIT"] => Self::Commit,
+            ["PAUSE"] => Self::Pause,
+            ["RESUME"] => Self::Resume,
+            ["CANCEL"] => Self::Cancel,
+            ["LEFT", id, addr, uuid] => {
+                Self::Left { id: id.parse().map_err(|_| bad())?, member: member(addr, uuid) }
+            }
+            ["DONE"] => Self::Done,
+            ["EPOCH", epoch] => Self::Epoch { epoch: epoch.parse().map_err(|_| bad())? },
             ["MOVE", id, addr] => {
                 Self::Move { id: id.parse().map_err(|_| bad())?, addr: addr.to_owned() }
             }
@@ -234,6 +361,10 @@ impl FromStr for Event {
         };
         if event.to_string() == text { Ok(event) } else { Err(bad()) }
     }
+}
+
+fn member(addr: &str, uuid: &str) -> Member {
+    Member { addr: addr.to_owned(), uuid: uuid.to_owned() }
 }
 
 /// What holds for a keyspace, from `n=3`, `r=2` and so on.

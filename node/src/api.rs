@@ -21,9 +21,9 @@ use ringkv_shared::merkle::Digest;
 use ringkv_shared::net::{NODE_METHODS, NodeApiServer, Service, failure_into_object, takes};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{
-    BatchReply, Collection, CompactReply, DigestsReply, DoneReply, DumpReply, FetchReply,
-    FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, OwedReply, PictureAt, Record,
-    ReplicaWrite, SizeReply, SpaceKey, Via, WriteReply,
+    BatchReply, Claim, ClusterMap, Collection, CompactReply, DigestsReply, DoneReply, DumpReply,
+    FetchReply, FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, ObeysReply, OwedReply,
+    PictureAt, Record, Reign, ReplicaWrite, SizeReply, SpaceKey, Via, WriteReply,
 };
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
 
@@ -80,6 +80,10 @@ impl Service for NodeService {
     fn is_barrier(&self, method: &str) -> bool {
         matches!(method, "compact" | "history")
     }
+}
+
+fn not_yet() -> ErrorObjectOwned {
+    failure_into_object(Failure::new(ErrorName::NotReady, "not yet"))
 }
 
 struct Api(Engine);
@@ -159,6 +163,22 @@ impl NodeApiServer for Api {
         Ok(BatchReply { status: Status::Ok, changed, deleted: Vec::new() })
     }
 
+    fn claim(&self, _claim: Claim) -> Answer<ObeysReply> {
+        Err(not_yet())
+    }
+
+    fn adopt(&self, _map: ClusterMap) -> Answer<ObeysReply> {
+        Err(not_yet())
+    }
+
+    fn cluster(&self) -> Answer<ObeysReply> {
+        Err(not_yet())
+    }
+
+    fn release(&self) -> Answer<DoneReply> {
+        Err(not_yet())
+    }
+
     fn owe(&self, to: NodeId, keys: Vec<SpaceKey>) -> Answer<DoneReply> {
         check_space_keys(&keys).map_err(failure_into_object)?;
         self.0.owe(&to, &keys).map_err(no_room)?;
@@ -205,6 +225,8 @@ impl NodeApiServer for Api {
             log_bytes: figures.log_bytes,
             state: figures.state,
             debts: self.0.debts(),
+            coordinator: None,
+            reign: Reign::default(),
         })
     }
 
@@ -236,7 +258,7 @@ impl NodeApiServer for Api {
         let items: Vec<Record> = page.entries.into_iter().map(|(_, record)| record).collect();
         let last = reached.or_else(|| items.last().map(|record| record.key.clone()));
         let next = last.filter(|_| page.more);
-        Ok(DumpReply { status: Status::Ok, items, next })
+        Ok(DumpReply { status: Status::Ok, items, sizes: Vec::new(), next })
     }
 
     fn apply(

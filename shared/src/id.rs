@@ -1,68 +1,83 @@
-//! Names: the id of a node.
+//! Names: the id of a node, and the zone it stands in.
 //!
-//! A node id goes into data directories, log lines and terminal output, so it is restricted to
-//! `[a-z0-9][a-z0-9-]{0,31}`: no separator, no escape sequence, no path can hide in it.
+//! Both go into data directories, log lines and terminal output, so they are restricted to
+//! `[a-z0-9][a-z0-9-]{0,31}`: no separator, no escape sequence, no path can hide in them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest node id, in bytes.
+/// The longest node id or zone, in bytes.
 pub const NODE_ID_BYTES_MAX: usize = 32;
 
-/// The id of a node: 1 to [`NODE_ID_BYTES_MAX`] of `a-z`, `0-9` and `-`, not starting with `-`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct NodeId(std::sync::Arc<str>);
+/// A type of plain names, and the error for a text that is none.
+macro_rules! plain_name {
+    ($(#[$doc:meta])* $name:ident, $bad:ident, $what:literal, $example:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(std::sync::Arc<str>);
 
-/// Why a text is no node id.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "{0:?} is no node id: use 1 to 32 of a-z, 0-9 and '-', starting with a letter or digit (n1)"
-)]
-pub struct BadNodeId(String);
+        #[doc = concat!("Why a text is no ", $what, ".")]
+        #[derive(Debug, thiserror::Error, PartialEq, Eq)]
+        #[error(
+            "{0:?} is no {what}: use 1 to 32 of a-z, 0-9 and '-', starting with a letter or digit ({example})",
+            what = $what, example = $example
+        )]
+        pub struct $bad(String);
 
-impl NodeId {
-    /// The id as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for NodeId {
-    type Err = BadNodeId;
-
-    fn from_str(text: &str) -> Result<Self, BadNodeId> {
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let fits = (1..=NODE_ID_BYTES_MAX).contains(&text.len());
-        if fits && text.bytes().all(allowed) && !text.starts_with('-') {
-            Ok(Self(text.into()))
-        } else {
-            Err(BadNodeId(text.to_owned()))
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
-    }
+
+        impl FromStr for $name {
+            type Err = $bad;
+
+            fn from_str(text: &str) -> Result<Self, $bad> {
+                if is_plain(text) { Ok(Self(text.into())) } else { Err($bad(text.to_owned())) }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $bad;
+
+            fn try_from(text: String) -> Result<Self, $bad> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
 }
 
-impl TryFrom<String> for NodeId {
-    type Error = BadNodeId;
+plain_name!(
+    /// The id of a node: 1 to [`NODE_ID_BYTES_MAX`] of `a-z`, `0-9` and `-`, not starting with `-`.
+    NodeId, BadNodeId, "node id", "n1"
+);
+plain_name!(
+    /// What fails together: a rack, a room, a machine. Spelled as a [`NodeId`] is.
+    Zone, BadZone, "zone", "rack-a"
+);
 
-    fn try_from(text: String) -> Result<Self, BadNodeId> {
-        text.parse()
-    }
-}
-
-impl From<NodeId> for String {
-    fn from(id: NodeId) -> Self {
-        id.0.as_ref().to_owned()
-    }
-}
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
+fn is_plain(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let fits = (1..=NODE_ID_BYTES_MAX).contains(&text.len());
+    fits && text.bytes().all(allowed) && !text.starts_with('-')
 }
 
 #[cfg(test)]

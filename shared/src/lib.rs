@@ -34,7 +34,7 @@ mod version;
 
 pub use blob::{Blob, disturbs_terminal};
 pub use failure::{ErrorName, Failure};
-pub use id::{BadNodeId, NODE_ID_BYTES_MAX, NodeId};
+pub use id::{BadNodeId, BadZone, NODE_ID_BYTES_MAX, NodeId, Zone};
 pub use keyspace::{Keyspace, KeyspaceName, Policy};
 pub use nearest::nearest;
 pub use version::{BadVersion, Line, NODE_EPOCH, Version};

@@ -1,20 +1,19 @@
 //! The ring in force and the one that is to follow.
 //!
-//! A change of the ring is never a jump. It is *staged* as the pending placement; from then on a
-//! write goes to the owners of both placements, while reads ask the owners of the current one,
-//! who have everything. `rebalance` copies what the new owners lack, then *finalises*: the
-//! pending placement becomes the current one, and only then are old copies dropped. So a key can
-//! be read at every moment, and a change that is never carried out costs nothing but its writes.
+//! A change of the ring is never a jump. It is *staged*: nothing happens yet, and it can be looked at and
+//! taken back. When it is *committed* it is the pending placement; from then on a write goes to the owners of
+//! both placements, while reads ask the owners of the current one, who have everything. What the new owners lack is
+//! copied; then the change is *finalised*: the pending placement becomes the current one, and only then are old
+//! copies dropped. So a key can be read at every moment, and a change that is staged costs nothing.
 //!
 //! ```text
-//!   stage                copy                  finalise             drop
-//!   reads:  old          old                   new                  new
-//!   writes: old + new    old + new             new                  new
+//!           staged      committed, copy     finalised, drop        or cancelled, drop
+//!   reads:  old         old                 new                    old
+//!   writes: old         old + new           new                    old
 //! ```
 //!
-//! # Caveats
-//!
-//! Several staged changes become one pending placement; there is no list to take one back from.
+//! Invariant: nothing is staged while a change is pending. One change at a time; several wishes that are
+//! staged together are one change.
 
 use std::collections::BTreeMap;
 
@@ -69,14 +68,16 @@ impl Placement {
     }
 }
 
-/// Both placements, with the epoch that numbers every change of either.
+/// The placements, with the epoch that numbers every change of any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     /// Grows by one with every change.
     pub epoch: u64,
     /// In force for reads.
     pub current: Placement,
-    /// Staged, in force for writes too.
+    /// Wished for, in force for nothing.
+    pub staged: Option<Placement>,
+    /// Committed, in force for writes too.
     pub pending: Option<Placement>,
 }
 
@@ -95,47 +96,67 @@ impl Topology {
     /// An empty ring on which one copy is kept.
     #[must_use]
     pub fn empty(vnodes: u32) -> Self {
-        Self { epoch: 0, current: Placement::new(Ring::new(vnodes, []), 1), pending: None }
+        let current = Placement::new(Ring::empty(vnodes), 1);
+        Self { epoch: 0, current, staged: None, pending: None }
     }
 
-    /// What the ring is going to be: the pending placement, or the current one.
+    /// What the ring is going to be: what is pending or staged, or the current one.
     #[must_use]
     pub fn newest(&self) -> &Placement {
-        self.pending.as_ref().unwrap_or(&self.current)
+        self.pending.as_ref().or(self.staged.as_ref()).unwrap_or(&self.current)
     }
 
-    /// Stages a placement. One that equals the current again ends the change.
+    /// Stages a placement. One that equals the current again is nothing staged.
     pub fn stage(&mut self, placement: Placement) {
         self.epoch += 1;
-        self.pending = (placement != self.current).then_some(placement);
+        self.staged = (placement != self.current).then_some(placement);
     }
 
-    /// Puts the pending placement in force.
-    pub fn finalise(&mut self) {
-        if let Some(pending) = self.pending.take() {
+    /// What is staged is to be: writes go there too from now on.
+    pub fn commit(&mut self) {
+        if let Some(staged) = self.staged.take() {
             self.epoch += 1;
-            self.current = pending;
+            self.pending = Some(staged);
+        }
+    }
+
+    /// Takes back what is staged or pending.
+    pub fn cancel(&mut self) {
+        let (staged, pending) = (self.staged.take(), self.pending.take());
+        self.epoch += u64::from(staged.or(pending).is_some());
+    }
+
+    /// Puts in force what is pending, or what is staged when there is nothing to copy.
+    pub fn finalise(&mut self) {
+        if let Some(next) = self.pending.take().or(self.staged.take()) {
+            self.epoch += 1;
+            self.current = next;
         }
     }
 
     /// A keyspace is there from now on, with so many copies: nothing is in it, so that needs no stage.
     pub fn add_keyspace(&mut self, name: &KeyspaceName, n: usize) {
-        for placement in std::iter::once(&mut self.current).chain(&mut self.pending) {
+        for placement in self.placements() {
             placement.copies.insert(name.clone(), n);
         }
     }
 
-    /// A keyspace is there no more. A change that was staged for it alone ends.
+    /// A keyspace is there no more. A change that was for it alone ends.
     pub fn remove_keyspace(&mut self, name: &KeyspaceName) {
-        for placement in std::iter::once(&mut self.current).chain(&mut self.pending) {
+        for placement in self.placements() {
             placement.copies.remove(name);
         }
-        if let Some(pending) = self.pending.take() {
-            match pending == self.current {
-                true => self.epoch += 1,
-                false => self.pending = Some(pending),
+        let Self { epoch, current, staged, pending } = self;
+        for next in [staged, pending] {
+            if next.as_ref() == Some(&*current) {
+                *next = None;
+                *epoch += 1;
             }
         }
+    }
+
+    fn placements(&mut self) -> impl Iterator<Item = &mut Placement> {
+        std::iter::once(&mut self.current).chain(&mut self.staged).chain(&mut self.pending)
     }
 
     /// Who takes a write of `key`.
@@ -149,10 +170,10 @@ impl Topology {
         WriteSet { owners, current, pending }
     }
 
-    /// Whether a node is on either ring.
+    /// Whether a node is on any of the rings.
     #[must_use]
     pub fn has(&self, node: &NodeId) -> bool {
-        self.current.has(node) || self.pending.as_ref().is_some_and(|p| p.has(node))
+        self.current.has(node) || self.newest().has(node)
     }
 }
 
@@ -172,7 +193,8 @@ mod tests {
 
     fn topology(nodes: &[&str], replication: usize) -> Topology {
         let ring = Ring::new(8, nodes.iter().map(|name| (id(name), 1)));
-        Topology { epoch: 0, current: Placement::new(ring, replication), pending: None }
+        let current = Placement::new(ring, replication);
+        Topology { epoch: 0, current, staged: None, pending: None }
     }
 
     #[test]
@@ -180,6 +202,12 @@ mod tests {
         let mut topology = topology(&["n1", "n2"], 1);
         let grown = Placement::new(topology.current.ring.with(id("n3"), 1), 2);
         topology.stage(grown.clone());
+        assert_eq!(
+            topology.write_set(&space(), b"k").pending,
+            [],
+            "what is staged takes no writes"
+        );
+        topology.commit();
         for key in KEYS {
             let set = topology.write_set(&space(), &key.to_be_bytes());
             assert_eq!(
@@ -191,7 +219,7 @@ mod tests {
             assert_eq!(distinct.len(), set.owners.len());
         }
         topology.finalise();
-        assert_eq!((topology.epoch, &topology.current), (2, &grown));
+        assert_eq!((topology.epoch, &topology.current), (3, &grown));
     }
 
     #[test]
@@ -200,7 +228,13 @@ mod tests {
         let before = topology.current.clone();
         topology.stage(Placement::new(before.ring.with(id("n3"), 1), 1));
         topology.stage(Placement::new(topology.newest().ring.without(&id("n3")), 1));
-        assert_eq!((topology.epoch, topology.pending), (2, None));
+        assert_eq!((topology.epoch, &topology.staged), (2, &None));
+        topology.stage(Placement::new(before.ring.with(id("n3"), 1), 1));
+        topology.commit();
+        topology.cancel();
+        assert_eq!((topology.epoch, &topology.pending, &topology.current), (5, &None, &before));
+        topology.cancel();
+        assert_eq!(topology.epoch, 5, "there was nothing to take back");
     }
 
     #[test]
@@ -220,7 +254,7 @@ mod tests {
         topology.stage(topology.current.clone().with_n(clicks.clone(), 1));
         assert_eq!((topology.current.n(&clicks), topology.newest().n(&clicks)), (2, 1));
         topology.remove_keyspace(&clicks);
-        assert_eq!((topology.epoch, &topology.pending), (4, &None));
+        assert_eq!((topology.epoch, &topology.staged), (4, &None));
         assert_eq!(topology.current.copies.len(), 1);
     }
 }

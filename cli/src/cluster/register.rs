@@ -45,8 +45,9 @@ pub(super) async fn register(
 }
 
 async fn add(coordinator: &Peer, id: &NodeId, addr: &str) -> Result<(), Failure> {
-    let call =
-        async |c: &Client| ClusterApiClient::addnode(c, id.clone(), addr.to_owned(), None).await;
+    let call = async |c: &Client| {
+        ClusterApiClient::addnode(c, id.clone(), addr.to_owned(), None, None).await
+    };
     let reply = coordinator.call(CALL_DEADLINE, call).await;
     reply.map(drop).map_err(|e| e.into_failure("the coordinator"))
 }

@@ -64,7 +64,7 @@ async fn begin(
     dry_run: bool,
     telling: &Telling,
 ) -> Result<RebalanceReport, Failure> {
-    let begun = s.call(async |c| ClusterApiClient::rebalance(c, Some(dry_run)).await).await;
+    let begun = s.call(async |c| ClusterApiClient::rebalance(c, Some(dry_run), None).await).await;
     let (reply, sentence) = match begun {
         Ok(reply) => (reply, "[Coordinator] Starting rebalance..."),
         Err(failure) if failure.name == ErrorName::Busy && !dry_run => {

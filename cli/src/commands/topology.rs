@@ -32,7 +32,8 @@ pub(super) async fn add(
 ) -> Result<Report, Failure> {
     let addr = spawn_if_needed(s, &id, addr).await?;
     let name = id.clone();
-    let reply = s.call(async |c| ClusterApiClient::addnode(c, name, addr, weight).await).await?;
+    let reply =
+        s.call(async |c| ClusterApiClient::addnode(c, name, addr, weight, None).await).await?;
     refresh_nodes(s).await;
     Ok(add_report(&id, &reply))
 }

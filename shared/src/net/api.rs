@@ -8,16 +8,16 @@ use jsonrpsee::types::ErrorObjectOwned;
 
 use crate::protocol::cluster::{
     BatchGet, BatchWrite, ChangeReply, ChangesReply, CheckReport, ClusterFreeze, ClusterGet,
-    ClusterWrite, ConfigReply, EventsReply, InfoReply, Item, KeyspaceChange, KeyspaceReply,
-    ReadOptions, RebalanceReport, RingReply, ScanReply, ShowReply, StatsReply, WhereReply,
-    WhyReply, WriteOptions,
+    ClusterWrite, ConfigReply, DoctorReply, EventsReply, InfoReply, Item, KeyspaceChange,
+    KeyspaceReply, PlanReply, ReadOptions, RebalanceReport, RingReply, ScanReply, ShowReply,
+    StatsReply, Supposition, WhatIfReply, WhereReply, WhyDownReply, WhyReply, WriteOptions,
 };
 use crate::protocol::node::{
-    BatchReply, Collection, CompactReply, DigestsReply, DoneReply, DumpReply, FetchReply,
-    FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, OwedReply, PictureAt, Record,
-    ReplicaWrite, SizeReply, SpaceKey, Via, WriteReply,
+    BatchReply, Claim, ClusterMap, Collection, CompactReply, DigestsReply, DoneReply, DumpReply,
+    FetchReply, FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, ObeysReply, OwedReply,
+    PictureAt, Record, ReplicaWrite, SizeReply, SpaceKey, Via, WriteReply,
 };
-use crate::{Blob, KeyspaceName, NodeId, Version};
+use crate::{Blob, KeyspaceName, NodeId, Version, Zone};
 
 /// A storage node. All methods are synchronous: they change the map and append to the log in one
 /// step, in the order in which requests arrive; the connection holds the reply until it is durable.
@@ -127,6 +127,19 @@ pub trait NodeApi {
     /// Ends a picture.
     #[method(name = "thaw")]
     fn thaw(&self, picture: String) -> Result<DoneReply, ErrorObjectOwned>;
+    /// A coordinator wants to be obeyed; asked on every new connection of one.
+    #[method(name = "claim")]
+    fn claim(&self, claim: Claim) -> Result<ObeysReply, ErrorObjectOwned>;
+    /// What the cluster is from now on: requests under an older ring are refused. Only with an epoch.
+    #[method(name = "adopt")]
+    fn adopt(&self, map: ClusterMap) -> Result<ObeysReply, ErrorObjectOwned>;
+    /// Whom the node obeys, and what it was told of its cluster.
+    #[method(name = "cluster")]
+    fn cluster(&self) -> Result<ObeysReply, ErrorObjectOwned>;
+    /// The node is in no cluster any more: it obeys nobody, and forgets floors and hints. Only when it holds
+    /// nothing.
+    #[method(name = "release")]
+    fn release(&self) -> Result<DoneReply, ErrorObjectOwned>;
     /// The engine's figures.
     #[method(name = "stats")]
     fn stats(&self) -> Result<NodeStats, ErrorObjectOwned>;
@@ -215,6 +228,25 @@ pub trait ClusterApi {
         id: NodeId,
         addr: String,
         weight: Option<u32>,
+        zone: Option<Zone>,
+    ) -> Result<ChangeReply, ErrorObjectOwned>;
+    /// Takes a node off the ring and puts another in its seat, so that nobody else's keys move.
+    #[method(name = "replacenode", param_kind = map)]
+    async fn replacenode(
+        &self,
+        old: NodeId,
+        id: NodeId,
+        addr: String,
+    ) -> Result<ChangeReply, ErrorObjectOwned>;
+    /// Gives a node another share of the ring.
+    #[method(name = "setweight")]
+    async fn setweight(&self, id: NodeId, weight: u32) -> Result<ChangeReply, ErrorObjectOwned>;
+    /// Says in which zone a node stands; absent: in none.
+    #[method(name = "setzone")]
+    async fn setzone(
+        &self,
+        id: NodeId,
+        zone: Option<Zone>,
     ) -> Result<ChangeReply, ErrorObjectOwned>;
     /// Takes a node off the ring; it keeps its data until `rebalance` has copied it.
     #[method(name = "removenode", param_kind = map)]
@@ -230,12 +262,38 @@ pub trait ClusterApi {
         n: usize,
         keyspace: Option<KeyspaceName>,
     ) -> Result<ChangeReply, ErrorObjectOwned>;
-    /// Starts moving keys to where the ring says, and answers at once; see `progress`.
+    /// What `rebalance` would do now, after taking back what is staged if asked to.
+    #[method(name = "plan", param_kind = map)]
+    async fn plan(&self, clear: Option<bool>) -> Result<PlanReply, ErrorObjectOwned>;
+    /// Commits what is staged and starts moving keys to where the ring says, and answers at once; see `progress`.
+    /// With an epoch only if the ring is still of that: the plan that was seen is the one that is carried out.
     #[method(name = "rebalance", param_kind = map)]
-    async fn rebalance(&self, dry_run: Option<bool>) -> Result<RebalanceReport, ErrorObjectOwned>;
+    async fn rebalance(
+        &self,
+        dry_run: Option<bool>,
+        epoch: Option<u64>,
+    ) -> Result<RebalanceReport, ErrorObjectOwned>;
+    /// Lets the rebalance rest.
+    #[method(name = "pause")]
+    async fn pause(&self) -> Result<RebalanceReport, ErrorObjectOwned>;
+    /// Lets it go on.
+    #[method(name = "resume")]
+    async fn resume(&self) -> Result<RebalanceReport, ErrorObjectOwned>;
+    /// Takes the change back that is being carried out: the ring is as it was, and new copies are removed.
+    #[method(name = "cancel")]
+    async fn cancel(&self) -> Result<RebalanceReport, ErrorObjectOwned>;
     /// How far the rebalance is; narration after line number `after`.
     #[method(name = "progress")]
     async fn progress(&self, after: Option<u64>) -> Result<RebalanceReport, ErrorObjectOwned>;
+    /// What would be if; changes nothing.
+    #[method(name = "what_if")]
+    async fn what_if(&self, suppose: Vec<Supposition>) -> Result<WhatIfReply, ErrorObjectOwned>;
+    /// What is wrong now, and what would be if one more node died.
+    #[method(name = "doctor")]
+    async fn doctor(&self) -> Result<DoctorReply, ErrorObjectOwned>;
+    /// What is thought of a node, with the probes that led to it.
+    #[method(name = "why_down")]
+    async fn why_down(&self, id: NodeId) -> Result<WhyDownReply, ErrorObjectOwned>;
     /// The nodes.
     #[method(name = "show")]
     async fn show(&self) -> Result<ShowReply, ErrorObjectOwned>;
@@ -298,8 +356,11 @@ pub trait ClusterApi {
 }
 
 /// What each method of a node takes, in order; `?` marks what may be left out.
-pub const NODE_METHODS: [(&str, &str); 21] = [
+pub const NODE_METHODS: [(&str, &str); 25] = [
+    ("adopt", "map"),
     ("apply", "records, keyspace?, via?"),
+    ("claim", "claim"),
+    ("cluster", ""),
     ("collect", "leaves, keyspace?"),
     ("compact", ""),
     ("del", "key, version?, keyspace?"),
@@ -316,6 +377,7 @@ pub const NODE_METHODS: [(&str, &str); 21] = [
     ("owed", "to, after?"),
     ("paid", "to, keys?"),
     ("put", "key, value, version?, expires?, keyspace?"),
+    ("release", ""),
     ("size", ""),
     ("stats", ""),
     ("thaw", "picture"),
@@ -323,12 +385,14 @@ pub const NODE_METHODS: [(&str, &str); 21] = [
 ];
 
 /// What each method of the coordinator takes, in order; `?` marks what may be left out.
-pub const CLUSTER_METHODS: [(&str, &str); 25] = [
-    ("addnode", "id, addr, weight?"),
+pub const CLUSTER_METHODS: [(&str, &str); 35] = [
+    ("addnode", "id, addr, weight?, zone?"),
+    ("cancel", ""),
     ("changes", "after?, prefix?, keyspace?, wait_ms?"),
     ("check", "repair?, keyspace?"),
     ("config", "name?, value?"),
     ("del", "key, options?"),
+    ("doctor", ""),
     ("events", "after?, wait_ms?"),
     ("freeze", ""),
     ("get", "key, options?"),
@@ -337,18 +401,26 @@ pub const CLUSTER_METHODS: [(&str, &str); 25] = [
     ("mdel", "keys, options?"),
     ("mget", "keys, options?"),
     ("mput", "items, options?"),
+    ("pause", ""),
+    ("plan", "clear?"),
     ("progress", "after?"),
     ("put", "key, value, options?"),
-    ("rebalance", "dry_run?"),
+    ("rebalance", "dry_run?, epoch?"),
     ("removenode", "id, force?"),
+    ("replacenode", "old, id, addr"),
+    ("resume", ""),
     ("ring", "tokens?"),
     ("scan", "prefix?, after?, limit?, keys_only?, picture?, keyspace?"),
     ("setreplica", "n, keyspace?"),
+    ("setweight", "id, weight"),
+    ("setzone", "id, zone?"),
     ("show", ""),
     ("stats", ""),
     ("thaw", "picture"),
+    ("what_if", "suppose"),
     ("where", "key, values?, keyspace?"),
     ("why", "key, keyspace?"),
+    ("why_down", "id"),
 ];
 
 /// The entry of `method` in such a table.

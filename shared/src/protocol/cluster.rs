@@ -5,10 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::Status;
 use super::node::{DiskState, Record};
 use crate::blob::Blob;
-use crate::failure::Failure;
-use crate::id::NodeId;
+use crate::id::{NodeId, Zone};
 use crate::version::Version;
 
+pub use super::change::{
+    BalanceRow, ChangeReply, Difference, DoctorReply, Finding, LinkPlan, LinkReport, NarrationLine,
+    Outage, PlanReply, ProbeRow, RebalanceReport, RebalanceState, RebalanceStep, Severity, Stage,
+    Supposition, WhatIfReply, WhyDownReply,
+};
 pub use super::keyspaces::{DroppedKeyspace, KeyspaceChange, KeyspaceReply, KeyspaceRow};
 pub use super::replicas::{CheckReport, Lineage, ReplicaCopy, WhereReply, WhyReply};
 
@@ -43,6 +47,12 @@ pub struct NodeRow {
     /// Units of virtual nodes: weight 1 is 256 of them, unless the ring was made with another
     /// number.
     pub weight: u32,
+    /// Its zone, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Zone>,
+    /// The ring epoch it knows, when that is not the coordinator's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring_epoch: Option<u64>,
     /// Its share of the ring as primary, 0 to 1.
     pub share: f64,
     /// Keys it holds, when it last told.
@@ -92,8 +102,11 @@ pub struct ShowReply {
     /// N after the pending change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_replication: Option<usize>,
-    /// True while a change waits for `rebalance`.
+    /// True while a change waits for `rebalance`, or is being carried out.
     pub pending: bool,
+    /// How far the change is.
+    #[serde(default)]
+    pub stage: Stage,
     /// The keyspaces, when there are others than `default`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keyspaces: Vec<KeyspaceRow>,
@@ -178,94 +191,6 @@ pub struct StatsReply {
     /// Nodes that did not answer just now, so that the figures leave them out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub silent: Vec<NodeId>,
-}
-
-/// The answer to `addnode`, `removenode` and `setreplica`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ChangeReply {
-    /// `ok`.
-    pub status: Status,
-    /// The ring epoch after it.
-    pub epoch: u64,
-    /// Whether the change is in force at once (there was nothing to copy) or waits for
-    /// `rebalance`.
-    pub pending: bool,
-    /// N of the newest ring.
-    pub replication: usize,
-    /// N before.
-    pub replication_before: usize,
-    /// The node's share of the newest ring as primary, 0 to 1, for `addnode`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub share: Option<f64>,
-    /// The node's address, for `addnode`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub addr: Option<String>,
-    /// The share of key positions whose owners the pending ring changes, 0 to 1.
-    pub moved_share: f64,
-}
-
-/// How far a rebalance is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RebalanceState {
-    /// None has run since the coordinator started.
-    Idle,
-    /// Under way.
-    Running,
-    /// All that could be done is done, the pending change is in force.
-    Complete,
-    /// Ended early; nothing is lost, the pending change still waits.
-    Failed,
-}
-
-/// The answer to `rebalance` (at once) and `progress` (polled while it runs).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RebalanceReport {
-    /// `ok`.
-    pub status: Status,
-    /// How far.
-    pub state: RebalanceState,
-    /// Whether it only counts.
-    pub dry_run: bool,
-    /// Keys looked at so far.
-    pub scanned: u64,
-    /// About how many there are to look at, in all.
-    pub total: u64,
-    /// Copies made, each durable at its target.
-    pub copied: u64,
-    /// Copies removed where they no longer belong.
-    pub removed: u64,
-    /// Copies that could not be made or removed; the next rebalance tries again.
-    pub failed: u64,
-    /// Copies by link, `from` to `to`.
-    pub links: Vec<LinkReport>,
-    /// Narration since `after`: at most the last 1,000 lines are kept.
-    pub lines: Vec<NarrationLine>,
-    /// How long so far, in milliseconds.
-    pub elapsed_ms: u64,
-    /// Why it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<Failure>,
-}
-
-/// Copies made over one link.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LinkReport {
-    /// The source.
-    pub from: NodeId,
-    /// The target.
-    pub to: NodeId,
-    /// Copies.
-    pub keys: u64,
-}
-
-/// One thing that the rebalance did, in the ancestor's words when printed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NarrationLine {
-    /// Its number, from 1 in each rebalance; give the last one seen as `after`.
-    pub number: u64,
-    /// `Copied key 'apple' to n3` or `Removed key 'banana' from n1`.
-    pub text: String,
 }
 
 /// One arc of the ring for drawing.

@@ -1,10 +1,13 @@
 //! What travels: parameters and results of every method, as plain data.
 //!
 //! [`record`] is what a replica holds for a key. [`node`] is the replica's side (the ancestor's `put get del size dump` and what the
-//! coordinator needs beside them), [`cluster`] the coordinator's, named as the commands.
+//! coordinator needs beside them), [`claim`] whom it obeys, [`cluster`] the coordinator's, named as the commands, [`change`] what
+//! is about changes of the ring.
 //! Results keep the ancestor's shape, `{"status":"ok",…}`, with more members. A receiver ignores
 //! members it does not know; a parameter object with an unknown member is refused.
 
+pub mod change;
+pub mod claim;
 pub mod cluster;
 pub mod data;
 pub mod keyspaces;

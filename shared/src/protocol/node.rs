@@ -10,6 +10,7 @@
 //! | `digests` `collect` | anti-entropy: what is held, in few numbers; forget tombstones that all have |
 //! | `owe` `owed` `paid` | hinted handoff: remember, list, strike off what another node has missed |
 //! | `freeze` `thaw` | a picture of the map at one version, to be read with `dump` |
+//! | `claim` `adopt` `cluster` `release` | whom the node obeys, and what it knows of its cluster: see [`claim`](super::claim) |
 //! | `stats` `compact` `log` | the engine seen from outside |
 //!
 //! Every reply leaves only when all that it tells is durable to the node's policy.
@@ -24,6 +25,7 @@ use crate::id::NodeId;
 use crate::keyspace::KeyspaceName;
 use crate::version::Version;
 
+pub use super::claim::{Claim, ClusterMap, ObeysReply, Reign};
 pub use super::record::{Record, Sibling};
 
 /// The answer to `put`, `del` and `write`.
@@ -203,6 +205,12 @@ pub struct SizeReply {
     /// What it owes other nodes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub debts: Vec<Debt>,
+    /// The identity of the coordinator that it obeys; absent: nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub coordinator: Option<String>,
+    /// Under which epochs: see [`claim`](super::claim).
+    #[serde(default)]
+    pub reign: Reign,
 }
 
 /// The answer to `dump`.
@@ -212,6 +220,9 @@ pub struct DumpReply {
     pub status: Status,
     /// The records of this page in key order.
     pub items: Vec<Record>,
+    /// When values were left out: of each item, the bytes of its key and values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sizes: Vec<u64>,
     /// Give this as `after` for the next page; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<Blob>,

@@ -71,6 +71,6 @@ C n2   44.0 % ################## 4 tokens
 0 CCCCCAAAAAAAAAAAAAAACCCCCCCCCCCCCCCCCCCCCCBAAAABBBBBBBBBBBAAAAAC 2^64
 "
         );
-        assert_eq!(draw(&Ring::new(4, [])), "the ring is empty: addnode <id> <port>\n");
+        assert_eq!(draw(&Ring::empty(4)), "the ring is empty: addnode <id> <port>\n");
     }
 }

@@ -11,18 +11,20 @@
 //!                  ▲ key                                        owner n3, replicas n3 n2
 //! ```
 //!
-//! Three ideas in three places: [`token()`] is geometry (text to position), [`Ring`] ownership
-//! (position to owners), [`draw()`] what a person sees.
+//! Four ideas in four places: [`token()`] is geometry (text to position), [`Seat`] what a member asks for,
+//! [`Ring`] ownership (position to owners), [`draw()`] what a person sees.
 //!
 //! # Caveats
 //!
-//! Placement knows weights but no zones. With 256 tokens a node the fullest of ten nodes has
-//! about 1.1 times the mean.
+//! With 256 tokens a node the fullest of ten nodes has about 1.1 times the mean. Zones are one level, not a
+//! tree, and a zone with little weight gets as many replicas as one with much.
 
 mod draw;
 mod ownership;
+mod seat;
 mod token;
 
 pub use draw::draw;
 pub use ownership::{Ring, VNODES_DEFAULT};
+pub use seat::Seat;
 pub use token::{key_position, token};

@@ -1,7 +1,14 @@
 //! Position to owners: the immutable ring.
+//!
+//! The preference list of a position is an order of *all* members; the owners are its first N. Without
+//! zones it is the order in which the members' tokens are met clockwise. With zones, those who are the
+//! first of their zone come first, then the second of each zone, and so on; among equals the order
+//! is clockwise. So replicas lie in distinct zones while zones last, and are spread evenly beyond that; and a
+//! member that joins, leaves or is weighted anew still moves only its own keys.
 
 use std::collections::BTreeMap;
 
+use super::seat::Seat;
 use super::token::{key_position, token};
 use crate::NodeId;
 
@@ -14,41 +21,84 @@ pub const VNODES_DEFAULT: u32 = 256;
 pub struct Ring {
     /// Virtual nodes for each unit of weight.
     vnodes: u32,
-    /// Every member with its weight.
-    members: BTreeMap<NodeId, u32>,
+    /// Every member with its seat.
+    members: BTreeMap<NodeId, Seat>,
     /// The members in id order; tokens point into it.
     names: Vec<NodeId>,
+    /// Of each of `names` the number of its zone; who has none is a zone of its own.
+    zones: Vec<u16>,
+    /// Whether two members share a zone: only then zones decide anything.
+    zoned: bool,
     /// `(token, index into names)`, ascending. A token of two nodes belongs to the lesser id.
     tokens: Vec<(u64, u16)>,
 }
 
 impl Ring {
-    /// A ring of `members` (id and weight), each with `vnodes × weight` tokens.
+    /// A ring of `members` (id and seat, or just a weight), each with `vnodes × weight` tokens.
     #[must_use]
-    pub fn new(vnodes: u32, members: impl IntoIterator<Item = (NodeId, u32)>) -> Self {
-        let members: BTreeMap<NodeId, u32> = members.into_iter().collect();
+    pub fn new<S: Into<Seat>>(vnodes: u32, members: impl IntoIterator<Item = (NodeId, S)>) -> Self {
+        let members = members.into_iter().map(|(node, seat)| (node, seat.into()));
+        Self::seated(vnodes, members.collect())
+    }
+
+    /// A ring without members.
+    #[must_use]
+    pub fn empty(vnodes: u32) -> Self {
+        Self::seated(vnodes, BTreeMap::new())
+    }
+
+    fn seated(vnodes: u32, members: BTreeMap<NodeId, Seat>) -> Self {
         let names: Vec<NodeId> = members.keys().cloned().collect();
         let mut tokens = Vec::new();
-        for (index, (node, weight)) in (0u16..).zip(&members) {
-            tokens.extend((0..vnodes * weight).map(|i| (token(node, i), index)));
+        for (index, (node, seat)) in (0u16..).zip(&members) {
+            let name = seat.tokens_of(node);
+            tokens.extend((0..vnodes * seat.weight).map(|i| (token(name, i), index)));
         }
         tokens.sort_unstable();
         tokens.dedup_by_key(|(token, _)| *token);
-        Self { vnodes, members, names, tokens }
+        let zones = zone_numbers(&members);
+        let zoned = zones.iter().collect::<std::collections::BTreeSet<_>>().len() < names.len();
+        Self { vnodes, members, names, zones, zoned, tokens }
     }
 
-    /// The members with their weights, in id order.
+    /// Virtual nodes for each unit of weight.
     #[must_use]
-    pub fn members(&self) -> &BTreeMap<NodeId, u32> {
+    pub const fn vnodes(&self) -> u32 {
+        self.vnodes
+    }
+
+    /// The members with their seats, in id order.
+    #[must_use]
+    pub fn members(&self) -> &BTreeMap<NodeId, Seat> {
         &self.members
     }
 
-    /// The same ring with a member added or its weight changed.
+    /// The same ring with a member added, or in another seat.
     #[must_use]
-    pub fn with(&self, node: NodeId, weight: u32) -> Self {
+    pub fn with(&self, node: NodeId, seat: impl Into<Seat>) -> Self {
         let mut members = self.members.clone();
-        members.insert(node, weight);
-        Self::new(self.vnodes, members)
+        members.insert(node, seat.into());
+        Self::seated(self.vnodes, members)
+    }
+
+    /// The same ring with `new` in the seat of `old`: it gets the tokens, weight and zone, so nobody else's keys
+    /// move. Without `old` it is the same ring.
+    #[must_use]
+    pub fn replaced(&self, old: &NodeId, new: NodeId) -> Self {
+        let mut members = self.members.clone();
+        if let Some(seat) = members.remove(old) {
+            let name = seat.tokens_of(old).clone();
+            let of = (name != new).then_some(name);
+            members.insert(new, Seat { of, ..seat });
+        }
+        Self::seated(self.vnodes, members)
+    }
+
+    /// The member on this ring whose tokens are those of `name`: itself, or who replaced it.
+    #[must_use]
+    pub fn sits_for(&self, name: &NodeId) -> Option<&NodeId> {
+        let mut members = self.members.iter();
+        members.find(|(id, seat)| seat.tokens_of(id) == name).map(|(id, _)| id)
     }
 
     /// The same ring without a member.
@@ -56,7 +106,7 @@ impl Ring {
     pub fn without(&self, node: &NodeId) -> Self {
         let mut members = self.members.clone();
         members.remove(node);
-        Self::new(self.vnodes, members)
+        Self::seated(self.vnodes, members)
     }
 
     /// Every token with its node, ascending.
@@ -76,20 +126,55 @@ impl Ring {
         self.owners_at(key_position(key), n)
     }
 
-    /// The `n` owners of a position in preference order: distinct nodes, clockwise.
+    /// The `n` owners of a position in preference order: distinct nodes, and of distinct zones while zones last.
     #[must_use]
     pub fn owners_at(&self, position: u64, n: usize) -> Vec<NodeId> {
         let n = n.min(self.names.len());
-        let mut owners: Vec<NodeId> = Vec::with_capacity(n);
-        for (_, node) in self.walk(position) {
-            if owners.len() == n {
+        let first =
+            if self.zoned { self.first_by_zone(position, n) } else { self.first(position, n) };
+        first.into_iter().map(|index| self.names[usize::from(index)].clone()).collect()
+    }
+
+    /// The first `n` members clockwise.
+    fn first(&self, position: u64, n: usize) -> Vec<u16> {
+        let mut met: Vec<u16> = Vec::with_capacity(n);
+        for index in self.indices(position) {
+            if met.len() == n {
                 break;
             }
-            if !owners.contains(node) {
-                owners.push(node.clone());
+            if !met.contains(&index) {
+                met.push(index);
             }
         }
-        owners
+        met
+    }
+
+    /// The first `n` by their place within their zone, and clockwise among equals.
+    fn first_by_zone(&self, position: u64, n: usize) -> Vec<u16> {
+        let mut seen = vec![false; self.names.len()];
+        let mut of_zone = vec![0usize; self.names.len()];
+        let (mut met, mut firsts) = (Vec::new(), 0);
+        for index in self.indices(position) {
+            if firsts == n || met.len() == self.names.len() {
+                break;
+            }
+            if std::mem::replace(&mut seen[usize::from(index)], true) {
+                continue;
+            }
+            let place = &mut of_zone[usize::from(self.zones[usize::from(index)])];
+            firsts += usize::from(*place == 0);
+            met.push((*place, index));
+            *place += 1;
+        }
+        // Stable: among equals as they were met.
+        met.sort_by_key(|(place, _)| *place);
+        met.into_iter().take(n).map(|(_, index)| index).collect()
+    }
+
+    fn indices(&self, position: u64) -> impl Iterator<Item = u16> {
+        let start = self.tokens.partition_point(|(token, _)| *token < position);
+        let (before, after) = self.tokens.split_at(start);
+        after.iter().chain(before).map(|(_, index)| *index)
     }
 
     /// The tokens clockwise from a position, once around.
@@ -131,6 +216,16 @@ impl Ring {
             .filter(|(_, to)| set(self, *to, n) != set(other, *to, other_n))
             .fold(0.0, |sum, (from, to)| sum + arc(from, to))
     }
+}
+
+/// A number for each zone, and one for each member without.
+fn zone_numbers(members: &BTreeMap<NodeId, Seat>) -> Vec<u16> {
+    let mut known = BTreeMap::new();
+    let number = |(next, seat): (u16, &Seat)| match &seat.zone {
+        Some(zone) => *known.entry(zone.clone()).or_insert(next),
+        None => next,
+    };
+    (0u16..).zip(members.values()).map(number).collect()
 }
 
 /// The length of an arc as a share of the ring; from a token to itself is all the way around.

@@ -95,7 +95,7 @@ mod tests {
         assert!((0..=u8::MAX).all(|part| all.part_owners(part).is_some_and(|o| o.len() == 3)));
         let some = Leaves::new(&ring(256, 3), 1);
         assert!((0..=u8::MAX).any(|part| some.part_owners(part).is_none()));
-        assert_eq!(Leaves::new(&Ring::new(8, []), 3).owners(7), Some(&[][..]));
+        assert_eq!(Leaves::new(&Ring::empty(8), 3).owners(7), Some(&[][..]));
     }
 
     proptest! {
