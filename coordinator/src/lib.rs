@@ -42,6 +42,7 @@ mod feed;
 mod get;
 mod handoff;
 mod heartbeat;
+mod herald;
 mod job;
 mod keyspace;
 mod lag;

@@ -77,7 +77,7 @@ impl Cluster {
                 self.commit(&Event::Commit)?;
             }
         }
-        self.older_views_unused().await;
+        self.adopted().await?;
         let view = self.view();
         let target = view.topology.newest().clone();
         for space in view.keyspaces.keys() {
@@ -100,7 +100,7 @@ impl Cluster {
         } else {
             self.publish_again();
         }
-        self.older_views_unused().await;
+        self.adopted().await?;
         // The view from before the change: a node that left with it is cleared, too.
         for space in view.keyspaces.keys() {
             self.drop_pass(&view, &target, space).await;
