@@ -11,6 +11,7 @@
 //! - what travels: [`protocol`]
 //! - the only socket code, behind the feature `net`: [`net`]
 
+pub mod availability;
 pub mod causal;
 pub mod detector;
 pub mod heal;
@@ -27,6 +28,7 @@ pub mod quorum;
 pub mod ring;
 pub mod sync;
 pub mod topology;
+pub mod zones;
 
 mod blob;
 mod failure;
