@@ -254,8 +254,12 @@ impl Cluster {
     /// Makes a change: durable first, then in force as a new view.
     pub(crate) fn commit(&self, event: &Event) -> Result<Arc<View>, Failure> {
         let mut durable = self.durable.lock().expect("no panic while the lock is held");
-        durable.log.append(event).map_err(log_failure)?;
-        durable.state.apply(event);
+        let Durable { state, log } = &mut *durable;
+        log.append(event).map_err(log_failure)?;
+        state.apply(event);
+        if let Err(error) = log.compact_if_long(state) {
+            tracing::warn!("the log is not compacted: {error}");
+        }
         Ok(self.publish(&durable.state))
     }
 
