@@ -36,7 +36,8 @@ pub(crate) async fn watch(cluster: Arc<Cluster>, shutdown: CancellationToken) {
 pub(crate) async fn beat(cluster: &Cluster) {
     cluster.written.note(cluster.writes.last(), unix_ms());
     let view = cluster.view();
-    join_all(view.nodes.values().map(|node| beat_one(cluster, node))).await;
+    let everybody = view.nodes.values().chain(view.leaving.values());
+    join_all(everybody.map(|node| beat_one(cluster, node))).await;
     cluster.sync.news.notify_one();
 }
 

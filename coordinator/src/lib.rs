@@ -50,6 +50,7 @@ mod lineage;
 mod log;
 mod observe;
 mod picture;
+mod plan;
 mod put;
 mod rebalance;
 mod replies;
