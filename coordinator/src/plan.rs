@@ -9,10 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ringkv_shared::plan::{Load, Planned, Preview, Walked, differences, reasons, risks};
+use ringkv_shared::plan::{Load, Planned, Preview, Walked, reasons, risks};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{BalanceRow, LinkPlan, PlanReply, Stage};
-use ringkv_shared::topology::Placement;
+use ringkv_shared::topology::{Placement, differences};
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 
 use crate::cluster::{Cluster, View};

@@ -4,12 +4,11 @@
 //!
 //! Room on disks is not looked at: a node says only whether it takes writes.
 
-use std::collections::BTreeSet;
-
-use super::{NodeCount, Preview, differences};
+use super::{NodeCount, Preview};
 use crate::protocol::cluster::Difference;
-use crate::topology::Placement;
-use crate::{KeyspaceName, NodeId, Zone};
+use crate::topology::{Placement, differences};
+use crate::zones::crowded;
+use crate::{KeyspaceName, NodeId};
 
 /// Why what is moved is moved, and why what is not is not.
 #[must_use]
@@ -152,15 +151,7 @@ pub fn risks(now: &Placement, then: &Placement, preview: &Preview) -> Vec<String
                 copies(nodes as u64)
             ));
         }
-        let zones: BTreeSet<&Zone> =
-            then.ring.members().values().filter_map(|seat| seat.zone.as_ref()).collect();
-        let loose = then.ring.members().values().filter(|seat| seat.zone.is_none()).count();
-        if !zones.is_empty() && zones.len() + loose < n_then.min(nodes) {
-            let (n, zones) = (n_then.min(nodes), counted(zones.len(), "zone"));
-            told.push(format!(
-                "{n} copies of each key{of} in {zones}: some lie in one zone, and fall with it"
-            ));
-        }
+        told.extend(crowded(then, space));
     }
     if nodes == 0 && preview.keys() > 0 {
         told.push(format!("no node is left: all {} are given up", keys(preview.keys())));
@@ -317,9 +308,6 @@ mod tests {
         let seat = || Seat { zone: Some("a".parse().unwrap()), ..Seat::from(1) };
         let zoned = Placement::new(Ring::new(64, ["n1", "n2"].map(|name| (id(name), seat()))), 2);
         let told = risks(&zoned, &zoned, &preview(&zoned, &zoned, 10, 0));
-        assert_eq!(
-            told,
-            ["2 copies of each key in 1 zone: some lie in one zone, and fall with it"]
-        );
+        assert!(told[0].starts_with("N=2 of default needs 2 zones and there is 1"), "{told:?}");
     }
 }
