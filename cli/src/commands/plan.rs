@@ -73,12 +73,7 @@ fn report(reply: &PlanReply, width: Option<usize>) -> Report {
     };
     let report = told(Report::new(reply).say(head), reply, width);
     if let Some(refused) = &reply.refused {
-        let mut report = report
-            .warn(format!("error: as things are it cannot be carried out: {}", refused.message));
-        for line in refused.hint.iter().flat_map(|hint| hint.lines()) {
-            report = report.warn(format!("  {line}"));
-        }
-        return Report { exit: exit::REFUSED, ..report };
+        return refusal(report, refused);
     }
     report.say(match reply.stage {
         Stage::Idle => "rebalance carries it out.",
@@ -86,6 +81,16 @@ fn report(reply: &PlanReply, width: Option<usize>) -> Report {
         Stage::Copying => "How far it is: progress; also: pause, cancel.",
         Stage::Clearing => "How far it is: progress.",
     })
+}
+
+/// Why it cannot be carried out, in JSON as every failure is.
+fn refusal(report: Report, refused: &Failure) -> Report {
+    let message = format!("as things are it cannot be carried out: {}", refused.message);
+    let told = Report::from(Failure { message, ..refused.clone() });
+    let Report { mut narrated, mut members, .. } = report;
+    narrated.extend(told.narrated);
+    members.extend(told.members);
+    Report { narrated, members, exit: exit::REFUSED, plain: None, raw: None }
 }
 
 /// The changes, what moves, the balance, and what is to be said about them.
@@ -290,7 +295,7 @@ mod tests {
             ),
             "{told}"
         );
-        assert_eq!(report.exit, 1);
+        assert_eq!((report.exit, &report.members["error"]["name"]), (1, &json!("UNREACHABLE")));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kv> why-down n2
-//! n2 (127.0.0.1:5002) is DOWN since 4.2 s.
+//! n2 (127.0.0.1:5002) has been DOWN for 4.2 s.
 //!   a probe every 500 ms, no answer until the next is a miss, 3 misses in a row are DOWN
 //!   10.4 s ago  12 answered within 0.4 ms
 //!   5.2 s ago   4 missed: no answer within 500 ms (SUSPECT at miss 1, DOWN at miss 3)
@@ -35,7 +35,7 @@ fn report(reply: &WhyDownReply, now_ms: u64, width: Option<usize>) -> Report {
     let WhyDownReply { node, addr, health, heartbeat_ms, down_after, .. } = reply;
     let lasting = span(now_ms.saturating_sub(reply.since_ms));
     let mut report = Report::new(reply)
-        .say(format!("{node} ({addr}) is {} since {lasting}.", health_word(*health)))
+        .say(format!("{node} ({addr}) has been {} for {lasting}.", health_word(*health)))
         .say(format!(
             "  a probe every {heartbeat_ms} ms, no answer until the next is a miss, {} in a row are DOWN",
             misses(*down_after)
@@ -173,7 +173,7 @@ mod tests {
         ];
         assert_eq!(
             told("DOWN", probes, None),
-            "n2 (127.0.0.1:5002) is DOWN since 4.2 s.\n  \
+            "n2 (127.0.0.1:5002) has been DOWN for 4.2 s.\n  \
              a probe every 500 ms, no answer until the next is a miss, 3 misses in a row are DOWN\n  \
              6.2 s ago  2 answered within 0.7 ms\n  \
              5.2 s ago  3 missed: no answer within 500 ms (SUSPECT at miss 1, DOWN at miss 3)\n  \

@@ -82,7 +82,7 @@ pub(crate) enum Topology {
         #[arg(value_name = "N", value_parser = parse_copies)]
         n: usize,
     },
-    /// What a rebalance would do now: copies by link, the balance, why, and what to mind.
+    /// What a rebalance would do now: what moves where, the balance, why, what to mind.
     #[command(after_help = "plan\nplan clear    (take back what is staged)")]
     Plan {
         /// Take it back instead.
@@ -107,13 +107,13 @@ pub(crate) enum Topology {
     /// How far the rebalance is: one look.
     #[command(after_help = "progress")]
     Progress,
-    /// Let the rebalance rest; or freeze a node: it keeps its connections and answers nothing (local cluster).
+    /// Let the rebalance rest, or freeze a node (local cluster).
     #[command(after_help = "pause       (the rebalance)\npause n1    (the node)")]
     Pause {
-        /// The node; without it, the rebalance.
+        /// A node: it keeps its connections and answers nothing. Without one, the rebalance.
         id: Option<NodeId>,
     },
-    /// Let the rebalance go on, or a paused node (local cluster).
+    /// Let the rebalance go on, or a frozen node (local cluster).
     #[command(after_help = "resume       (the rebalance)\nresume n1    (the node)")]
     Resume {
         /// The node; without it, the rebalance.
@@ -132,7 +132,7 @@ pub(crate) enum Topology {
         #[command(subcommand)]
         what: WhatIf,
     },
-    /// What is wrong now, and what would be if one more node died; exit code 6 when requests fail or data is in danger.
+    /// What is wrong, and what would be if one more node died; exit code 6 when something fails now.
     #[command(after_help = "doctor")]
     Doctor,
     /// Why a node is UP, SUSPECT or DOWN: the probes that led to it.
