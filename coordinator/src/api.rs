@@ -122,8 +122,8 @@ impl ClusterApiServer for Api {
         Err(not_yet())
     }
 
-    async fn plan(&self, _clear: Option<bool>) -> Answer<PlanReply> {
-        Err(not_yet())
+    async fn plan(&self, clear: Option<bool>) -> Answer<PlanReply> {
+        self.0.plan(clear.unwrap_or(false)).await.map_err(failure_into_object)
     }
 
     async fn pause(&self) -> Answer<RebalanceReport> {

@@ -52,6 +52,7 @@ mod lineage;
 mod log;
 mod observe;
 mod picture;
+mod plan;
 mod put;
 mod rebalance;
 mod replies;

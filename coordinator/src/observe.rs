@@ -9,7 +9,7 @@ use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use ringkv_shared::net::{Client, NodeApiClient};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
-    Health, Membership, NodeRow, ReplicaCopy, RingReply, ScanReply, ShowReply, Stage, StatsReply,
+    Health, Membership, NodeRow, ReplicaCopy, RingReply, ScanReply, ShowReply, StatsReply,
     TokenRow, WhereReply,
 };
 use ringkv_shared::protocol::node::{DiskState, NodeStats, Record, SizeReply};
@@ -40,7 +40,7 @@ impl Cluster {
             replication: topology.current.n(&space),
             pending_replication: topology.pending.as_ref().map(|pending| pending.n(&space)),
             pending: topology.pending.is_some(),
-            stage: Stage::Idle,
+            stage: view.stage,
             keyspaces: keyspaces.map(|keyspace| view.row(keyspace.clone())).collect(),
         }
     }
@@ -255,7 +255,7 @@ impl Cluster {
         let (now, _user) = self.enter();
         let view = picture.map_or(now, |picture| Arc::clone(&picture.view));
         view.keyspace(&range.keyspace)?;
-        let mut walk = Walk::of(self, &view, range, picture);
+        let mut walk = Walk::of(self, &view.nodes, range, picture);
         let (mut items, mut bytes, mut next) = (Vec::<Record>::new(), 0, None);
         let mut last = None;
         while let Some(group) = walk.next().await {
