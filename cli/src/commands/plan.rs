@@ -26,7 +26,7 @@ use ringkv_shared::net::ClusterApiClient;
 use ringkv_shared::protocol::cluster::{BalanceRow, Difference, LinkPlan, PlanReply, Stage};
 use ringkv_shared::{Failure, Zone};
 
-use super::observe::{bytes, names};
+use super::observe::bytes;
 use crate::exit;
 use crate::report::{Report, counted};
 use crate::session::Session;
@@ -55,12 +55,9 @@ fn report(reply: &PlanReply, width: Option<usize>) -> Report {
     let moves = reply.copies + reply.removed > 0;
     let head = match (reply.stage, moves) {
         (Stage::Idle, false) => {
-            return silent(
-                Report::new(reply).say(format!(
-                    "Nothing is staged, and every key is where the ring wants it (epoch {epoch})."
-                )),
-                reply,
-            );
+            let sentence = "Nothing is staged, and every key is where the ring wants it";
+            let report = Report::new(reply).say(format!("{sentence} (epoch {epoch})."));
+            return notes(report, [("mind:", &reply.risks)], width);
         }
         (Stage::Idle, true) => {
             format!(
@@ -105,15 +102,7 @@ pub(super) fn told(report: Report, reply: &PlanReply, width: Option<usize>) -> R
         let text = table.draw(width.map(|width| width.saturating_sub(2)));
         report = text.lines().fold(report, |report, line| report.say(format!("  {line}")));
     }
-    report = notes(report, [("why:", &reply.reasons), ("mind:", &reply.risks)], width);
-    silent(report, reply)
-}
-
-fn silent(report: Report, reply: &PlanReply) -> Report {
-    match reply.silent.as_slice() {
-        [] => report,
-        ids => report.warn(format!("warning: not counted, no answer: {}", names(ids))),
-    }
+    notes(report, [("why:", &reply.reasons), ("mind:", &reply.risks)], width)
 }
 
 /// `17 copies to make (1.7 KB), then 12 old copies to drop; 30 keys looked at.`
@@ -192,7 +181,11 @@ fn balance(rows: &[BalanceRow]) -> Option<Table<'static>> {
 }
 
 /// Sentences behind labels, one below the other.
-fn notes(report: Report, parts: [(&str, &Vec<String>); 2], width: Option<usize>) -> Report {
+fn notes<const N: usize>(
+    report: Report,
+    parts: [(&str, &Vec<String>); N],
+    width: Option<usize>,
+) -> Report {
     let labelled = |(label, notes): (&str, &Vec<String>)| {
         let label = |at| if at == 0 { label.to_owned() } else { String::new() };
         let row = |(at, note): (usize, &String)| vec![label(at), note.clone()];
@@ -261,7 +254,8 @@ mod tests {
     #[test]
     fn nothing_staged_is_said() {
         let idle = json!({
-            "stage": "idle", "changes": [], "copies": 0, "bytes": 0, "removed": 0, "links": [], "balance": []
+            "stage": "idle", "changes": [], "copies": 0, "bytes": 0, "removed": 0, "links": [], "balance": [],
+            "risks": []
         });
         assert_eq!(
             text(&planned(idle).narrated),
@@ -270,15 +264,15 @@ mod tests {
         let stray = planned(json!({
             "stage": "idle", "changes": [], "copies": 1, "bytes": 70, "removed": 0,
             "links": [{"from": "n1", "to": "n2", "keys": 1, "bytes": 70}], "balance": [], "reasons": [],
-            "risks": [], "silent": ["n3"]
+            "risks": ["n3 is DOWN: about 6 keys that only it holds are not counted and stay there"]
         }));
         assert_eq!(
             text(&stray.narrated),
             "Nothing is staged, but some keys are not where the ring wants them (epoch 9).\n\
              1 copy to make (70 B), none to drop; 30 keys looked at.\n  \
              FROM  TO  COPIES  BYTES\n  \
-             n1    n2  1       70 B\n\
-             warning: not counted, no answer: n3\n\
+             n1    n2  1       70 B\n  \
+             mind:  n3 is DOWN: about 6 keys that only it holds are not counted and stay there\n\
              rebalance carries it out."
         );
     }

@@ -145,7 +145,7 @@ fn remove_report(id: &NodeId, reply: &ChangeReply) -> Report {
     let epoch = reply.epoch;
     Report::new(reply).say(match reply.pending {
         true => format!(
-            "Removing {id} from the ring, epoch {epoch}. Its copies are made again by: rebalance (see plan; until then all is as it was)"
+            "Removing {id} from the ring, epoch {epoch}. Its copies are made again by: rebalance (see plan; {id} keeps its data until then)"
         ),
         false => format!("Removed {id} from the ring, epoch {epoch}."),
     })
@@ -213,7 +213,7 @@ mod tests {
             ),
             (
                 remove_report(&n3, &reply),
-                "Removing n3 from the ring, epoch 4. Its copies are made again by: rebalance (see plan; until then all is as it was)",
+                "Removing n3 from the ring, epoch 4. Its copies are made again by: rebalance (see plan; n3 keeps its data until then)",
             ),
             (
                 replace_report(&n1, &n3, &reply),
