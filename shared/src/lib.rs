@@ -14,6 +14,7 @@
 pub mod availability;
 pub mod causal;
 pub mod detector;
+pub mod doctor;
 pub mod heal;
 pub mod hlc;
 pub mod keyspace;
