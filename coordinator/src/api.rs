@@ -146,8 +146,8 @@ impl ClusterApiServer for Api {
         Err(not_yet())
     }
 
-    async fn why_down(&self, _id: NodeId) -> Answer<WhyDownReply> {
-        Err(not_yet())
+    async fn why_down(&self, id: NodeId) -> Answer<WhyDownReply> {
+        self.0.why_down(&id).map_err(failure_into_object)
     }
 
     async fn removenode(&self, id: NodeId, force: Option<bool>) -> Answer<ChangeReply> {

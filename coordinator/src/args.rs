@@ -46,6 +46,15 @@ pub struct CoordinatorArgs {
     /// Milliseconds an acknowledged write waits for the other replicas [default: 1000]
     #[arg(long, env = "KV_LINGER", value_name = "MS")]
     pub linger: Option<u64>,
+    /// KiB a second that a rebalance may copy [default: 0, no limit]
+    #[arg(long, env = "KV_REBALANCE_RATE", value_name = "KIB")]
+    pub rebalance_rate: Option<u64>,
+    /// A rebalance holds back while requests take longer than so many milliseconds [default: 50; 0: never]
+    #[arg(long, env = "KV_YIELD_ABOVE", value_name = "MS")]
+    pub yield_above: Option<u64>,
+    /// Seconds that a node must be DOWN until it is taken off the ring [default: 0, never]
+    #[arg(long, env = "KV_AUTOHEAL", value_name = "S")]
+    pub autoheal: Option<u64>,
     /// Stop when standard input ends: how a child follows its parent
     #[arg(long, env = "KV_STOP_ON_EOF", value_name = "BOOL", num_args = 0..=1)]
     #[arg(require_equals = true, default_missing_value = "true")]
@@ -93,6 +102,9 @@ impl CoordinatorArgs {
             ("timeout", self.timeout.or(file.timeout)),
             ("hedge", self.hedge.or(file.hedge)),
             ("linger", self.linger.or(file.linger)),
+            ("rebalance_rate", self.rebalance_rate.or(file.rebalance_rate)),
+            ("yield_above", self.yield_above.or(file.yield_above)),
+            ("autoheal", self.autoheal.or(file.autoheal)),
         ] {
             if let Some(value) = value {
                 settings.start_with(name, value).map_err(BadSettings::Value)?;

@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ringkv_shared::causal::Recent;
-use ringkv_shared::detector::Detector;
+use ringkv_shared::detector::{Detector, Transition};
 use ringkv_shared::hlc::{Hlc, Stamp};
 use ringkv_shared::net::Peer;
-use ringkv_shared::protocol::cluster::Health;
+use ringkv_shared::probes::Probe;
+use ringkv_shared::protocol::cluster::{Health, ProbeRow, Stage};
 use ringkv_shared::protocol::node::{DiskState, SizeReply};
 use ringkv_shared::topology::Topology;
 use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId};
@@ -83,6 +84,8 @@ struct Watched {
 /// The last word on a node.
 pub(crate) struct Opinion {
     pub(crate) health: Health,
+    /// Since when that is thought, by the detectors' clock.
+    pub(crate) since_ms: u64,
     pub(crate) last_seen_ms: Option<u64>,
     pub(crate) last: Option<SizeReply>,
     pub(crate) error: Option<String>,
@@ -251,9 +254,26 @@ impl Cluster {
     /// Makes a change: durable first, then in force as a new view.
     pub(crate) fn commit(&self, event: &Event) -> Result<Arc<View>, Failure> {
         let mut durable = self.durable.lock().expect("no panic while the lock is held");
-        durable.log.append(event).map_err(log_failure)?;
-        durable.state.apply(event);
+        let Durable { state, log } = &mut *durable;
+        log.append(event).map_err(log_failure)?;
+        state.apply(event);
+        if let Err(error) = log.compact_if_long(state) {
+            tracing::warn!("the log is not compacted: {error}");
+        }
         Ok(self.publish(&durable.state))
+    }
+
+    /// How far a change of the ring is, and whether it rests.
+    pub(crate) fn stage(&self) -> (Stage, bool) {
+        let durable = self.durable.lock().expect("no panic while the lock is held");
+        let State { topology, clearing, paused, .. } = &durable.state;
+        let stage = match (&topology.pending, clearing, &topology.staged) {
+            (Some(_), _, _) => Stage::Copying,
+            (None, Some(_), _) => Stage::Clearing,
+            (None, None, Some(_)) => Stage::Staged,
+            (None, None, None) => Stage::Idle,
+        };
+        (stage, *paused)
     }
 
     /// Publishes the same again: who waits for the older views then waits for all requests that have
@@ -372,6 +392,7 @@ impl Node {
         let watched = self.watched();
         Opinion {
             health: watched.detector.health(),
+            since_ms: watched.detector.since_ms(),
             last_seen_ms: watched.detector.last_seen_ms(now_ms),
             last: watched.last.clone(),
             error: watched.error.clone(),
@@ -379,16 +400,38 @@ impl Node {
         }
     }
 
-    /// A heartbeat was answered.
-    pub(crate) fn answered(
-        &self,
-        reply: SizeReply,
-        now_ms: u64,
-    ) -> Option<ringkv_shared::detector::Transition> {
+    /// It answered, not to a heartbeat.
+    pub(crate) fn answered(&self, reply: SizeReply, now_ms: u64) {
         let mut watched = self.watched();
-        watched.last = Some(reply);
-        (watched.error, watched.stranger) = (None, None);
-        watched.detector.answered(now_ms)
+        watched.heard(reply);
+        watched.detector.answered(now_ms);
+    }
+
+    /// A heartbeat has ended: with its answer, or with why there was none.
+    pub(crate) fn probed(
+        &self,
+        probe: &Probe,
+        answer: Result<SizeReply, String>,
+        now_ms: u64,
+        down_after: u32,
+    ) -> Option<Transition> {
+        let mut watched = self.watched();
+        let missed = match answer {
+            Ok(reply) => {
+                watched.heard(reply);
+                None
+            }
+            Err(why) => {
+                watched.error = Some(why.clone());
+                Some(why)
+            }
+        };
+        watched.detector.probed(probe, missed, now_ms, down_after)
+    }
+
+    /// The last heartbeats, oldest first.
+    pub(crate) fn probes(&self) -> Vec<ProbeRow> {
+        self.watched().detector.probes().cloned().collect()
     }
 
     /// Whether the state of its disk is news.
@@ -400,17 +443,12 @@ impl Node {
     pub(crate) fn met_stranger(&self, uuid: &str) -> bool {
         self.watched().stranger.replace(uuid.to_owned()).as_deref() != Some(uuid)
     }
+}
 
-    /// A heartbeat was missed, for the reason in `error`.
-    pub(crate) fn missed(
-        &self,
-        error: String,
-        now_ms: u64,
-        down_after: u32,
-    ) -> Option<ringkv_shared::detector::Transition> {
-        let mut watched = self.watched();
-        watched.error = Some(error);
-        watched.detector.missed(now_ms, down_after)
+impl Watched {
+    fn heard(&mut self, reply: SizeReply) {
+        self.last = Some(reply);
+        (self.error, self.stranger) = (None, None);
     }
 }
 

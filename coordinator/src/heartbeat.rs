@@ -1,30 +1,39 @@
 //! Asks every node `size` again and again, and tells when one goes or comes back.
 //!
+//! It tells, too, when the coordinator itself slept: the misses of that time are not counted, see
+//! [`ringkv_shared::probes`].
+//!
 //! # Caveats
 //!
-//! A coordinator that was itself paused sees at most one missed beat a node for it, since the
-//! beats it slept through were never sent.
+//! A beat ends when its last node has answered or its deadline is over, and the pause comes after it: with
+//! a node that is silent, beats are twice as far apart.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use ringkv_shared::detector::Transition;
 use ringkv_shared::net::NodeApiClient;
+use ringkv_shared::probes::{Probe, seconds};
 use ringkv_shared::protocol::cluster::Health;
 use ringkv_shared::protocol::node::{DiskState, SizeReply};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_ms;
 use crate::cluster::{Cluster, Node};
 
+/// So long a sleep is told even when it excused nobody.
+const SLEEP_TOLD: Duration = Duration::from_secs(1);
+
 /// Watches until `shutdown`.
 pub(crate) async fn watch(cluster: Arc<Cluster>, shutdown: CancellationToken) {
     loop {
-        let pause = cluster.settings().heartbeat();
+        let planned = Instant::now() + cluster.settings().heartbeat();
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(pause) => {
-                beat(&cluster).await;
+            () = sleep_until(planned) => {
+                beat(&cluster, planned).await;
                 cluster.end_unread_pictures().await;
                 cluster.tell_dropped_again();
             }
@@ -32,41 +41,61 @@ pub(crate) async fn watch(cluster: Arc<Cluster>, shutdown: CancellationToken) {
     }
 }
 
-/// One heartbeat of all nodes, at once.
-pub(crate) async fn beat(cluster: &Cluster) {
+/// One heartbeat of all nodes, at once, that was to begin when `planned`.
+pub(crate) async fn beat(cluster: &Cluster, planned: Instant) {
     cluster.written.note(cluster.writes.last(), unix_ms());
     let view = cluster.view();
-    join_all(view.nodes.values().map(|node| beat_one(cluster, node))).await;
+    let late = planned.elapsed();
+    let sleeps =
+        join_all(view.nodes.values().map(|node| beat_one(cluster, node, late))).await.into_iter();
+    let slept = sleeps.filter(|sleep| sleep.excused || sleep.lasted >= SLEEP_TOLD);
+    if let Some(longest) = slept.map(|sleep| sleep.lasted).max() {
+        let slept = seconds(longest);
+        cluster.events.tell(format!(
+            "the coordinator slept {slept}: missed heartbeats of that time are not counted"
+        ));
+    }
     cluster.sync.news.notify_one();
 }
 
-async fn beat_one(cluster: &Cluster, node: &Node) {
+/// How long the coordinator slept over a heartbeat.
+struct Sleep {
+    lasted: Duration,
+    /// Whether the heartbeat was missed, and excused for it.
+    excused: bool,
+}
+
+async fn beat_one(cluster: &Cluster, node: &Node, late: Duration) -> Sleep {
     let (deadline, down_after) = {
         let settings = cluster.settings();
         (settings.heartbeat(), settings.down_after())
     };
+    let (at_ms, sent) = (unix_ms(), Instant::now());
     let answer = node.pulse.call(deadline, async |client| NodeApiClient::size(client).await).await;
-    let now_ms = cluster.now_ms();
-    let transition = match answer {
+    let probe = Probe { at_ms, late, deadline, took: sent.elapsed() };
+    let answer = match answer {
         Ok(reply) if reply.uuid != node.member.uuid => {
             let stranger = describe(node, &reply);
             if node.met_stranger(&reply.uuid) {
                 cluster.events.tell(stranger.clone());
             }
-            node.missed(stranger, now_ms, down_after)
+            Err(stranger)
         }
         Ok(reply) => {
             tell_overflows(cluster, node, &reply);
             if node.met_disk(reply.state) {
                 cluster.events.tell(disk_news(node, reply.state));
             }
-            node.answered(reply, now_ms)
+            Ok(reply)
         }
-        Err(error) => node.missed(error.to_string(), now_ms, down_after),
+        Err(error) => Err(error.to_string()),
     };
-    if let Some(transition) = transition {
+    let lasted = probe.overslept().unwrap_or_default();
+    let excused = answer.is_err() && !lasted.is_zero();
+    if let Some(transition) = node.probed(&probe, answer, cluster.now_ms(), down_after) {
         tell(cluster, node, transition);
     }
+    Sleep { lasted, excused }
 }
 
 /// Tells of notes that were thrown away, once.

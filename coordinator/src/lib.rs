@@ -15,7 +15,8 @@
 //! | `entropy` `collect` `sync` | replicas compared and mended; tombstones forgotten; what is remembered of both |
 //! | `transfer` | copies from one node to another |
 //! | `why` `lineage` `written` | where a key comes from; lines of logs in words; when numbers were given |
-//! | `heartbeat` `events` | who is alive, and telling it |
+//! | `heartbeat` `why_down` `events` | who is alive, why that is thought, and telling it |
+//! | `autoheal` | a node that is gone for long, taken off the ring if that was asked for |
 //! | `picture` | the cluster at one moment, for a backup |
 //! | `observe` `settings` | show, stats, where, ring, scan, config |
 //! | `api` `args` `server` | the methods, the settings, and the process around them |
@@ -27,6 +28,7 @@
 
 mod api;
 mod args;
+mod autoheal;
 mod batch;
 mod changes;
 mod checks;
@@ -62,6 +64,7 @@ mod sync;
 mod transfer;
 mod walk;
 mod why;
+mod why_down;
 mod writes;
 mod written;
 

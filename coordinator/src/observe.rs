@@ -279,7 +279,7 @@ impl Cluster {
 }
 
 fn row(view: &View, node: &Node, size: Option<&SizeReply>, now_ms: u64) -> NodeRow {
-    let Opinion { health, last_seen_ms, last, error, stranger } = node.opinion(now_ms);
+    let Opinion { health, last_seen_ms, last, error, stranger, .. } = node.opinion(now_ms);
     let topology = &view.topology;
     let membership = match (topology.current.has(&node.id), topology.newest().has(&node.id)) {
         (true, true) => Membership::Member,

@@ -21,6 +21,7 @@ use ringkv_shared::net::{
     print_ready, run_process, serve, takes, tell_end,
 };
 use ringkv_shared::ring::VNODES_DEFAULT;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
@@ -28,7 +29,7 @@ use crate::args::{BadSettings, Config, CoordinatorArgs};
 use crate::cluster::Cluster;
 use crate::log::{Log, LogError};
 use crate::state::{Event, State};
-use crate::{entropy, handoff, heartbeat};
+use crate::{autoheal, entropy, handoff, heartbeat};
 
 /// Why the coordinator stopped, other than being told to.
 #[derive(Debug, thiserror::Error)]
@@ -91,16 +92,17 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
     let (listener, local) = listen(config.listen).await?;
     let Config { settings, data, supervisor, .. } = config;
     let cluster = Arc::new(Cluster::new(state, log, settings, data, supervisor)?);
-    heartbeat::beat(&cluster).await;
+    heartbeat::beat(&cluster, Instant::now()).await;
     tracing::info!(%local, epoch = cluster.boot_epoch(), "coordinator serves");
     let watching = tokio::task::spawn_local(heartbeat::watch(cluster.clone(), shutdown.clone()));
     let delivering = tokio::task::spawn_local(handoff::deliver(cluster.clone(), shutdown.clone()));
     let comparing = tokio::task::spawn_local(entropy::rounds(cluster.clone(), shutdown.clone()));
+    let healing = tokio::task::spawn_local(autoheal::watch(cluster.clone(), shutdown.clone()));
     tokio::task::spawn_local(end_waits(cluster.clone(), shutdown.clone()));
     print_ready(local);
     let service = Coordinator { methods: Api(cluster).into_rpc().into() };
     serve(listener, service, ServerLimits::default(), shutdown).await;
-    [watching, delivering, comparing].iter().for_each(tokio::task::JoinHandle::abort);
+    [watching, delivering, comparing, healing].iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())
 }
 

@@ -20,7 +20,7 @@ struct Entry {
 
 /// All of them.
 #[derive(Debug)]
-pub(crate) struct Settings([Entry; 7]);
+pub(crate) struct Settings([Entry; 10]);
 
 const HEARTBEAT: usize = 0;
 const DOWN_AFTER: usize = 1;
@@ -29,6 +29,9 @@ const HEDGE: usize = 3;
 const LINGER: usize = 4;
 const ANTI_ENTROPY: usize = 5;
 const SYNC_BUDGET: usize = 6;
+const REBALANCE_RATE: usize = 7;
+const YIELD_ABOVE: usize = 8;
+const AUTOHEAL: usize = 9;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -91,6 +94,27 @@ impl Default for Settings {
                 16_777_216,
                 "KiB, about, that such a round may move; what is left is for the next one",
             ),
+            entry(
+                "rebalance_rate",
+                0,
+                0,
+                16_777_216,
+                "KiB a second that a rebalance may copy, over all links; 0: as fast as it can",
+            ),
+            entry(
+                "yield_above",
+                50,
+                0,
+                60_000,
+                "milliseconds: while one request in a hundred takes longer, a rebalance holds back; 0: it never does",
+            ),
+            entry(
+                "autoheal",
+                0,
+                0,
+                604_800,
+                "seconds that a node must be DOWN until it is taken off the ring and its copies are made anew; 0: never by itself",
+            ),
         ])
     }
 }
@@ -125,6 +149,24 @@ impl Settings {
     /// Bytes that a round may move.
     pub(crate) fn sync_budget(&self) -> u64 {
         self.0[SYNC_BUDGET].value * 1024
+    }
+
+    /// Bytes a second that a rebalance may copy; `None`: no limit.
+    pub(crate) fn rebalance_rate(&self) -> Option<u64> {
+        let kib = self.0[REBALANCE_RATE].value;
+        (kib > 0).then_some(kib * 1024)
+    }
+
+    /// While requests are slower than this, a rebalance holds back; `None`: it never does.
+    pub(crate) fn yield_above(&self) -> Option<Duration> {
+        let ms = self.0[YIELD_ABOVE].value;
+        (ms > 0).then(|| Duration::from_millis(ms))
+    }
+
+    /// How long a node must be DOWN until it is taken off the ring; `None`: it never is.
+    pub(crate) fn autoheal(&self) -> Option<Duration> {
+        let seconds = self.0[AUTOHEAL].value;
+        (seconds > 0).then(|| Duration::from_secs(seconds))
     }
 
     /// All settings, or the named one.

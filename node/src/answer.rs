@@ -17,6 +17,8 @@ use crate::store::{Content, Entry, Held};
 pub struct Page {
     /// The stored key and what is held; with `keys_only` without values.
     pub entries: Vec<(Bytes, Record)>,
+    /// With `keys_only`, of each entry: bytes of its key and of all its values.
+    pub sizes: Vec<u64>,
     /// Whether there are more.
     pub more: bool,
     /// The last key that was looked at, when that is not the last of the entries: more are after this.

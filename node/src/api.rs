@@ -258,7 +258,7 @@ impl NodeApiServer for Api {
         let items: Vec<Record> = page.entries.into_iter().map(|(_, record)| record).collect();
         let last = reached.or_else(|| items.last().map(|record| record.key.clone()));
         let next = last.filter(|_| page.more);
-        Ok(DumpReply { status: Status::Ok, items, sizes: Vec::new(), next })
+        Ok(DumpReply { status: Status::Ok, items, sizes: page.sizes, next })
     }
 
     fn apply(

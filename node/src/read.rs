@@ -90,7 +90,7 @@ impl Engine {
             let record = record(&key, self.0.load_all(&key, held)?, !request.keys_only);
             entries.push((key, record));
         }
-        Ok(Page { entries, more: page.more, reached: page.reached })
+        Ok(Page { entries, sizes: page.sizes, more: page.more, reached: page.reached })
     }
 
     /// The log's lines about a stored key, the oldest first; see [`history`]. Reads

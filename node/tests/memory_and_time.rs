@@ -68,6 +68,28 @@ async fn more_than_fits_in_memory_is_read_back() {
     assert_eq!(map_of(&disk, "with all in memory"), map);
 }
 
+/// Nothing is read back to tell how large values are.
+#[tokio::test]
+async fn the_sizes_of_values_that_are_not_in_memory_are_known() {
+    let disk = SimDisk::new(1);
+    let rig = Rig::with(small(&disk)).unwrap();
+    fill(&rig, 0).await;
+    rig.close().await;
+    let rig = Rig::with(small(&disk)).unwrap();
+    let evicted = rig.engine.figures().tally;
+    assert!(evicted.resident_values < KEYS / 2, "{evicted:?}");
+    // A value that would be read back from here is an error.
+    let log = path("data-000001.log");
+    let broken = vec![b'x'; disk.contents(&log).unwrap().len()];
+    disk.set_contents(&log, broken);
+    let request = PageRequest { keys_only: true, ..PageRequest::everything() };
+    let page = rig.engine.page(&request).unwrap();
+    let expected: Vec<u64> = (0..KEYS).map(|n| (key(n).len() + value(n).len()) as u64).collect();
+    assert_eq!(page.sizes, expected);
+    let all = rig.engine.page(&PageRequest::everything());
+    assert!(all.is_err(), "with values they are read back");
+}
+
 #[tokio::test]
 async fn a_damaged_value_is_an_error_of_its_key_alone() {
     let disk = SimDisk::new(1);

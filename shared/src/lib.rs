@@ -7,12 +7,14 @@
 //! - names and data: [`NodeId`], [`Blob`], [`Version`], [`keyspace`], [`Failure`], [`limits`]
 //! - which writes have seen which: [`causal`]; which was last, by the clock: [`hlc`]
 //! - who owns what: [`ring`], [`topology`]; what answers amount to: [`quorum`]; who is alive:
-//!   [`detector`]; what a rebalance does: [`plan`]; what replicas differ in: [`merkle`]
+//!   [`detector`], [`probes`]; what a rebalance does: [`plan`]; what replicas differ in: [`merkle`]
 //! - what travels: [`protocol`]
 //! - the only socket code, behind the feature `net`: [`net`]
 
+pub mod availability;
 pub mod causal;
 pub mod detector;
+pub mod heal;
 pub mod hlc;
 pub mod keyspace;
 pub mod limits;
@@ -20,11 +22,13 @@ pub mod merkle;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod plan;
+pub mod probes;
 pub mod protocol;
 pub mod quorum;
 pub mod ring;
 pub mod sync;
 pub mod topology;
+pub mod zones;
 
 mod blob;
 mod failure;

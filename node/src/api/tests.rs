@@ -79,7 +79,8 @@ async fn results_have_the_shapes_of_the_protocol() {
         (
             "dump",
             json!({"limit": 1, "keys_only": true, "tombstones": true}),
-            ok(json!({"items": [{"key": "a", "deleted": true, "version": "OWN.8"}], "next": "a"})),
+            ok(json!({"items": [{"key": "a", "deleted": true, "version": "OWN.8"}],
+                "sizes": [1], "next": "a"})),
         ),
         ("drop", json!([[{"key": "b", "version": "4.2"}]]), ok(json!({"changed": 0}))),
         ("drop", json!([[{"key": "b", "version": "4.1"}]]), ok(json!({"changed": 1}))),
@@ -276,7 +277,7 @@ async fn keyspaces_do_not_show_each_other() {
             (
                 "dump",
                 json!({"keyspace": "carts", "prefix": "a", "keys_only": true}),
-                ok(json!({"items": [{"key": "a", "version": "OWN.2"}]})),
+                ok(json!({"items": [{"key": "a", "version": "OWN.2"}], "sizes": [2]})),
             ),
             ("drop_keyspace", json!(["carts"]), ok(json!({"changed": 2}))),
             ("drop_keyspace", json!(["carts"]), ok(json!({"changed": 0}))),
@@ -376,13 +377,42 @@ async fn a_page_may_be_of_some_leaves() {
     play(
         &service,
         vec![
-            ("dump", dump(&[k], 9, "default"), ok(json!({"items": [item("k")]}))),
-            ("dump", dump(&[k, j], 9, "carts"), ok(json!({"items": [item("j"), item("k")]}))),
-            ("dump", dump(&[k, j], 1, "carts"), ok(json!({"items": [item("j")], "next": "j"}))),
+            ("dump", dump(&[k], 9, "default"), ok(json!({"items": [item("k")], "sizes": [2]}))),
+            (
+                "dump",
+                dump(&[k, j], 9, "carts"),
+                ok(json!({"items": [item("j"), item("k")], "sizes": [2, 2]})),
+            ),
+            (
+                "dump",
+                dump(&[k, j], 1, "carts"),
+                ok(json!({"items": [item("j")], "sizes": [2], "next": "j"})),
+            ),
             ("dump", dump(&[], 9, "carts"), ok(json!({"items": []}))),
         ],
     )
     .await;
+}
+
+/// Key and all values, as long as they are unpacked, whatever the keyspace.
+#[tokio::test]
+async fn a_page_without_values_says_how_large_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = service(dir.path());
+    let long = "x".repeat(10_000);
+    call(&service, "put", json!(["packed", long, null, null, "carts"])).await;
+    call(&service, "del", json!(["gone", null, "carts"])).await;
+    for (value, version) in [("one", "2.1"), ("three", "3.1")] {
+        let record = json!({"key": "two", "value": value, "version": version, "context": "-"});
+        call(&service, "write", json!([{"keyspace": "carts", "record": record}])).await;
+    }
+    let ask = json!({"keyspace": "carts", "keys_only": true, "tombstones": true});
+    let page = call(&service, "dump", ask).await;
+    let keys: Vec<&Value> =
+        page["items"].as_array().unwrap().iter().map(|item| &item["key"]).collect();
+    assert_eq!(keys, ["gone", "packed", "two"]);
+    assert_eq!(page["sizes"], json!([4, 6 + 10_000, 3 + 3 + 5]));
+    assert_eq!(page["items"][2]["siblings"][0].get("value"), None);
 }
 
 #[tokio::test]

@@ -71,6 +71,8 @@ impl PageRequest {
 pub struct Page {
     /// What is held; with `keys_only` values are empty.
     pub entries: Vec<(Bytes, Held)>,
+    /// With `keys_only`, of each entry: bytes of its key, as it is on the wire, and of all its values.
+    pub sizes: Vec<u64>,
     /// Whether there are more.
     pub more: bool,
     /// The last key that was looked at, when that is not the last of the entries: more are after this.
@@ -199,15 +201,20 @@ impl Filling<'_> {
             if !request.tombstones && !held.is_live() {
                 continue;
             }
-            *bytes += key.len()
-                + held.fields_bytes()
-                + if request.keys_only { 0 } else { held.value_bytes() };
+            let value_bytes = held.value_bytes();
+            *bytes +=
+                key.len() + held.fields_bytes() + if request.keys_only { 0 } else { value_bytes };
             let full = page.entries.len() >= request.keys_max || *bytes > request.bytes_max;
             if full && !page.entries.is_empty() {
                 page.more = true;
                 return false;
             }
-            let held = if request.keys_only { held.map(without_value) } else { held.copied() };
+            let held = if request.keys_only {
+                page.sizes.push((key::split(key).1.len() + value_bytes) as u64);
+                held.map(without_value)
+            } else {
+                held.copied()
+            };
             page.entries.push((Bytes::copy_from_slice(key), held));
         }
         true

@@ -17,6 +17,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio_util::codec::FramedRead;
 
+use super::claimant::Claimant;
 use super::wire::{JsonLines, Line};
 use crate::limits::LINE_BYTES_MAX;
 
@@ -50,13 +51,14 @@ const JSONRPSEE_TIMEOUT: Duration = Duration::from_secs(3600);
 ///
 /// That of the connection attempt; [`io::ErrorKind::TimedOut`] after `timeout`.
 pub async fn connect(addr: &str, timeout: Duration) -> io::Result<Client> {
-    connect_observed(addr, timeout, None).await
+    connect_as(addr, timeout, None, None).await
 }
 
-/// [`connect`], with somebody who looks on.
-pub(super) async fn connect_observed(
+/// [`connect`], as a coordinator if there is a claimant, and with somebody who looks on.
+pub(super) async fn connect_as(
     addr: &str,
     timeout: Duration,
+    claimant: Option<Arc<Claimant>>,
     onlooker: Onlooker,
 ) -> io::Result<Client> {
     let stream = tokio::time::timeout(timeout, TcpStream::connect(addr)).await??;
@@ -66,7 +68,7 @@ pub(super) async fn connect_observed(
     tokio::spawn(write_gathered(outbox.clone(), writer));
     let lines = FramedRead::new(reader, JsonLines::new(LINE_BYTES_MAX));
     let receiver = Receiver { lines, onlooker: onlooker.clone() };
-    let sender = Sender { outbox, onlooker };
+    let sender = Sender { outbox, claimant, onlooker };
     Ok(ClientBuilder::new()
         .request_timeout(JSONRPSEE_TIMEOUT)
         .max_concurrent_requests(CALLS_QUEUED_MAX)
@@ -125,7 +127,24 @@ async fn write_gathered(outbox: Arc<Outbox>, mut writer: OwnedWriteHalf) {
 
 struct Sender {
     outbox: Arc<Outbox>,
+    claimant: Option<Arc<Claimant>>,
     onlooker: Onlooker,
+}
+
+impl Sender {
+    /// Appends a request as it is to be on the wire, without its newline.
+    fn write(&self, request: &str, out: &mut Vec<u8>) -> io::Result<()> {
+        let from = out.len();
+        match &self.claimant {
+            None => out.extend_from_slice(request.as_bytes()),
+            Some(claimant) if claimant.sign(request, out) => {}
+            Some(_) => return Err(io::Error::other("a batch cannot be sent as a coordinator")),
+        }
+        if let Some(onlooker) = &self.onlooker {
+            onlooker.sent(&String::from_utf8_lossy(&out[from..]));
+        }
+        Ok(())
+    }
 }
 
 impl TransportSenderT for Sender {
@@ -139,10 +158,7 @@ impl TransportSenderT for Sender {
                     return Err(io::ErrorKind::BrokenPipe.into());
                 }
                 if gathered.bytes.len() < OUTBOX_BYTES_MAX {
-                    if let Some(onlooker) = &self.onlooker {
-                        onlooker.sent(&message);
-                    }
-                    gathered.bytes.extend_from_slice(message.as_bytes());
+                    self.write(&message, &mut gathered.bytes)?;
                     gathered.bytes.push(b'\n');
                     self.outbox.filled.notify_one();
                     return Ok(());

@@ -1,6 +1,7 @@
 //! JSON-RPC 2.0 over newline-delimited TCP: the only socket code of the project.
 
 mod api;
+mod claimant;
 mod client;
 mod config;
 mod dispatch;
@@ -15,6 +16,7 @@ pub use api::{
     CLUSTER_METHODS, ClusterApiClient, ClusterApiServer, NODE_METHODS, NodeApiClient,
     NodeApiServer, takes,
 };
+pub use claimant::Claimant;
 pub use client::{Client, Observer, connect};
 pub use config::{ConfigError, read_settings};
 pub use errors::{failure_from_object, failure_into_object};

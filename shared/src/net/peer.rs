@@ -15,7 +15,8 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::api::NodeApiClient;
-use super::client::{Client, Observer, Onlooker, connect_observed};
+use super::claimant::Claimant;
+use super::client::{Client, Observer, Onlooker, connect_as};
 use super::errors::failure_from_object;
 use crate::{ErrorName, Failure};
 
@@ -55,6 +56,8 @@ pub struct Peer {
     addr: String,
     /// The identity of the data directory that must be behind the address, if it matters.
     uuid: Option<String>,
+    /// As whom we come, if we are a coordinator.
+    claimant: Option<Arc<Claimant>>,
     onlooker: Onlooker,
     connection: Mutex<Option<Arc<Client>>>,
 }
@@ -69,13 +72,25 @@ impl Peer {
     /// A peer at `addr` (`host:port`); nothing is sent yet.
     #[must_use]
     pub fn new(addr: impl Into<String>) -> Self {
-        Self { addr: addr.into(), uuid: None, onlooker: None, connection: Mutex::new(None) }
+        let (uuid, claimant, onlooker) = (None, None, None);
+        Self { addr: addr.into(), uuid, claimant, onlooker, connection: Mutex::new(None) }
     }
 
     /// The storage node at `addr` whose data directory is `uuid`; any other is not reached.
     #[must_use]
     pub fn of_node(addr: impl Into<String>, uuid: impl Into<String>) -> Self {
         Self { uuid: Some(uuid.into()), ..Self::new(addr) }
+    }
+
+    /// The storage node at `addr` whose data directory is `uuid`, as a coordinator asks it: it is claimed on each
+    /// new connection, and has the epochs of the claimant with every request. Any other is not reached.
+    #[must_use]
+    pub fn of_member(
+        addr: impl Into<String>,
+        uuid: impl Into<String>,
+        claimant: Arc<Claimant>,
+    ) -> Self {
+        Self { claimant: Some(claimant), ..Self::of_node(addr, uuid) }
     }
 
     /// A peer at `addr` whose every line `observer` sees; nothing is sent yet.
@@ -121,7 +136,8 @@ impl Peer {
         if let Some(client) = connection.as_ref().filter(|client| client.is_connected()) {
             return Ok(client.clone());
         }
-        let client = connect_observed(&self.addr, timeout, self.onlooker.clone()).await?;
+        let client =
+            connect_as(&self.addr, timeout, self.claimant.clone(), self.onlooker.clone()).await?;
         let client = Arc::new(client);
         self.check_identity(&client).await?;
         *connection = Some(client.clone());

@@ -15,10 +15,14 @@
 //! Invariant: nothing is staged while a change is pending. One change at a time; several wishes that are
 //! staged together are one change.
 
+mod differences;
+
 use std::collections::BTreeMap;
 
 use crate::ring::Ring;
 use crate::{KeyspaceName, NodeId};
+
+pub use differences::differences;
 
 /// A ring and how many copies to keep on it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,85 @@
+//! A coordinator as its nodes meet it: who it is, and under which epochs it asks.
+//!
+//! One claimant is shared by all connections of a coordinator. Each begins with a `claim`, and every line on it
+//! has the epochs as they are when it leaves:
+//!
+//! ```text
+//! {"jsonrpc":"2.0","epoch":"3.12","id":0,"method":"claim","params":[…]}
+//! {"jsonrpc":"2.0","epoch":"3.12","id":1,"method":"write","params":[…]}
+//! {"jsonrpc":"2.0","epoch":"3.13","id":2,"method":"write","params":[…]}
+//! ```
+//!
+//! # Caveats
+//!
+//! The epoch of a line is that of the moment when it leaves, not that of the view its sender worked from: who raises
+//! the ring's must first wait until nobody works from an older view.
+
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::protocol::claim::Reign;
+
+/// How every request begins that jsonrpsee makes, but a batch.
+const HEAD: &str = r#"{"jsonrpc":"2.0","#;
+
+/// A coordinator that claims nodes.
+#[derive(Debug)]
+pub struct Claimant {
+    /// The identity of its data directory.
+    pub coordinator: String,
+    /// The coordinators that it takes over from, by their identities.
+    pub after: Vec<String>,
+    /// Its epoch.
+    pub epoch: u32,
+    /// The epoch of its ring. Monotonic.
+    ring: AtomicU64,
+}
+
+impl Claimant {
+    /// A coordinator that knows of no ring yet: its epoch is 0.
+    pub fn new(coordinator: impl Into<String>, after: Vec<String>, epoch: u32) -> Self {
+        Self { coordinator: coordinator.into(), after, epoch, ring: AtomicU64::new(0) }
+    }
+
+    /// Under which epochs it asks now.
+    pub fn reign(&self) -> Reign {
+        Reign { coordinator: self.epoch, ring: self.ring.load(Ordering::Acquire) }
+    }
+
+    /// Requests that leave from now on are made under this ring, unless they were under a later one already.
+    pub fn set_ring(&self, epoch: u64) {
+        self.ring.fetch_max(epoch, Ordering::AcqRel);
+    }
+
+    /// Appends a request with the epochs in it; false if it is a batch, which has no place for them.
+    pub(super) fn sign(&self, request: &str, out: &mut Vec<u8>) -> bool {
+        let Some(rest) = request.strip_prefix(HEAD) else { return false };
+        out.extend_from_slice(HEAD.as_bytes());
+        write!(out, r#""epoch":"{}","#, self.reign()).expect("a Vec takes all");
+        out.extend_from_slice(rest.as_bytes());
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_signed_with_the_epochs_of_its_moment() {
+        let claimant = Claimant::new("c", Vec::new(), 3);
+        let sign = |request: &str| {
+            let mut out = b"before ".to_vec();
+            claimant.sign(request, &mut out).then(|| String::from_utf8(out).unwrap())
+        };
+        let request = r#"{"jsonrpc":"2.0","id":7,"method":"size"}"#;
+        let signed = |epoch: &str| {
+            format!(r#"before {{"jsonrpc":"2.0","epoch":"{epoch}","id":7,"method":"size"}}"#)
+        };
+        assert_eq!(sign(request), Some(signed("3.0")));
+        claimant.set_ring(12);
+        claimant.set_ring(11);
+        assert_eq!(sign(request), Some(signed("3.12")));
+        assert_eq!(sign(&format!("[{request}]")), None);
+    }
+}
