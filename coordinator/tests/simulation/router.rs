@@ -35,6 +35,8 @@ pub(crate) struct Router {
     /// Survives a restart, as the coordinator's log does.
     pub(crate) topology: Topology,
     epoch: u32,
+    /// The epoch of the ring that nodes were told last.
+    told: u64,
     counter: u64,
     recent: Recent,
     /// Whom it believes to be DOWN.
@@ -80,6 +82,7 @@ impl Router {
             quorums,
             topology: Topology { epoch: 1, current: placement, staged: None, pending: None },
             epoch: 1,
+            told: 1,
             counter: 0,
             recent: Recent::new(1),
             down: BTreeSet::new(),
@@ -171,10 +174,8 @@ impl Router {
         let owners = set.owners[..set.current].to_vec();
         let current = Quorum { owners, needed: current.needed(&space, w) };
         let pending = pending.as_ref().filter(|_| self.broken != Some(Broken::OneRing));
-        let pending = pending.map(|pending| Quorum {
-            owners: set.pending,
-            needed: pending.needed(&space, w),
-        });
+        let pending = pending
+            .map(|pending| Quorum { owners: set.pending, needed: pending.needed(&space, w) });
         std::iter::once(current).chain(pending).collect()
     }
 
@@ -183,6 +184,11 @@ impl Router {
         let writes = self.writes.values().map(|writing| writing.ring);
         let rings = writes.chain(self.reads.values().map(|reading| reading.ring));
         rings.into_iter().all(|ring| ring == self.topology.epoch)
+    }
+
+    /// Nodes are told of the ring; they refuse what was sent under an older one.
+    pub(crate) fn tell_ring(&mut self, world: &mut World) {
+        self.told = self.topology.epoch;
     }
 
     fn carry_out(&mut self, world: &mut World, op: usize, steps: Vec<PutStep>) {
