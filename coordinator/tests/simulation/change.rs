@@ -20,6 +20,8 @@ use crate::upkeep::{copy, forget, holdings};
 pub(crate) struct Changing {
     /// How many more are wished for.
     wishes: usize,
+    /// Microseconds between its steps.
+    pub(crate) pace: u64,
     /// How many were put in force.
     pub(crate) finalised: usize,
     /// A change has ended, and old copies are to be dropped. Durable, as the placements are.
@@ -33,7 +35,7 @@ pub(crate) struct Changing {
 impl Changing {
     /// So many changes are wished for.
     pub(crate) fn wished(wishes: usize) -> Self {
-        Self { wishes, ..Self::default() }
+        Self { wishes, pace: 1_000, ..Self::default() }
     }
 
     /// Whether nothing is being changed.
@@ -70,7 +72,12 @@ impl Cluster {
             return;
         }
         self.changing.wishes -= 1;
-        let next = self.another();
+        // Done before a request is answered, or with many in between.
+        self.changing.pace = if self.world.chance(50) { 100 } else { 3_000 };
+        let mut next = self.router.topology.current.clone();
+        for _ in 0..self.world.rng.random_range(1..=3) {
+            next = self.another(next);
+        }
         self.world.tell(|| format!("the ring is to be {:?}", next.ring.members().keys()));
         let topology = &mut self.router.topology;
         topology.stage(next);
@@ -84,8 +91,8 @@ impl Cluster {
     }
 
     /// One node more, one less, another in its seat, or another weight; never fewer than copies.
-    fn another(&mut self) -> Placement {
-        let Placement { ring, copies } = self.router.topology.current.clone();
+    fn another(&mut self, placement: Placement) -> Placement {
+        let Placement { ring, copies } = placement;
         let on: Vec<NodeId> = ring.members().keys().cloned().collect();
         let off = self.world.replicas.keys().filter(|node| !on.contains(node));
         let off: Vec<NodeId> = off.cloned().collect();

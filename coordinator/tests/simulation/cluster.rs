@@ -62,8 +62,6 @@ pub(crate) enum Broken {
 
 const CLIENTS: usize = 4;
 const KEYS: usize = 3;
-/// Between two steps of a change, in microseconds.
-const CHANGE_EVERY: u64 = 2_000;
 
 /// A cluster with its clients.
 pub(crate) struct Cluster {
@@ -104,7 +102,7 @@ impl Cluster {
             world.plan(plan.upkeep_every, Event::Upkeep);
         }
         if plan.changes > 0 {
-            world.plan(CHANGE_EVERY, Event::Change);
+            world.plan(0, Event::Change);
         }
         let upkeep = Upkeep::new(router.topology.current.clone());
         let changing = Changing::wished(plan.changes);
@@ -149,7 +147,7 @@ impl Cluster {
             }
             Event::Change => {
                 self.change();
-                self.world.plan(CHANGE_EVERY, Event::Change);
+                self.world.plan(self.changing.pace, Event::Change);
                 Vec::new()
             }
             Event::Commit { node } => {
