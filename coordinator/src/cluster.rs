@@ -50,6 +50,12 @@ const CLOCK_AHEAD_MS: u64 = 30_000;
 pub(crate) struct View {
     pub(crate) topology: Topology,
     pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
+    /// Nodes that are on no ring any more and may have old copies: nobody reads there or writes.
+    pub(crate) leaving: BTreeMap<NodeId, Arc<Node>>,
+    /// How far a change of the ring is.
+    pub(crate) stage: Stage,
+    /// Whether the copying of what is pending rests.
+    pub(crate) paused: bool,
     /// What holds for each keyspace; `default` is always there.
     pub(crate) keyspaces: BTreeMap<KeyspaceName, Keyspace>,
     /// Keyspaces that were dropped, and who has not confirmed it.
@@ -159,7 +165,7 @@ impl Cluster {
         state.apply(&boot);
         let (started, boot_epoch) = (Instant::now(), state.boot_epoch);
         let hlc = Hlc::after(Stamp { ms: state.clock_ms, count: 0 });
-        let view = View::of(&state, &BTreeMap::new(), 0);
+        let view = View::of(&state, None, 0);
         Ok(Self {
             boot_epoch,
             durable: Mutex::new(Durable { state, log }),
@@ -265,15 +271,8 @@ impl Cluster {
 
     /// How far a change of the ring is, and whether it rests.
     pub(crate) fn stage(&self) -> (Stage, bool) {
-        let durable = self.durable.lock().expect("no panic while the lock is held");
-        let State { topology, clearing, paused, .. } = &durable.state;
-        let stage = match (&topology.pending, clearing, &topology.staged) {
-            (Some(_), _, _) => Stage::Copying,
-            (None, Some(_), _) => Stage::Clearing,
-            (None, None, Some(_)) => Stage::Staged,
-            (None, None, None) => Stage::Idle,
-        };
-        (stage, *paused)
+        let view = self.view();
+        (view.stage, view.paused)
     }
 
     /// Publishes the same again: who waits for the older views then waits for all requests that have
@@ -285,7 +284,7 @@ impl Cluster {
 
     fn publish(&self, state: &State) -> Arc<View> {
         let old = self.view();
-        let fresh = Arc::new(View::of(state, &old.nodes, self.now_ms()));
+        let fresh = Arc::new(View::of(state, Some(&old), self.now_ms()));
         *self.view.lock().expect("no panic while the lock is held") = fresh.clone();
         old.users.close();
         self.lock_replaced().push(old.users.clone());
@@ -322,11 +321,26 @@ impl Cluster {
 }
 
 impl View {
+    /// A member, or a node that is leaving.
+    pub(crate) fn anybody(&self, id: &NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(id).or_else(|| self.leaving.get(id))
+    }
+
+    /// The members and the nodes that are leaving.
+    pub(crate) fn everybody(&self) -> BTreeMap<NodeId, Arc<Node>> {
+        let all = self.nodes.iter().chain(&self.leaving);
+        all.map(|(id, node)| (id.clone(), node.clone())).collect()
+    }
+
     /// The picture of a state, keeping those nodes of `old` that have not moved.
-    fn of(state: &State, old: &BTreeMap<NodeId, Arc<Node>>, now_ms: u64) -> Self {
+    fn of(state: &State, old: Option<&Self>, now_ms: u64) -> Self {
+        let nodes = |members| nodes_of(members, old, now_ms);
         Self {
             topology: state.topology.clone(),
-            nodes: nodes_of(state, old, now_ms),
+            nodes: nodes(&state.members),
+            leaving: state.clearing.as_ref().map(nodes).unwrap_or_default(),
+            stage: stage_of(state),
+            paused: state.paused,
             keyspaces: state.keyspaces.clone(),
             dropped: state.dropped.clone(),
             ever_dropped: state.ever_dropped.clone(),
@@ -348,17 +362,27 @@ fn log_failure(error: LogError) -> Failure {
     Failure::new(name, message).hint(error.hint())
 }
 
-/// The nodes of a state, keeping those of `old` that have not moved.
+const fn stage_of(state: &State) -> Stage {
+    match (&state.topology, &state.clearing) {
+        (Topology { pending: Some(_), .. }, _) => Stage::Copying,
+        (_, Some(_)) => Stage::Clearing,
+        (Topology { staged: Some(_), .. }, _) => Stage::Staged,
+        _ => Stage::Idle,
+    }
+}
+
+/// Nodes with their connections, those of before where they have not moved.
 fn nodes_of(
-    state: &State,
-    old: &BTreeMap<NodeId, Arc<Node>>,
+    members: &BTreeMap<NodeId, Member>,
+    old: Option<&View>,
     now_ms: u64,
 ) -> BTreeMap<NodeId, Arc<Node>> {
     let node = |(id, member): (&NodeId, &Member)| {
-        let kept = old.get(id).filter(|node| node.member == *member).cloned();
+        let known = old.and_then(|old| old.anybody(id));
+        let kept = known.filter(|node| node.member == *member).cloned();
         (id.clone(), kept.unwrap_or_else(|| Arc::new(Node::new(id, member, now_ms))))
     };
-    state.members.iter().map(node).collect()
+    members.iter().map(node).collect()
 }
 
 impl Node {
