@@ -11,11 +11,14 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngCore as _, SeedableRng as _};
 use ringkv_node::disk::SimDisk;
+use ringkv_node::log::record::{Op, Record as Line};
 use ringkv_node::replica::{Disobeyed, Obeys};
 use ringkv_node::{Condition, EngineOptions, NotDone, Refused};
-use ringkv_shared::NodeId;
+use ringkv_shared::causal::Context;
 use ringkv_shared::limits::MAP_BYTES_MAX;
-use ringkv_shared::protocol::node::{Reign, SpaceKey};
+use ringkv_shared::merkle;
+use ringkv_shared::protocol::node::{Collection, Reign, SpaceKey};
+use ringkv_shared::{KeyspaceName, NodeId, Version};
 use support::{Rig, options, power_cut};
 use uuid::Uuid;
 
@@ -178,6 +181,16 @@ async fn what_the_coordinator_before_was_answered_stays() {
     assert_eq!(found.engine.admit_under(Reign { coordinator: 1, ring: 99 }), Err(stale));
 }
 
+/// From now on all writes of k before 1.9 count as replaced.
+fn raise_floor(rig: &Rig) {
+    let (leaf, keys) = (merkle::leaf_of_key(b"k"), Vec::new());
+    let collection =
+        Collection { leaf, digest: "0".into(), floor: Context::up_to(Version::new(1, 9)), keys };
+    rig.engine.collect(&KeyspaceName::default(), &[collection]).unwrap();
+    let old = Line::new(Bytes::from("k"), Op::write(None), Version::new(1, 5));
+    assert!(rig.engine.take(old, &[]).unwrap().superseded, "there is a floor");
+}
+
 #[tokio::test]
 async fn a_node_that_holds_anything_is_not_released() {
     let disk = SimDisk::new(4);
@@ -191,9 +204,15 @@ async fn a_node_that_holds_anything_is_not_released() {
     rig.forget("key", version);
     assert_eq!(rig.engine.release(), holds(0, 1));
     rig.engine.forget([(key, Condition::Only(deleted))]).unwrap();
+    let owed = SpaceKey { keyspace: KeyspaceName::default(), key: "missed".into() };
+    rig.engine.owe(&n2(), &[owed]).unwrap();
+    raise_floor(&rig);
     assert_eq!(rig.engine.obeys().coordinator(), Some(A), "nothing was changed");
     rig.engine.release().unwrap();
-    assert_eq!(rig.engine.obeys(), Obeys::default());
+    assert_eq!(seen(&rig), (Obeys::default(), 0));
+    let write = |n| Line::new(Bytes::from("k"), Op::write(None), Version::new(1, n));
+    assert!(!rig.engine.take(write(5), &[]).unwrap().superseded, "the floor is gone, too");
+    rig.forget("k", Version::new(1, 5));
     rig.engine.release().unwrap();
     let another = rig.engine.claim(B, 1, &[]).unwrap();
     assert_eq!(another.coordinator(), Some(B));
