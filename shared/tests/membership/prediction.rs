@@ -1,10 +1,11 @@
-//! Keys on the nodes of a ring: what the planner predicts of a change is carried out on them in thought, copy by
-//! copy, and then every owner has everything, nobody else has anything, and all counts are as predicted.
+//! Keys on the nodes of a ring. A change is predicted first, and then carried out on them as a rebalance does it:
+//! pass by pass, each key decided anew by what is held by then. Afterwards every owner has everything, nobody else
+//! has anything, and the copies over each link and at each node are as predicted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rand::Rng as _;
-use ringkv_shared::plan::{Found, Planned, Preview, RECORD_BYTES, Walked};
+use ringkv_shared::plan::{Found, Holding, Preview, RECORD_BYTES, Walked, decide, offered_to};
 use ringkv_shared::protocol::node::Record;
 use ringkv_shared::topology::Placement;
 use ringkv_shared::{KeyspaceName, NodeId, Version};
@@ -29,15 +30,20 @@ impl Keys {
         let members: Vec<NodeId> = history.placement.ring.members().keys().cloned().collect();
         for holders in self.0.values_mut() {
             let newest = holders.values().max().copied().unwrap_or(0);
-            match history.rng.random_range(0..6) {
+            match history.rng.random_range(0..8) {
                 0 => {
                     let lucky = history.rng.random_range(0..holders.len());
                     *holders.values_mut().nth(lucky).unwrap() = newest + 1;
                 }
                 1 if holders.len() > 1 => drop(holders.pop_first()),
-                2 => {
+                2 | 3 => {
                     let stray = members[history.rng.random_range(0..members.len())].clone();
                     holders.entry(stray).or_insert(newest);
+                }
+                // One node has it, and need not be an owner.
+                4 => {
+                    let stray = members[history.rng.random_range(0..members.len())].clone();
+                    *holders = BTreeMap::from([(stray, newest)]);
                 }
                 _ => {}
             }
@@ -45,38 +51,63 @@ impl Keys {
     }
 
     pub(crate) fn change(&mut self, step: &Step) {
+        let (preview, before) = (self.predict(step), self.copies());
+        let mut links = BTreeMap::new();
+        let mut offered = true;
+        // What was offered to the owners of now has to be copied on.
+        while std::mem::take(&mut offered) {
+            for (key, holders) in &mut self.0 {
+                offered |= copy(step, *key, holders, &mut links);
+            }
+        }
+        for (key, holders) in &mut self.0 {
+            let drops = decide(&holdings(*key, holders), &owners(&step.after, *key)).drop_at;
+            holders.retain(|node, _| !drops.contains(node));
+        }
+        self.are_in_place(step);
+        let predicted = preview.links.iter().map(|(link, load)| (link.clone(), load.keys));
+        assert_eq!(links, predicted.collect(), "{step}: copies by link");
+        let bytes = links.values().sum::<u64>() * (BYTES + RECORD_BYTES);
+        assert_eq!(preview.copies().bytes, bytes, "{step}");
+        let after = self.copies();
+        let nodes: BTreeSet<&NodeId> =
+            preview.nodes.keys().chain(before.keys()).chain(after.keys()).collect();
+        for node in nodes {
+            let count = preview.nodes[node];
+            let kept = |copies: &BTreeMap<NodeId, u64>| copies.get(node).copied().unwrap_or(0);
+            let (predicted, counted) =
+                ((count.before.keys, count.after()), (kept(&before), kept(&after)));
+            assert_eq!(predicted, counted, "{step}: {node} before and after");
+        }
+    }
+
+    fn predict(&self, step: &Step) -> Preview {
         let (mut preview, space) =
             (Preview::new(step.before != step.after), KeyspaceName::default());
-        let (before, mut made) = (self.copies(), 0);
-        for (key, holders) in &mut self.0 {
+        for (key, holders) in &self.0 {
             let (now, then) = (owners(&step.before, *key), owners(&step.after, *key));
-            let found: Vec<Found> =
-                holders.iter().map(|(node, at)| found(*key, node, *at)).collect();
-            let walked =
-                Walked { keyspace: &space, found: &found, now: &now, up: &now, then: &then };
-            for Planned { from, to, bytes } in preview.key(&walked) {
-                let copied = holders[&from];
-                let there = holders.entry(to).or_insert(copied);
-                *there = copied.max(*there);
-                made += 1;
-                assert_eq!(bytes, BYTES + RECORD_BYTES, "{step}");
-            }
-            let newest = holders.values().max().copied();
-            holders.retain(|node, _| then.contains(node));
-            let held: BTreeSet<&NodeId> = holders.keys().collect();
-            assert_eq!(held, then.iter().collect(), "{step}: the owners of {key}");
-            assert!(holders.values().all(|at| Some(*at) == newest), "{step}: {key} is behind");
+            let found =
+                |holding: Holding| Found { node: holding.node, record: holding.held, bytes: BYTES };
+            let found: Vec<Found> = holdings(*key, holders).into_iter().map(found).collect();
+            preview.key(&Walked {
+                keyspace: &space,
+                found: &found,
+                now: &now,
+                up: &now,
+                then: &then,
+            });
         }
-        let link_keys: u64 = preview.links.values().map(|link| link.keys).sum();
-        assert_eq!((preview.copies().keys, link_keys), (made, made), "{step}");
-        assert_eq!(preview.keys(), u64::from(KEYS), "{step}");
-        let after = self.copies();
-        for (node, count) in &preview.nodes {
-            let kept = |copies: &BTreeMap<NodeId, u64>| copies.get(node).copied().unwrap_or(0);
-            assert_eq!(count.before.keys, kept(&before), "{step}: {node} before");
-            assert_eq!(count.after(), kept(&after), "{step}: {node} after");
+        preview
+    }
+
+    /// Every owner has the newest, nobody else has anything.
+    fn are_in_place(&self, step: &Step) {
+        for (key, holders) in &self.0 {
+            let owners = owners(&step.after, *key).into_iter().collect();
+            assert_eq!(holders.keys().cloned().collect::<BTreeSet<_>>(), owners, "{step}: {key}");
+            let versions: BTreeSet<&u64> = holders.values().collect();
+            assert_eq!(versions.len(), 1, "{step}: {key} is behind somewhere");
         }
-        assert!(after.keys().all(|node| preview.nodes.contains_key(node)), "{step}");
     }
 
     /// How many keys each node holds.
@@ -93,7 +124,31 @@ fn owners(placement: &Placement, key: u8) -> Vec<NodeId> {
     placement.owners(&KeyspaceName::default(), &[key])
 }
 
-fn found(key: u8, node: &NodeId, counter: u64) -> Found {
-    let record = Record::new(vec![key].into(), None, Version::new(1, counter));
-    Found { node: node.clone(), record, bytes: BYTES }
+/// A pass over one key; says whether it was offered to the owners of now, who knew nothing of it.
+fn copy(
+    step: &Step,
+    key: u8,
+    holders: &mut BTreeMap<NodeId, u64>,
+    links: &mut BTreeMap<(NodeId, NodeId), u64>,
+) -> bool {
+    let held = holdings(key, holders);
+    let now = owners(&step.before, key);
+    let moving = step.before != step.after;
+    let offered = offered_to(&held, &now, &now).filter(|_| moving).map(<[NodeId]>::to_vec);
+    let targets = offered.clone().unwrap_or_else(|| owners(&step.after, key));
+    for (from, to) in decide(&held, &targets).copies {
+        let copied = holders[&from];
+        let there = holders.entry(to.clone()).or_insert(copied);
+        *there = copied.max(*there);
+        *links.entry((from, to)).or_default() += 1;
+    }
+    offered.is_some()
+}
+
+fn holdings(key: u8, holders: &BTreeMap<NodeId, u64>) -> Vec<Holding> {
+    let holding = |(node, counter): (&NodeId, &u64)| Holding {
+        node: node.clone(),
+        held: Record::new(vec![key].into(), None, Version::new(1, *counter)),
+    };
+    holders.iter().map(holding).collect()
 }
