@@ -42,49 +42,56 @@ async fn results_have_the_shapes_of_the_protocol() {
     let dir = tempfile::tempdir().unwrap();
     let service = service(dir.path());
     let far = 4_102_444_800_000_u64;
-    play(&service, vec![
-        ("get", json!(["a"]), json!({"status": "not_found"})),
-        ("put", json!(["a", "1"]), ok(json!({"version": "OWN.1"}))),
-        ("get", json!({"key": "a"}), ok(json!({"value": "1", "version": "OWN.1"}))),
-        ("put", json!(["b", "2", "3.5"]), ok(json!({"version": "3.5"}))),
-        ("put", json!(["b", "2", "3.5"]), ok(json!({"version": "3.5"}))),
-        ("put", json!(["b", "9", "3.5"]), ok(json!({"version": "3.5", "superseded": true}))),
-        ("put", json!(["b", "0", "1.1"]), ok(json!({"version": "3.5", "superseded": true}))),
-        ("get", json!(["b"]), ok(json!({"value": "2", "version": "3.5"}))),
-        ("put", json!(["t", "1", "3.4", far]), ok(json!({"version": "3.4"}))),
-        ("get", json!(["t"]), ok(json!({"value": "1", "version": "3.4", "expires": far}))),
-        ("put", json!(["t", "1", "3.5", 1]), ok(json!({"version": "3.5"}))),
-        ("get", json!(["t"]), json!({"status": "not_found", "version": "3.5"})),
-        ("del", json!(["t", "3.5"]), json!({"status": "not_found", "version": "3.5"})),
-        ("drop", json!([[{"key": "t", "version": "3.5"}]]), ok(json!({"changed": 1}))),
-        ("del", json!(["a"]), ok(json!({"version": "OWN.7"}))),
-        ("del", json!(["a"]), json!({"status": "not_found", "version": "OWN.8"})),
-        ("get", json!(["a"]), json!({"status": "not_found", "version": "OWN.8"})),
-        (
-            "fetch",
-            json!([["a", "c"]]),
-            ok(json!({"records": [{"key": "a", "deleted": true, "version": "OWN.8"}]})),
-        ),
-        (
-            "apply",
-            json!([[{"key": "b", "value": "x", "version": "4.1"}]]),
-            ok(json!({"changed": 1})),
-        ),
-        (
-            "apply",
-            json!([[{"key": "b", "value": "x", "version": "4.1"}]]),
-            ok(json!({"changed": 0})),
-        ),
-        ("dump", json!({}), ok(json!({"items": [{"key": "b", "value": "x", "version": "4.1"}]}))),
-        (
-            "dump",
-            json!({"limit": 1, "keys_only": true, "tombstones": true}),
-            ok(json!({"items": [{"key": "a", "deleted": true, "version": "OWN.8"}],
+    play(
+        &service,
+        vec![
+            ("get", json!(["a"]), json!({"status": "not_found"})),
+            ("put", json!(["a", "1"]), ok(json!({"version": "OWN.1"}))),
+            ("get", json!({"key": "a"}), ok(json!({"value": "1", "version": "OWN.1"}))),
+            ("put", json!(["b", "2", "3.5"]), ok(json!({"version": "3.5"}))),
+            ("put", json!(["b", "2", "3.5"]), ok(json!({"version": "3.5"}))),
+            ("put", json!(["b", "9", "3.5"]), ok(json!({"version": "3.5", "superseded": true}))),
+            ("put", json!(["b", "0", "1.1"]), ok(json!({"version": "3.5", "superseded": true}))),
+            ("get", json!(["b"]), ok(json!({"value": "2", "version": "3.5"}))),
+            ("put", json!(["t", "1", "3.4", far]), ok(json!({"version": "3.4"}))),
+            ("get", json!(["t"]), ok(json!({"value": "1", "version": "3.4", "expires": far}))),
+            ("put", json!(["t", "1", "3.5", 1]), ok(json!({"version": "3.5"}))),
+            ("get", json!(["t"]), json!({"status": "not_found", "version": "3.5"})),
+            ("del", json!(["t", "3.5"]), json!({"status": "not_found", "version": "3.5"})),
+            ("drop", json!([[{"key": "t", "version": "3.5"}]]), ok(json!({"changed": 1}))),
+            ("del", json!(["a"]), ok(json!({"version": "OWN.7"}))),
+            ("del", json!(["a"]), json!({"status": "not_found", "version": "OWN.8"})),
+            ("get", json!(["a"]), json!({"status": "not_found", "version": "OWN.8"})),
+            (
+                "fetch",
+                json!([["a", "c"]]),
+                ok(json!({"records": [{"key": "a", "deleted": true, "version": "OWN.8"}]})),
+            ),
+            (
+                "apply",
+                json!([[{"key": "b", "value": "x", "version": "4.1"}]]),
+                ok(json!({"changed": 1})),
+            ),
+            (
+                "apply",
+                json!([[{"key": "b", "value": "x", "version": "4.1"}]]),
+                ok(json!({"changed": 0})),
+            ),
+            (
+                "dump",
+                json!({}),
+                ok(json!({"items": [{"key": "b", "value": "x", "version": "4.1"}]})),
+            ),
+            (
+                "dump",
+                json!({"limit": 1, "keys_only": true, "tombstones": true}),
+                ok(json!({"items": [{"key": "a", "deleted": true, "version": "OWN.8"}],
                 "sizes": [1], "next": "a"})),
-        ),
-        ("drop", json!([[{"key": "b", "version": "4.2"}]]), ok(json!({"changed": 0}))),
-        ("drop", json!([[{"key": "b", "version": "4.1"}]]), ok(json!({"changed": 1}))),
-    ])
+            ),
+            ("drop", json!([[{"key": "b", "version": "4.2"}]]), ok(json!({"changed": 0}))),
+            ("drop", json!([[{"key": "b", "version": "4.1"}]]), ok(json!({"changed": 1}))),
+        ],
+    )
     .await;
     let size = call(&service, "size", json!([])).await;
     assert_eq!(
