@@ -139,8 +139,8 @@ impl ClusterApiServer for Api {
         Err(not_yet())
     }
 
-    async fn plan(&self, _clear: Option<bool>) -> Answer<PlanReply> {
-        Err(not_yet())
+    async fn plan(&self, clear: Option<bool>) -> Answer<PlanReply> {
+        self.0.plan(clear.unwrap_or(false)).await.map_err(failure_into_object)
     }
 
     async fn pause(&self) -> Answer<RebalanceReport> {
@@ -155,12 +155,12 @@ impl ClusterApiServer for Api {
         Err(not_yet())
     }
 
-    async fn what_if(&self, _suppose: Vec<Supposition>) -> Answer<WhatIfReply> {
-        Err(not_yet())
+    async fn what_if(&self, suppose: Vec<Supposition>) -> Answer<WhatIfReply> {
+        self.0.what_if(&suppose).await.map_err(failure_into_object)
     }
 
     async fn doctor(&self) -> Answer<DoctorReply> {
-        Err(not_yet())
+        Ok(self.0.doctor().await)
     }
 
     async fn why_down(&self, id: NodeId) -> Answer<WhyDownReply> {

@@ -51,6 +51,12 @@ const CLOCK_AHEAD_MS: u64 = 30_000;
 pub(crate) struct View {
     pub(crate) topology: Topology,
     pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
+    /// Nodes that are on no ring any more and may have old copies: nobody reads there or writes.
+    pub(crate) leaving: BTreeMap<NodeId, Arc<Node>>,
+    /// How far a change of the ring is.
+    pub(crate) stage: Stage,
+    /// Whether the copying of what is pending rests.
+    pub(crate) paused: bool,
     /// What holds for each keyspace; `default` is always there.
     pub(crate) keyspaces: BTreeMap<KeyspaceName, Keyspace>,
     /// Keyspaces that were dropped, and who has not confirmed it.
@@ -138,7 +144,7 @@ impl Cluster {
         let claimant = Arc::new(Claimant::new(&state.uuid, state.after.clone(), boot_epoch));
         // Nothing is under way from an older ring: this one can be told of at once.
         claimant.set_ring(state.topology.epoch);
-        let view = View::of(&state, &BTreeMap::new(), &claimant, 0);
+        let view = View::of(&state, None, &claimant, 0);
         Ok(Self {
             claimant,
             deposed: Mutex::default(),
@@ -249,15 +255,8 @@ impl Cluster {
 
     /// How far a change of the ring is, and whether it rests.
     pub(crate) fn stage(&self) -> (Stage, bool) {
-        let durable = self.durable.lock().expect("no panic while the lock is held");
-        let State { topology, clearing, paused, .. } = &durable.state;
-        let stage = match (&topology.pending, clearing, &topology.staged) {
-            (Some(_), _, _) => Stage::Copying,
-            (None, Some(_), _) => Stage::Clearing,
-            (None, None, Some(_)) => Stage::Staged,
-            (None, None, None) => Stage::Idle,
-        };
-        (stage, *paused)
+        let view = self.view();
+        (view.stage, view.paused)
     }
 
     /// The cluster as nodes are to be told of it.
@@ -281,7 +280,7 @@ impl Cluster {
 
     fn publish(&self, state: &State) -> Arc<View> {
         let old = self.view();
-        let fresh = Arc::new(View::of(state, &old.nodes, &self.claimant, self.now_ms()));
+        let fresh = Arc::new(View::of(state, Some(&old), &self.claimant, self.now_ms()));
         *self.view.lock().expect("no panic while the lock is held") = fresh.clone();
         old.users.close();
         self.lock_replaced().push(old.users.clone());
@@ -318,16 +317,26 @@ impl Cluster {
 }
 
 impl View {
+    /// A member, or a node that is leaving.
+    pub(crate) fn anybody(&self, id: &NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(id).or_else(|| self.leaving.get(id))
+    }
+
+    /// The members and the nodes that are leaving.
+    pub(crate) fn everybody(&self) -> BTreeMap<NodeId, Arc<Node>> {
+        let all = self.nodes.iter().chain(&self.leaving);
+        all.map(|(id, node)| (id.clone(), node.clone())).collect()
+    }
+
     /// The picture of a state, keeping those nodes of `old` that have not moved.
-    fn of(
-        state: &State,
-        old: &BTreeMap<NodeId, Arc<Node>>,
-        claimant: &Arc<Claimant>,
-        now_ms: u64,
-    ) -> Self {
+    fn of(state: &State, old: Option<&Self>, claimant: &Arc<Claimant>, now_ms: u64) -> Self {
+        let nodes = |members| nodes_of(members, old, claimant, now_ms);
         Self {
             topology: state.topology.clone(),
-            nodes: nodes_of(state, old, claimant, now_ms),
+            nodes: nodes(&state.members),
+            leaving: state.clearing.as_ref().map(nodes).unwrap_or_default(),
+            stage: stage_of(state),
+            paused: state.paused,
             keyspaces: state.keyspaces.clone(),
             dropped: state.dropped.clone(),
             ever_dropped: state.ever_dropped.clone(),
@@ -354,19 +363,29 @@ fn log_failure(error: LogError) -> Failure {
     Failure::new(name, message).hint(error.hint())
 }
 
-/// The nodes of a state, keeping those of `old` that have not moved.
+const fn stage_of(state: &State) -> Stage {
+    match (&state.topology, &state.clearing) {
+        (Topology { pending: Some(_), .. }, _) => Stage::Copying,
+        (_, Some(_)) => Stage::Clearing,
+        (Topology { staged: Some(_), .. }, _) => Stage::Staged,
+        _ => Stage::Idle,
+    }
+}
+
+/// Nodes with their connections, those of before where they have not moved.
 fn nodes_of(
-    state: &State,
-    old: &BTreeMap<NodeId, Arc<Node>>,
+    members: &BTreeMap<NodeId, Member>,
+    old: Option<&View>,
     claimant: &Arc<Claimant>,
     now_ms: u64,
 ) -> BTreeMap<NodeId, Arc<Node>> {
     let node = |(id, member): (&NodeId, &Member)| {
-        let kept = old.get(id).filter(|node| node.member == *member).cloned();
+        let known = old.and_then(|old| old.anybody(id));
+        let kept = known.filter(|node| node.member == *member).cloned();
         let fresh = || Arc::new(Node::new(id, member, claimant, now_ms));
         (id.clone(), kept.unwrap_or_else(fresh))
     };
-    state.members.iter().map(node).collect()
+    members.iter().map(node).collect()
 }
 
 #[cfg(test)]

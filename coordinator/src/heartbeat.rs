@@ -46,8 +46,9 @@ pub(crate) async fn beat(cluster: &Cluster, planned: Instant) {
     cluster.written.note(cluster.writes.last(), unix_ms());
     let view = cluster.view();
     let late = planned.elapsed();
-    let sleeps =
-        join_all(view.nodes.values().map(|node| beat_one(cluster, node, late))).await.into_iter();
+    let everybody = view.nodes.values().chain(view.leaving.values());
+    let beats = everybody.map(|node| beat_one(cluster, node, late));
+    let sleeps = join_all(beats).await.into_iter();
     let slept = sleeps.filter(|sleep| sleep.excused || sleep.lasted >= SLEEP_TOLD);
     if let Some(longest) = slept.map(|sleep| sleep.lasted).max() {
         let slept = seconds(longest);

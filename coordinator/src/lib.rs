@@ -20,6 +20,7 @@
 //! | `autoheal` | a node that is gone for long, taken off the ring if that was asked for |
 //! | `picture` | the cluster at one moment, for a backup |
 //! | `observe` `settings` | show, stats, where, ring, scan, config |
+//! | `doctor` `what_if` | what is wrong, and what would be if |
 //! | `api` `args` `server` | the methods, the settings, and the process around them |
 //!
 //! # Caveats
@@ -37,6 +38,7 @@ mod clock;
 mod cluster;
 mod collect;
 mod conditions;
+mod doctor;
 mod dropped;
 mod entropy;
 mod events;
@@ -55,6 +57,7 @@ mod log;
 mod node;
 mod observe;
 mod picture;
+mod plan;
 mod put;
 mod rebalance;
 mod recover;
@@ -67,6 +70,7 @@ mod state;
 mod sync;
 mod transfer;
 mod walk;
+mod what_if;
 mod why;
 mod why_down;
 mod writes;

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use ringkv_shared::causal::Context;
-use ringkv_shared::plan::{Decision, Holding, decide};
+use ringkv_shared::plan::{Decision, Holding, Preview, decide};
 use ringkv_shared::protocol::cluster::RebalanceReport;
 use ringkv_shared::protocol::node::{KeyVersion, Record, Via};
 use ringkv_shared::topology::Placement;
@@ -33,9 +33,10 @@ use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 
 use crate::cluster::{Cluster, View};
 use crate::job::Job;
+use crate::plan::{enough_seen, everything, may_run};
 use crate::state::Event;
 use crate::transfer::{CALL_RECORDS, Way};
-use crate::walk::{Range, Walk};
+use crate::walk::Walk;
 
 /// Keys walked before their copies are made.
 const BATCH_KEYS: usize = 1000;
@@ -72,7 +73,8 @@ impl Cluster {
 
     async fn run_rebalance(&self, dry_run: bool) -> Result<(), Failure> {
         if !dry_run {
-            may_run(&self.view())?;
+            let view = self.view();
+            may_run(&view, view.topology.newest(), &Preview::default())?;
             if self.view().topology.staged.is_some() {
                 self.commit(&Event::Commit)?;
             }
@@ -142,7 +144,7 @@ impl Cluster {
             }
         }
         self.copy(view, space, wanted).await;
-        if let Some(lost) = enough_seen(view, space, &walk)? {
+        if let Some(lost) = enough_seen(view, space, &walk.silent)? {
             self.lock_job().narrate(lost);
         }
         Ok(offered)
@@ -273,12 +275,6 @@ impl Cluster {
     }
 }
 
-/// All that nodes hold of a keyspace, without values.
-fn everything(space: &KeyspaceName) -> Range {
-    let range = Range { keyspace: space.clone(), page_keys: BATCH_KEYS, ..Range::default() };
-    Range { keys_only: true, tombstones: true, ..range }
-}
-
 fn judge(group: &[(NodeId, Record)], target: &Placement, space: &KeyspaceName) -> (Blob, Decision) {
     let key = group[0].1.key.clone();
     let owners = target.owners(space, key.as_bytes());
@@ -308,48 +304,4 @@ impl View {
 fn key_version(key: &Blob, record: &Record, seen: &Context) -> KeyVersion {
     let context = (!record.is_plain()).then(|| seen.clone());
     KeyVersion { key: key.clone(), version: record.version, context }
-}
-
-/// A node that is to get keys must be there.
-fn may_run(view: &View) -> Result<(), Failure> {
-    let pending = view.topology.newest();
-    let absent = view.nodes.values().find(|node| pending.has(&node.id) && node.is_down());
-    match absent {
-        Some(node) => Err(Failure::new(
-            ErrorName::Unreachable,
-            format!("{} is DOWN and has to take part; nothing was moved", node.id),
-        )
-        .hint(format!("restart {0}, or take it off the ring: removenode {0}", node.id))),
-        None => Ok(()),
-    }
-}
-
-/// With fewer silent nodes than copies, some owner of every key was asked. With as many as acknowledge a
-/// write, some may be at those alone, and that is told.
-fn enough_seen(
-    view: &View,
-    space: &KeyspaceName,
-    walk: &Walk<'_>,
-) -> Result<Option<String>, Failure> {
-    let current = &view.topology.current;
-    let silent: Vec<&str> =
-        walk.silent.iter().filter(|id| current.has(id)).map(NodeId::as_str).collect();
-    if silent.is_empty() || silent.len() < current.n(space) {
-        let w = view.keyspace(space)?.w;
-        let told = !silent.is_empty() && silent.len() >= w;
-        return Ok(told.then(|| {
-            let silent = silent.join(" ");
-            format!(
-                "Not asked: {silent}; writes that nobody else has acknowledged (W={w}) stay there"
-            )
-        }));
-    }
-    Err(Failure::new(
-        ErrorName::Unreachable,
-        format!(
-            "{} did not answer and may hold the only copy of some keys; nothing was removed",
-            silent.join(" ")
-        ),
-    )
-    .hint("restart it, then: rebalance"))
 }

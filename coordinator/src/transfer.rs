@@ -9,6 +9,7 @@
 //! One call at a time on each way; it holds at most half a megabyte.
 
 use ringkv_shared::net::{Client, NodeApiClient};
+use ringkv_shared::plan::RECORD_BYTES;
 use ringkv_shared::protocol::node::{KeyVersion, Record, Via};
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 
@@ -19,8 +20,6 @@ pub(crate) const CALL_RECORDS: usize = 500;
 /// A batch has this many times as long as a single request: it may hold half a megabyte to be
 /// synced.
 const BATCH_DEADLINES: u32 = 5;
-/// Bytes of a record beside its key and values, about, as it travels.
-const RECORD_BYTES: u64 = 60;
 
 /// From where to where, and why.
 #[derive(Clone, Copy)]

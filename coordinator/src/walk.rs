@@ -1,15 +1,16 @@
 //! A walk over all keys of a keyspace in key order, a page a node at a time; and what all holders of
 //! a key together hold.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::future::join_all;
 use ringkv_shared::net::{NodeApiClient, PeerError};
-use ringkv_shared::plan::Merge;
+use ringkv_shared::plan::{Found, Merge};
 use ringkv_shared::protocol::node::{DumpReply, Record, Sibling};
 use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 
-use crate::cluster::{Cluster, View};
+use crate::cluster::{Cluster, Node, View};
 use crate::picture::Picture;
 
 /// What a walk looks at.
@@ -30,7 +31,7 @@ pub(crate) struct Range {
 /// The walk. A node that does not answer is left out from then on and named in `silent`.
 pub(crate) struct Walk<'a> {
     cluster: &'a Cluster,
-    view: &'a View,
+    nodes: &'a BTreeMap<NodeId, Arc<Node>>,
     range: Range,
     merge: Merge,
     /// What the pages are of, when not of what is there now.
@@ -42,22 +43,29 @@ pub(crate) struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(cluster: &'a Cluster, view: &'a View, range: Range) -> Self {
-        Self::of(cluster, view, range, None)
+        Self::of(cluster, &view.nodes, range, None)
     }
 
-    /// A walk over what a picture has, or over what is there now.
+    /// A walk over what these nodes hold in a picture, or now.
     pub(crate) fn of(
         cluster: &'a Cluster,
-        view: &'a View,
+        nodes: &'a BTreeMap<NodeId, Arc<Node>>,
         range: Range,
         picture: Option<&'a Picture>,
     ) -> Self {
-        let merge = Merge::new(view.nodes.keys().cloned());
-        Self { cluster, view, range, merge, picture, silent: BTreeSet::new(), refused: None }
+        let merge = Merge::new(nodes.keys().cloned());
+        let silent = BTreeSet::new();
+        Self { cluster, nodes, range, merge, picture, silent, refused: None }
     }
 
     /// The next key with every answering node's record of it; `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Vec<(NodeId, Record)>> {
+        let found = self.next_found().await?;
+        Some(found.into_iter().map(|found| (found.node, found.record)).collect())
+    }
+
+    /// The same with the bytes of each record, where values are left out.
+    pub(crate) async fn next_found(&mut self) -> Option<Vec<Found>> {
         loop {
             if let Some(group) = self.merge.next_key() {
                 return Some(group);
@@ -73,10 +81,10 @@ impl<'a> Walk<'a> {
                         self.refused = Some(failure);
                     }
                     self.silent.insert(node.clone());
-                    self.merge.feed(node, Vec::new(), None);
+                    self.merge.feed(node, Vec::new(), &[], None);
                     continue;
                 };
-                self.merge.feed(node, page.items, page.next);
+                self.merge.feed(node, page.items, &page.sizes, page.next);
             }
         }
     }
@@ -87,7 +95,7 @@ impl<'a> Walk<'a> {
         node: &NodeId,
         after: &Option<Blob>,
     ) -> Result<DumpReply, Option<Failure>> {
-        let node = &self.view.nodes[node];
+        let node = &self.nodes[node];
         let at = self.picture.map(|picture| picture.at(&node.id));
         if node.is_down() || at == Some(None) {
             return Err(None);

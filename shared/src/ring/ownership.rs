@@ -191,6 +191,22 @@ impl Ring {
         owned.fold(0.0, |sum, (from, to, _)| sum + arc(from, to))
     }
 
+    /// The share of all copies that each member has when a key has `n`, 0 to 1; they add up to 1 where there is a
+    /// member.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "at most 1,000 members")]
+    pub fn copy_shares(&self, n: usize) -> BTreeMap<NodeId, f64> {
+        let mut shares: BTreeMap<NodeId, f64> =
+            self.names.iter().map(|node| (node.clone(), 0.0)).collect();
+        let of = n.min(self.names.len()).max(1) as f64;
+        for (from, to, _) in self.arcs() {
+            for owner in self.owners_at(to, n) {
+                *shares.entry(owner).or_default() += arc(from, to) / of;
+            }
+        }
+        shares
+    }
+
     /// `(after, up to, owner)` for every arc; the first wraps around.
     fn arcs(&self) -> impl Iterator<Item = (u64, u64, &NodeId)> {
         let last = self.tokens.last().map_or(0, |(token, _)| *token);
@@ -246,6 +262,26 @@ mod tests {
 
     fn ring(nodes: usize) -> Ring {
         Ring::new(VNODES_DEFAULT, (1..=nodes).map(|i| (id(i), 1)))
+    }
+
+    #[test]
+    fn shares_of_copies_add_up() {
+        let ring = Ring::new(
+            16,
+            [("a", 1), ("b", 2), ("c", 1)].map(|(id, weight)| (id.parse().unwrap(), weight)),
+        );
+        for n in 1..5 {
+            let shares = ring.copy_shares(n);
+            assert!((shares.values().sum::<f64>() - 1.0).abs() < 1e-9, "{shares:?}");
+            for (id, share) in shares {
+                let expected = match n {
+                    1 => ring.share(&id),
+                    3.. => 1.0 / 3.0,
+                    _ => share,
+                };
+                assert!((share - expected).abs() < 1e-9, "{id} with N={n}");
+            }
+        }
     }
 
     #[test]

@@ -1,17 +1,11 @@
-//! What a rebalance does with one key, and how it walks over all keys.
+//! What becomes of one key: who is to get it from whom, and who may forget it.
 //!
-//! [`Merge`] joins the sorted key pages of many nodes into one sorted walk that needs memory for
-//! one page a node, however many keys there are. [`decide`] looks at who holds which version of
-//! a key and who should, and says what to copy and what to drop.
-//!
-//! Invariants: a copy is merged into what is held, so it can only add what was missing; a copy is
-//! dropped only where the node is no owner, and only when every owner has seen all that it has.
+//! A copy is merged into what is held, so it can only add what was missing. A node forgets a key only where it
+//! is no owner, and only when every owner has seen all that it has.
 
-use std::collections::{BTreeMap, VecDeque};
-
+use crate::NodeId;
 use crate::causal::{Context, Siblings};
 use crate::protocol::node::Record;
-use crate::{Blob, NodeId};
 
 /// Who holds what of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +63,18 @@ pub fn decide(holdings: &[Holding], owners: &[NodeId]) -> Decision {
     Decision { copies, drop_at, seen: all.context() }
 }
 
+/// To whom a key is offered before new owners get it: the owners of now that can be asked (`up`, some of `now`),
+/// when none of the owners of now holds anything of it. It may have been deleted, and they know.
+#[must_use]
+pub fn offered_to<'a>(
+    holdings: &[Holding],
+    now: &[NodeId],
+    up: &'a [NodeId],
+) -> Option<&'a [NodeId]> {
+    let known = holdings.iter().any(|holding| now.contains(&holding.node));
+    (!known && !up.is_empty() && !holdings.is_empty()).then_some(up)
+}
+
 /// Where the last write wins: who does not have that is to get it.
 fn decide_by_clock(holdings: &[Holding], owners: &[NodeId], drop_at: Vec<NodeId>) -> Decision {
     let records: Vec<&Record> = holdings.iter().map(|holding| &holding.held).collect();
@@ -83,72 +89,9 @@ fn decide_by_clock(holdings: &[Holding], owners: &[NodeId], drop_at: Vec<NodeId>
     Decision { copies, drop_at, seen }
 }
 
-/// A sorted walk over the keys of many nodes.
-#[derive(Debug, Default)]
-pub struct Merge {
-    sources: BTreeMap<NodeId, Source>,
-}
-
-#[derive(Debug, Default)]
-struct Source {
-    page: VecDeque<Record>,
-    /// Where the next page starts; `None` with `ended` false before the first.
-    after: Option<Blob>,
-    ended: bool,
-}
-
-impl Merge {
-    /// A walk over the keys of `nodes`.
-    #[must_use]
-    pub fn new(nodes: impl IntoIterator<Item = NodeId>) -> Self {
-        Self { sources: nodes.into_iter().map(|node| (node, Source::default())).collect() }
-    }
-
-    /// The nodes whose next page is needed before the walk can go on, with where it starts.
-    #[must_use]
-    pub fn wanted(&self) -> Vec<(NodeId, Option<Blob>)> {
-        let empty = |source: &&Source| source.page.is_empty() && !source.ended;
-        let wanted = self.sources.iter().filter(|(_, source)| empty(source));
-        wanted.map(|(node, source)| (node.clone(), source.after.clone())).collect()
-    }
-
-    /// Gives the next page of a node: its records in key order, and where the one after starts.
-    pub fn feed(&mut self, node: &NodeId, items: Vec<Record>, next: Option<Blob>) {
-        if let Some(source) = self.sources.get_mut(node) {
-            source.page = items.into();
-            source.ended = next.is_none();
-            source.after = next;
-        }
-    }
-
-    /// The next key with each node's record of it; `None` when all is walked, or when a page is
-    /// wanted first.
-    pub fn next_key(&mut self) -> Option<Vec<(NodeId, Record)>> {
-        if !self.wanted().is_empty() {
-            return None;
-        }
-        let least = self.sources.values().filter_map(|s| s.page.front()).map(|r| &r.key).min()?;
-        let least = least.clone();
-        let mut group = Vec::new();
-        for (node, source) in &mut self.sources {
-            if source.page.front().is_some_and(|record| record.key == least) {
-                group.extend(source.page.pop_front().map(|record| (node.clone(), record)));
-            }
-        }
-        Some(group)
-    }
-
-    /// Whether every node's last page was walked.
-    #[must_use]
-    pub fn ended(&self) -> bool {
-        self.sources.values().all(|source| source.ended && source.page.is_empty())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn ids(text: &str) -> Vec<NodeId> {
         text.chars().map(|c| c.to_string().parse().unwrap()).collect()
@@ -190,40 +133,5 @@ mod tests {
         held.context = seen.map(|seen| Context::up_to(version(seen)));
         held.context = held.context.filter(|seen| !seen.is_before(held.version));
         Holding { node: what[..1].parse().unwrap(), held }
-    }
-
-    proptest! {
-        /// Whatever the page size, the walk sees every key once, in order, with all its holders.
-        #[test]
-        fn the_walk_sees_everything_once(
-            a in proptest::collection::btree_set(0u8..40, 0..30),
-            b in proptest::collection::btree_set(0u8..40, 0..30),
-            page in 1usize..7,
-        ) {
-            let nodes = ids("ab");
-            let held: BTreeMap<NodeId, Vec<u8>> = [
-                (nodes[0].clone(), a.iter().copied().collect()),
-                (nodes[1].clone(), b.iter().copied().collect()),
-            ].into();
-            let mut merge = Merge::new(nodes.clone());
-            let mut seen = Vec::new();
-            while !merge.ended() {
-                for (node, after) in merge.wanted() {
-                    let rest: Vec<u8> = held[&node].iter().copied()
-                        .filter(|key| after.as_ref().is_none_or(|a| *key > a.as_bytes()[0])).collect();
-                    let version = crate::Version::new(1, 1);
-                    let record = |key: &u8| Record::new(vec![*key].into(), None, version);
-                    let items: Vec<Record> = rest.iter().take(page).map(record).collect();
-                    let next = (rest.len() > page).then(|| vec![rest[page - 1]].into());
-                    merge.feed(&node, items, next);
-                }
-                while let Some(group) = merge.next_key() {
-                    seen.push((group[0].1.key.as_bytes()[0], group.len()));
-                }
-            }
-            let expected: Vec<(u8, usize)> = a.union(&b)
-                .map(|key| (*key, usize::from(a.contains(key)) + usize::from(b.contains(key)))).collect();
-            prop_assert_eq!(seen, expected);
-        }
     }
 }

@@ -1,0 +1,15 @@
+//! What a rebalance does with each key, and how it walks over all keys.
+//!
+//! [`Merge`] joins the sorted key pages of many nodes into one sorted walk. [`decide`] looks at who holds which
+//! version of a key and who should, and says what to copy and what to drop. [`Preview`] counts what that comes to
+//! before anything is done; [`reasons`] and [`risks`] say it in words.
+
+mod decide;
+mod merge;
+mod preview;
+mod reasons;
+
+pub use decide::{Decision, Holding, decide, offered_to};
+pub use merge::{Found, Merge};
+pub use preview::{Load, NodeCount, Planned, Preview, RECORD_BYTES, SpaceCount, Walked};
+pub use reasons::{reasons, risks};
