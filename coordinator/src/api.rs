@@ -140,7 +140,7 @@ impl ClusterApiServer for Api {
     }
 
     async fn plan(&self, clear: Option<bool>) -> Answer<PlanReply> {
-        self.0.plan(clear.unwrap_or(false)).await.map_err(failure_into_object)
+        self.reigning()?.plan(clear.unwrap_or(false)).await.map_err(failure_into_object)
     }
 
     async fn pause(&self) -> Answer<RebalanceReport> {

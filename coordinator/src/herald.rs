@@ -147,6 +147,15 @@ impl Cluster {
         }
     }
 
+    /// Has all members that answer within a heartbeat obey this coordinator, before it serves; the others are told
+    /// later.
+    pub(crate) async fn claim_all(&self) {
+        let deadline = self.settings().heartbeat();
+        if self.deposed().is_none() {
+            let _ = tokio::time::timeout(deadline, self.tell_members()).await;
+        }
+    }
+
     /// Tells the members that are not DOWN and do not know yet; those that have not confirmed, and why.
     async fn tell_members(&self) -> Vec<(Arc<Node>, Failure)> {
         let _one = self.herald.one.lock().await;
@@ -159,11 +168,11 @@ impl Cluster {
         let behind = view.nodes.values().filter(|node| {
             !node.is_down() && !node.opinion(0).stranger && !self.herald.knows(node, edition)
         });
-        let told = join_all(behind.map(|node| self.tell_one(node, &map, edition))).await;
+        let told = join_all(behind.map(|node| self.tell_map(node, &map, edition))).await;
         told.into_iter().flatten().collect()
     }
 
-    async fn tell_one(
+    async fn tell_map(
         &self,
         node: &Arc<Node>,
         map: &ClusterMap,

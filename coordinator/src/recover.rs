@@ -37,7 +37,7 @@ use ringkv_shared::topology::Placement;
 
 use crate::clock::unix_ms;
 use crate::log::{Log, LogError};
-use crate::state::{Member, State};
+use crate::state::State;
 
 /// How far above all epochs that nodes know the new one begins: more starts than the old coordinator will have
 /// had unseen, or has while it is replaced.
@@ -396,7 +396,7 @@ mod tests {
                 "{expected}: {told}"
             );
         }
-        let late = self::state(&map).members.into_values().map(|Member { addr, .. }| addr);
+        let late = self::state(&map).members.into_values().map(|member| member.addr);
         assert_eq!(late.collect::<Vec<_>>(), ["a:1", "a:2", "a:3"]);
     }
 }
