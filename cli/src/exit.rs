@@ -8,7 +8,7 @@
 //! | 3 | no such key or node |
 //! | 4 | nobody answers, nothing was sent |
 //! | 5 | the outcome is unknown or partial |
-//! | 6 | a check or a transcript differs |
+//! | 6 | a check or a transcript differs; `doctor` found something that fails now |
 //! | 7 | a condition on the stored version did not hold, or a key has several values |
 //! | 130 | interrupted |
 //!

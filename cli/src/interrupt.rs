@@ -26,7 +26,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit;
-use crate::grammar::{CheckArgs, Command, Data, DelArgs, Explained, Follow, KeyspaceArgs, PutArgs};
+use crate::grammar::{
+    CheckArgs, Command, Data, DelArgs, Explained, Follow, KeyspaceArgs, PlanWord, PutArgs, Topology,
+};
 use crate::report::Report;
 
 /// Where Ctrl-C arrives: one that nobody waited for yet is kept for who waits next.
@@ -114,7 +116,13 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         (ErrorName::OutcomeUnknown, what, Some(format!("look: {look}")))
     };
     let (name, what, hint) = match command {
-        Command::Load { .. } | Command::Rebalance { .. } | Command::Source { .. } => return None,
+        Command::Load { .. }
+        | Command::Topology(Topology::Rebalance { .. })
+        | Command::Source { .. } => return None,
+        Command::Topology(topology) => match may_have_changed(topology) {
+            Some(look) => unknown(look.to_owned()),
+            None => unchanged("nothing was changed"),
+        },
         Command::Export { file, .. } if file.as_os_str() != "-" => {
             unchanged(&format!("{} is as it was", file.display()))
         }
@@ -130,16 +138,11 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         }
         Command::Setquorum { .. } => unknown("keyspace show".to_owned()),
         Command::Compact { id } => unknown(format!("wal {id}")),
-        Command::Addnode { .. }
-        | Command::Removenode { .. }
-        | Command::Setreplica { .. }
-        | Command::Rpc { .. }
+        Command::Rpc { .. }
         | Command::Kill { .. }
         | Command::Stop { .. }
         | Command::Start { .. }
-        | Command::Restart { .. }
-        | Command::Pause { .. }
-        | Command::Resume { .. } => unknown("show".to_owned()),
+        | Command::Restart { .. } => unknown("show".to_owned()),
         Command::Follow(_)
         | Command::Show
         | Command::Stats { .. }
@@ -156,6 +159,22 @@ pub(crate) fn report(command: &Command) -> Option<Report> {
         | Command::Help { .. } => unchanged("nothing was changed"),
     };
     Some(told(Failure { hint, ..Failure::new(name, format!("interrupted: {what}")) }))
+}
+
+/// How to look what a command on the ring has done; `None` when it only looks.
+fn may_have_changed(topology: &Topology) -> Option<&'static str> {
+    match topology {
+        Topology::Pause { id: None } | Topology::Resume { id: None } | Topology::Cancel => {
+            Some("progress")
+        }
+        Topology::Plan { word: Some(PlanWord::Clear) } => Some("plan"),
+        Topology::Plan { word: None }
+        | Topology::Progress
+        | Topology::WhatIf { .. }
+        | Topology::Doctor
+        | Topology::WhyDown { .. } => None,
+        _ => Some("show"),
+    }
 }
 
 /// How to look what a command on keys has done; `None` when it only reads.
@@ -213,11 +232,15 @@ mod tests {
             ("resolve a 1", "get a --all"),
             ("mput a 1 b 2", "mget a b"),
             ("mdel a b", "mget a b"),
+            ("setweight n1 2", "show"),
+            ("pause n1", "show"),
+            ("pause", "progress"),
+            ("plan clear", "plan"),
         ] {
             let narrated = text(&told(line).unwrap().narrated);
             assert!(narrated.ends_with(&format!("\n  look: {look}")), "{narrated}");
         }
-        for line in ["explain get a", "mget a b", "why a"] {
+        for line in ["explain get a", "mget a b", "why a", "plan", "doctor"] {
             let narrated = text(&told(line).unwrap().narrated);
             assert_eq!(narrated, "error: interrupted: nothing was changed", "{line}");
         }

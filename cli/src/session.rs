@@ -87,6 +87,9 @@ pub(crate) struct Session {
     pub(crate) supervisor: Option<String>,
     /// Cancelled when somebody wants the running command to end: Ctrl-C.
     pub(crate) interrupt: CancellationToken,
+    /// The ring epoch of the plan that was shown last, while no command of this session has changed it:
+    /// what `rebalance` is to carry out.
+    pub(crate) planned: Option<u64>,
     nodes: KnownNodes,
     keyspace: KeyspaceName,
 }
@@ -115,6 +118,7 @@ impl Session {
             supervisor: None,
             interrupt: CancellationToken::new(),
             depth: 0,
+            planned: None,
             nodes: KnownNodes::default(),
             keyspace: KeyspaceName::default(),
         }

@@ -203,7 +203,14 @@ pub(crate) fn explain(grammar: &Command, error: &clap::Error, name: &str) -> Fai
         ErrorKind::InvalidSubcommand => {
             let word = text(ContextKind::InvalidSubcommand).unwrap_or_default();
             match grammar.find_subcommand(name) {
-                Some(command) if command.has_subcommands() => format!("{name} takes no {word:?}"),
+                Some(command) if command.has_subcommands() => {
+                    let failure =
+                        Failure::new(ErrorName::BadArgument, format!("{name} takes no {word:?}"));
+                    return failure.hint(match nearest(&word, names_of(command)) {
+                        Some(guess) => format!("did you mean: {name} {guess}"),
+                        None => usage_hint(command, error),
+                    });
+                }
                 _ => return unknown(grammar, &word),
             }
         }
@@ -318,6 +325,16 @@ mod tests {
             mistake("explain show").starts_with("explain takes no \"show\" | usage: explain <put")
         );
         assert!(mistake("explain").contains("usage: explain <put|get|del> ..."));
+        assert_eq!(
+            mistake("what-if kil n2"),
+            "what-if takes no \"kil\" | did you mean: what-if kill"
+        );
+        assert_eq!(
+            mistake("plan cleer"),
+            "\"cleer\" does not fit [clear] | usage: plan [clear]        one of: clear"
+        );
+        assert!(mistake("setweight n1 0").starts_with("\"0\" is no weight: write a whole number"));
+        assert!(mistake("setzone n1 Rack").starts_with("\"Rack\" is no zone"));
         assert!(mistake("setreplica x").contains("usage: setreplica <N>"));
         assert!(mistake("addnode n1 x").starts_with("\"x\" is no address: write a port"));
         assert!(mistake("kill N1").starts_with("\"N1\" is no node id"));

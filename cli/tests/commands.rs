@@ -197,7 +197,7 @@ fn the_shell_is_set_by_dot_commands(shop: &Shop) {
 }
 
 fn json_is_one_object_a_command(shop: &Shop) {
-    let table: [(&[&str], i32); 49] = [
+    let table: [(&[&str], i32); 68] = [
         (&["put", "j", "1"], 0),
         (&["put", "j"], 2),
         (&["get", "j"], 0),
@@ -212,6 +212,24 @@ fn json_is_one_object_a_command(shop: &Shop) {
         (&["setreplica", "9"], 2),
         (&["rebalance"], 0),
         (&["rebalance", "--dry-run"], 0),
+        (&["rebalance", "--epoch", "1"], 1),
+        (&["plan"], 0),
+        (&["plan", "clear"], 0),
+        (&["plan", "cleer"], 2),
+        (&["progress"], 0),
+        (&["pause"], 1),
+        (&["resume"], 1),
+        (&["cancel"], 1),
+        (&["replacenode", "n9", "n8", "5009"], 3),
+        (&["setweight", "n9", "2"], 3),
+        (&["setzone", "n9", "rack-a"], 3),
+        (&["what-if", "kill", "n2"], 0),
+        (&["what-if", "add", "n9", "--weight", "2"], 0),
+        (&["what-if", "kill", "n9"], 3),
+        (&["what-if", "kil", "n2"], 2),
+        (&["doctor"], 0),
+        (&["why-down", "n1"], 0),
+        (&["why-down", "n9"], 3),
         (&["show"], 0),
         (&["stats"], 0),
         (&["where", "k"], 0),

@@ -141,12 +141,12 @@ impl ClusterApiServer for Api {
         self.0.cancel().map_err(failure_into_object)
     }
 
-    async fn what_if(&self, _suppose: Vec<Supposition>) -> Answer<WhatIfReply> {
-        Err(not_yet())
+    async fn what_if(&self, suppose: Vec<Supposition>) -> Answer<WhatIfReply> {
+        self.0.what_if(&suppose).await.map_err(failure_into_object)
     }
 
     async fn doctor(&self) -> Answer<DoctorReply> {
-        Err(not_yet())
+        Ok(self.0.doctor().await)
     }
 
     async fn why_down(&self, id: NodeId) -> Answer<WhyDownReply> {

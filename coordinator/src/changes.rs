@@ -18,12 +18,11 @@ use ringkv_shared::topology::Topology;
 use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId, Zone};
 use tokio::sync::OwnedMutexGuard;
 
+use crate::checks::check_weight;
 use crate::cluster::Cluster;
 use crate::keyspace::check_quorums;
 use crate::state::{Event, Member};
 
-/// The most units of virtual nodes.
-const WEIGHT_MAX: u32 = 64;
 /// The most nodes: a ring token names its node by 16 bits.
 const NODES_MAX: usize = 1000;
 
@@ -36,11 +35,7 @@ impl Cluster {
         zone: Option<Zone>,
     ) -> Result<ChangeReply, Failure> {
         let _alone = self.alone()?;
-        if !(1..=WEIGHT_MAX).contains(&weight) {
-            let message = format!("weight {weight} is not from 1 to {WEIGHT_MAX}");
-            let hint = "weight 1 is as much of the ring as any other node has, 2 twice as much";
-            return Err(Failure::new(ErrorName::BadArgument, message).hint(hint));
-        }
+        check_weight(weight)?;
         let addr = check_addr(&addr)?;
         let before = self.view().topology.clone();
         let known = self.view().nodes.get(&id).cloned();

@@ -25,6 +25,19 @@ fn check_size(what: &str, key: &Blob, bytes: usize, bytes_max: usize) -> Result<
     ))
 }
 
+/// The most units of virtual nodes.
+const WEIGHT_MAX: u32 = 64;
+
+/// The weight of a node: 1 to [`WEIGHT_MAX`].
+pub(crate) fn check_weight(weight: u32) -> Result<(), Failure> {
+    if (1..=WEIGHT_MAX).contains(&weight) {
+        return Ok(());
+    }
+    let message = format!("weight {weight} is not from 1 to {WEIGHT_MAX}");
+    let hint = "weight 1 is as much of the ring as any other node has, 2 twice as much";
+    Err(Failure::new(ErrorName::BadArgument, message).hint(hint))
+}
+
 /// R or W of one request: 1 to N.
 pub(crate) fn check_quorum(
     letter: char,

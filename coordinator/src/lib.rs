@@ -19,6 +19,7 @@
 //! | `autoheal` | a node that is gone for long, taken off the ring if that was asked for |
 //! | `picture` | the cluster at one moment, for a backup |
 //! | `observe` `settings` | show, stats, where, ring, scan, config |
+//! | `doctor` `what_if` | what is wrong, and what would be if |
 //! | `api` `args` `server` | the methods, the settings, and the process around them |
 //!
 //! # Caveats
@@ -36,6 +37,7 @@ mod clock;
 mod cluster;
 mod collect;
 mod conditions;
+mod doctor;
 mod dropped;
 mod entropy;
 mod events;
@@ -66,6 +68,7 @@ mod state;
 mod sync;
 mod transfer;
 mod walk;
+mod what_if;
 mod why;
 mod why_down;
 mod writes;

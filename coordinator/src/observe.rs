@@ -31,15 +31,16 @@ impl Cluster {
         let now_ms = self.now_ms();
         let rows = view.nodes.values().zip(&sizes);
         let (topology, space) = (&view.topology, KeyspaceName::default());
+        let begun = topology.staged.is_some() || topology.pending.is_some();
         // With `default` alone the head line says all.
         let keyspaces = view.keyspaces.values().filter(|_| view.keyspaces.len() > 1);
         ShowReply {
             status: Status::Ok,
-            nodes: rows.map(|(node, size)| row(&view, node, size.as_ref(), now_ms)).collect(),
+            nodes: rows.map(|(node, size)| self.row(&view, node, size.as_ref(), now_ms)).collect(),
             epoch: topology.epoch,
             replication: topology.current.n(&space),
-            pending_replication: topology.pending.as_ref().map(|pending| pending.n(&space)),
-            pending: topology.pending.is_some(),
+            pending_replication: begun.then(|| topology.newest().n(&space)),
+            pending: begun,
             stage: view.stage,
             keyspaces: keyspaces.map(|keyspace| view.row(keyspace.clone())).collect(),
         }
@@ -276,31 +277,39 @@ impl Cluster {
         let silent: BTreeSet<NodeId> = walk.silent;
         Ok(ScanReply { status: Status::Ok, items, next, silent: silent.into_iter().collect() })
     }
-}
 
-fn row(view: &View, node: &Node, size: Option<&SizeReply>, now_ms: u64) -> NodeRow {
-    let Opinion { health, last_seen_ms, last, error, stranger, .. } = node.opinion(now_ms);
-    let topology = &view.topology;
-    let membership = match (topology.current.has(&node.id), topology.newest().has(&node.id)) {
-        (true, true) => Membership::Member,
-        (false, _) => Membership::Joining,
-        (true, false) => Membership::Leaving,
-    };
-    let told = size.or(last.as_ref());
-    NodeRow {
-        id: node.id.clone(),
-        addr: node.member.addr.clone(),
-        health,
-        membership,
-        weight: topology.newest().ring.members().get(&node.id).map_or(0, |seat| seat.weight),
-        zone: None,
-        ring_epoch: None,
-        share: topology.newest().ring.share(&node.id),
-        keys: told.map(|size| size.size),
-        log_bytes: told.map(|size| size.log_bytes),
-        last_seen_ms,
-        disk: told.map_or(DiskState::Ok, |size| size.state),
-        error: error.filter(|_| health != Health::Up),
-        stranger,
+    fn row(&self, view: &View, node: &Node, size: Option<&SizeReply>, now_ms: u64) -> NodeRow {
+        let Opinion { health, last_seen_ms, last, error, stranger, .. } = node.opinion(now_ms);
+        let (topology, id) = (&view.topology, &node.id);
+        let membership = match (topology.current.has(id), topology.newest().has(id)) {
+            (true, true) => Membership::Member,
+            (false, _) => Membership::Joining,
+            (true, false) => Membership::Leaving,
+        };
+        let (current, newest) = (topology.current.ring.members(), topology.newest().ring.members());
+        let seat = newest.get(id).or(current.get(id));
+        let told = size.or(last.as_ref());
+        NodeRow {
+            id: id.clone(),
+            addr: node.member.addr.clone(),
+            health,
+            membership,
+            weight: newest.get(id).map_or(0, |seat| seat.weight),
+            zone: seat.and_then(|seat| seat.zone.clone()),
+            ring_epoch: told.and_then(|size| self.behind(size)),
+            share: topology.newest().ring.share(id),
+            keys: told.map(|size| size.size),
+            log_bytes: told.map(|size| size.log_bytes),
+            last_seen_ms,
+            disk: told.map_or(DiskState::Ok, |size| size.state),
+            error: error.filter(|_| health != Health::Up),
+            stranger,
+        }
+    }
+
+    /// The ring epoch that a node knows, when it obeys and was to be told of a later one.
+    pub(crate) fn behind(&self, size: &SizeReply) -> Option<u64> {
+        let (theirs, ours) = (size.reign.ring, self.view().topology.epoch);
+        (size.coordinator.is_some() && theirs < ours).then_some(theirs)
     }
 }

@@ -15,6 +15,7 @@ pub mod availability;
 pub mod causal;
 pub mod change;
 pub mod detector;
+pub mod doctor;
 pub mod heal;
 pub mod hlc;
 pub mod keyspace;

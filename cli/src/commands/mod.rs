@@ -10,8 +10,10 @@
 //! | [`explain`] | `explain` |
 //! | [`watch`], [`events`] | `watch` `events` |
 //! | [`why`], [`check`] | `why` `check` |
-//! | [`topology`] | `addnode` `removenode` `setreplica` |
-//! | [`rebalance`] | `rebalance` |
+//! | [`topology`] | `addnode` `removenode` `replacenode` `setweight` `setzone` `setreplica` |
+//! | [`plan`], [`what_if`] | `plan` `what-if` |
+//! | [`rebalance`], [`course`] | `rebalance`; `progress` `pause` `resume` `cancel` |
+//! | [`doctor`], [`why_down`] | `doctor` `why-down` |
 //! | [`observe`] | `show` `stats` `where` `ring` `config` |
 //! | [`figures`], [`troubles`] | `stats` of one node; what `stats` tells of hints, differences and conflicts |
 //! | [`keyspace`] | `keyspace` `setquorum` `use` |
@@ -31,6 +33,8 @@
 mod batch;
 mod check;
 mod conflict;
+mod course;
+mod doctor;
 mod events;
 mod expiry;
 mod explain;
@@ -44,6 +48,7 @@ mod log_lines;
 mod observe;
 mod pages;
 mod place;
+mod plan;
 mod progress;
 mod raw;
 mod read;
@@ -55,14 +60,16 @@ mod topology;
 mod troubles;
 mod wal;
 mod watch;
+mod what_if;
 mod why;
+mod why_down;
 mod write;
 
 use clap::CommandFactory as _;
 use ringkv_shared::Failure;
 
 use crate::cluster::Action;
-use crate::grammar::{Command, Data, Follow, GetArgs, Line};
+use crate::grammar::{Command, Data, Follow, GetArgs, Line, PlanWord, Topology};
 use crate::report::Report;
 use crate::session::Session;
 use crate::usage;
@@ -79,10 +86,7 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Repor
         }
         Command::Follow(Follow::Why { key }) => why::run(session, key).await,
         Command::Follow(Follow::Check(args)) => check::run(session, args).await,
-        Command::Addnode { id, addr, weight } => topology::add(session, id, addr, weight).await,
-        Command::Removenode { id, force } => topology::remove(session, id, force).await,
-        Command::Setreplica { n } => topology::set_replication(session, n).await,
-        Command::Rebalance { dry_run } => rebalance::run(session, dry_run).await,
+        Command::Topology(topology) => on_ring(session, topology).await,
         Command::Show => observe::show(session).await,
         Command::Stats { id: None } => observe::stats(session).await,
         Command::Stats { id: Some(id) } => figures::stats(session, id).await,
@@ -111,8 +115,6 @@ pub(crate) async fn run(session: &mut Session, command: Command) -> Result<Repor
         Command::Stop { id } => faults::run(session, Action::Stop, id).await,
         Command::Start { id } => faults::run(session, Action::Start, id).await,
         Command::Restart { id } => faults::run(session, Action::Restart, id).await,
-        Command::Pause { id } => faults::run(session, Action::Pause, id).await,
-        Command::Resume { id } => faults::run(session, Action::Resume, id).await,
     }
 }
 
@@ -127,5 +129,37 @@ async fn on_keys(session: &mut Session, data: Data) -> Result<Report, Failure> {
         Data::Mget { keys, r } => batch::get(session, keys, r).await,
         Data::Mdel { keys, how } => batch::del(session, keys, how).await,
         Data::Explain { what } => explain::run(session, what).await,
+    }
+}
+
+async fn on_ring(session: &mut Session, topology: Topology) -> Result<Report, Failure> {
+    if topology.changes_the_plan() {
+        session.planned = None;
+    }
+    match topology {
+        Topology::Addnode { id, addr, weight, zone } => {
+            topology::add(session, id, addr, weight, zone).await
+        }
+        Topology::Removenode { id, force } => topology::remove(session, id, force).await,
+        Topology::Replacenode { old, new, addr } => {
+            topology::replace(session, old, new, addr).await
+        }
+        Topology::Setweight { id, weight } => topology::set_weight(session, id, weight).await,
+        Topology::Setzone { id, zone } => topology::set_zone(session, id, zone.0).await,
+        Topology::Setreplica { n } => topology::set_replication(session, n).await,
+        Topology::Plan { word: None } => plan::show(session).await,
+        Topology::Plan { word: Some(PlanWord::Clear) } => plan::clear(session).await,
+        Topology::Rebalance { dry_run, epoch, detach } => {
+            rebalance::run(session, dry_run, epoch, detach).await
+        }
+        Topology::Progress => course::progress(session).await,
+        Topology::Pause { id: None } => course::pause(session).await,
+        Topology::Resume { id: None } => course::resume(session).await,
+        Topology::Pause { id: Some(id) } => faults::run(session, Action::Pause, id).await,
+        Topology::Resume { id: Some(id) } => faults::run(session, Action::Resume, id).await,
+        Topology::Cancel => course::cancel(session).await,
+        Topology::WhatIf { what } => what_if::run(session, what).await,
+        Topology::Doctor => doctor::run(session).await,
+        Topology::WhyDown { id } => why_down::run(session, id).await,
     }
 }

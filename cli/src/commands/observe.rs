@@ -7,10 +7,10 @@
 
 use ringkv_shared::net::ClusterApiClient;
 use ringkv_shared::protocol::cluster::{
-    ConfigReply, Health, Membership, NodeRow, ShowReply, StatsReply, WhereReply,
+    ConfigReply, Health, Membership, NodeRow, ShowReply, Stage, StatsReply, WhereReply,
 };
 use ringkv_shared::protocol::node::DiskState;
-use ringkv_shared::{Blob, Failure, NodeId};
+use ringkv_shared::{Blob, Failure, NodeId, Zone};
 
 use super::{expiry, keyspace, troubles};
 use crate::report::Report;
@@ -66,9 +66,12 @@ fn show_report(reply: &ShowReply, width: Option<usize>) -> Report {
     let mut header = vec!["NODE", "ADDRESS", "STATUS", "KEYS", "SHARE", "LOG", "LAST SEEN"];
     let weighted = reply.nodes.iter().any(|row| row.weight != 1);
     header.extend(weighted.then_some("WEIGHT"));
+    let zoned = reply.nodes.iter().any(|row| row.zone.is_some());
+    header.extend(zoned.then_some("ZONE"));
     let cells = |row: &NodeRow| {
         let mut cells = node_cells(row);
         cells.extend(weighted.then(|| row.weight.to_string()));
+        cells.extend(zoned.then(|| row.zone.as_ref().map_or("-", Zone::as_str).to_owned()));
         cells
     };
     let mut report = Report::new(reply);
@@ -76,7 +79,7 @@ fn show_report(reply: &ShowReply, width: Option<usize>) -> Report {
         let table = Table {
             header: &header,
             rows: reply.nodes.iter().map(cells).collect(),
-            dispensable: &["LOG", "WEIGHT", "SHARE", "LAST SEEN", "ADDRESS"],
+            dispensable: &["LOG", "WEIGHT", "ZONE", "SHARE", "LAST SEEN", "ADDRESS"],
             prose: false,
         };
         report = report.say(table.draw(width));
@@ -85,15 +88,13 @@ fn show_report(reply: &ShowReply, width: Option<usize>) -> Report {
         let why = error.as_deref().unwrap_or_default();
         report = report.warn(format!("warning: {why}; to give {id} up: removenode {id}"));
     }
-    let pending = match (reply.pending, reply.pending_replication) {
-        (false, _) => String::new(),
-        (true, Some(n)) if n != reply.replication => {
-            format!(", replication {n} waits for: rebalance")
+    for NodeRow { id, ring_epoch, .. } in &reply.nodes {
+        if let Some(epoch) = ring_epoch {
+            report = report.say(format!("{id} knows the ring of epoch {epoch}"));
         }
-        (true, _) => ", a change waits for: rebalance".to_owned(),
-    };
-    report =
-        report.say(format!("epoch {}, replication {}{pending}", reply.epoch, reply.replication));
+    }
+    let (epoch, replication) = (reply.epoch, reply.replication);
+    report = report.say(format!("epoch {epoch}, replication {replication}{}", change_words(reply)));
     report = reply.keyspaces.iter().map(keyspace::line).fold(report, Report::say);
     if reply.nodes.is_empty() {
         report = report.say("no nodes yet; add one:  addnode n1 5001");
@@ -101,12 +102,29 @@ fn show_report(reply: &ShowReply, width: Option<usize>) -> Report {
     report
 }
 
-fn node_cells(row: &NodeRow) -> Vec<String> {
-    let health = match row.health {
+/// What there is to say of a change, behind a comma.
+fn change_words(reply: &ShowReply) -> String {
+    let copies = reply.pending_replication.filter(|n| *n != reply.replication);
+    match (reply.pending, reply.stage, copies) {
+        (_, Stage::Copying, _) => ", a change is being carried out: progress".to_owned(),
+        (_, Stage::Clearing, _) => ", old copies are being dropped: progress".to_owned(),
+        (false, ..) => String::new(),
+        (true, _, Some(n)) => format!(", replication {n} waits for: rebalance"),
+        (true, _, None) => ", a change waits for: rebalance".to_owned(),
+    }
+}
+
+/// What the detector thinks, in its word.
+pub(super) const fn health_word(health: Health) -> &'static str {
+    match health {
         Health::Up => "UP",
         Health::Suspect => "SUSPECT",
         Health::Down => "DOWN",
-    };
+    }
+}
+
+fn node_cells(row: &NodeRow) -> Vec<String> {
+    let health = health_word(row.health);
     let status = match row.membership {
         Membership::Member => health.to_owned(),
         Membership::Joining => format!("{health} joining"),
@@ -130,11 +148,15 @@ fn node_cells(row: &NodeRow) -> Vec<String> {
 }
 
 /// `now`, `1.9 s ago`, `3 min ago`.
-fn ago(ms: u64) -> String {
+pub(super) fn ago(ms: u64) -> String {
+    if ms < 1_000 { "now".to_owned() } else { format!("{} ago", span(ms)) }
+}
+
+/// `0.3 s`, `3 min`.
+pub(super) fn span(ms: u64) -> String {
     match ms {
-        0..1_000 => "now".to_owned(),
-        1_000..60_000 => format!("{:.1} s ago", ms as f64 / 1e3),
-        _ => format!("{} min ago", ms / 60_000),
+        0..60_000 => format!("{:.1} s", ms as f64 / 1e3),
+        _ => format!("{} min", ms / 60_000),
     }
 }
 
@@ -285,6 +307,33 @@ mod tests {
              warning: n9 at h:2 answers in place of n2; to give n2 up: removenode n2\n\
              epoch 4, replication 1"
         );
+    }
+
+    #[test]
+    fn a_change_and_zones_are_shown_when_there_are_some() {
+        let mut reply: ShowReply = from_value(json!({
+            "status": "ok", "epoch": 4, "replication": 1, "pending": true, "stage": "staged", "nodes": [
+                {"id": "n1", "addr": "h:1", "health": "UP", "membership": "member", "weight": 1,
+                 "share": 0.5, "keys": 5, "log_bytes": 1, "last_seen_ms": 1, "zone": "rack-a"},
+                {"id": "n2", "addr": "h:2", "health": "UP", "membership": "leaving", "weight": 1,
+                 "share": 0.5, "keys": 5, "log_bytes": 1, "last_seen_ms": 1, "ring_epoch": 3},
+            ]
+        }))
+        .unwrap();
+        assert_eq!(
+            text(&show_report(&reply, None).narrated),
+            "NODE  ADDRESS  STATUS      KEYS  SHARE   LOG  LAST SEEN  ZONE\n\
+             n1    h:1      UP          5     50.0 %  1 B  now        rack-a\n\
+             n2    h:2      UP leaving  5     50.0 %  1 B  now        -\n\
+             n2 knows the ring of epoch 3\n\
+             epoch 4, replication 1, a change waits for: rebalance"
+        );
+        reply.pending_replication = Some(2);
+        assert_eq!(change_words(&reply), ", replication 2 waits for: rebalance");
+        reply.stage = Stage::Copying;
+        assert_eq!(change_words(&reply), ", a change is being carried out: progress");
+        reply.stage = Stage::Clearing;
+        assert_eq!(change_words(&reply), ", old copies are being dropped: progress");
     }
 
     #[test]

@@ -13,6 +13,11 @@ pub(super) fn bar(visible: bool, total: u64) -> ProgressBar {
     start(visible, ProgressBar::new(total), "  {wide_bar} {pos}/{len} keys")
 }
 
+/// A bar over what its message names, for a task of several steps.
+pub(super) fn steps(visible: bool) -> ProgressBar {
+    start(visible, ProgressBar::new(0), "  {wide_bar} {pos}/{len} {msg}")
+}
+
 /// A count of keys.
 pub(super) fn count(visible: bool) -> ProgressBar {
     start(visible, ProgressBar::no_length(), "  {spinner} {pos} keys, {per_sec}")
@@ -39,5 +44,6 @@ mod tests {
         // Makes the templates, although a test has no terminal to draw on.
         assert_eq!(bar(true, 3).length(), Some(3));
         assert_eq!(count(true).length(), None);
+        assert_eq!(steps(true).length(), Some(0));
     }
 }

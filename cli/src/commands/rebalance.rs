@@ -11,10 +11,13 @@
 //! copied 1, removed 1, failed 0, 0.06 s
 //! ```
 //!
+//! A plan that was shown in this session and not changed by it since is what is carried out: the coordinator
+//! refuses (`STALE_EPOCH`) when somebody else has changed the ring meanwhile.
+//!
 //! # Caveats
 //!
 //! It runs in the coordinator: Ctrl-C here stops the telling, not the moving, and a second
-//! `rebalance` tells of the one that runs. The coordinator keeps a bounded number of lines, so a very fast rebalance may lose some; the summary counts
+//! `rebalance` tells of the one that runs. When somebody pauses it the telling ends, with exit code 5. The coordinator keeps a bounded number of lines, so a very fast rebalance may lose some; the summary counts
 //! what was not shown.
 
 use std::time::Duration;
@@ -24,7 +27,8 @@ use ringkv_shared::net::ClusterApiClient;
 use ringkv_shared::protocol::cluster::{NarrationLine, RebalanceReport, RebalanceState};
 use ringkv_shared::{ErrorName, Failure};
 
-use super::progress;
+use super::plan::old_copies;
+use super::{course, progress};
 use crate::report::Report;
 use crate::session::Session;
 use crate::{exit, interrupt};
@@ -34,10 +38,23 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How many lines of narration are shown when nothing else was asked for.
 const LINES_SHOWN: u64 = 20;
 
-/// Runs a rebalance to its end.
-pub(super) async fn run(s: &mut Session, dry_run: bool) -> Result<Report, Failure> {
+/// Runs a rebalance to its end, or only starts it.
+pub(super) async fn run(
+    s: &mut Session,
+    dry_run: bool,
+    epoch: Option<u64>,
+    detach: bool,
+) -> Result<Report, Failure> {
     let mut telling = Telling::new(s, dry_run);
-    let mut reply = begin(s, dry_run, &telling).await?;
+    let epoch = epoch.or(s.planned);
+    let mut reply = begin(s, dry_run, epoch, &telling).await?;
+    if !dry_run {
+        // What was planned is under way: the next one is another.
+        s.planned = None;
+    }
+    if detach {
+        return Ok(detached_report(reply));
+    }
     // Its lines are numbered from 1, so what the first answer brought is told too.
     loop {
         telling.tell(s, &reply);
@@ -55,16 +72,17 @@ pub(super) async fn run(s: &mut Session, dry_run: bool) -> Result<Report, Failur
         reply = s.call(async |c| ClusterApiClient::progress(c, after).await).await?;
     }
     telling.bar.finish_and_clear();
-    Ok(if dry_run { plan_report(&reply) } else { end_report(&reply, &telling) })
+    Ok(if dry_run { count_report(&reply) } else { end_report(&reply, &telling) })
 }
 
 /// Starts one, or finds the one that runs.
 async fn begin(
     s: &mut Session,
     dry_run: bool,
+    epoch: Option<u64>,
     telling: &Telling,
 ) -> Result<RebalanceReport, Failure> {
-    let begun = s.call(async |c| ClusterApiClient::rebalance(c, Some(dry_run), None).await).await;
+    let begun = s.call(async |c| ClusterApiClient::rebalance(c, Some(dry_run), epoch).await).await;
     let (reply, sentence) = match begun {
         Ok(reply) => (reply, "[Coordinator] Starting rebalance..."),
         Err(failure) if failure.name == ErrorName::Busy && !dry_run => {
@@ -80,6 +98,12 @@ async fn begin(
         s.line(sentence);
     }
     Ok(reply)
+}
+
+/// The report when nobody waits for the end at all.
+fn detached_report(mut reply: RebalanceReport) -> Report {
+    reply.lines.clear();
+    Report::new(&reply).say("It goes on in the coordinator: progress, pause, cancel.")
 }
 
 /// The report when nobody waits for the end any more.
@@ -114,7 +138,7 @@ impl Telling {
             None => LINES_SHOWN,
         };
         let narrate = s.settings.narrate && s.streams_text() && !dry_run;
-        Self { narrate, shown_max, shown: 0, last: 0, bar: progress::bar(s.settings.progress, 0) }
+        Self { narrate, shown_max, shown: 0, last: 0, bar: progress::steps(s.settings.progress) }
     }
 
     /// Prints the new lines, as many as may be shown.
@@ -129,17 +153,15 @@ impl Telling {
                 self.bar.suspend(|| s.line(&format!("[Rebalance] {text}")));
             }
         }
-        self.bar.set_length(reply.total);
-        self.bar.set_position(reply.scanned);
+        let (done, total, message) = course::position(reply);
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        self.bar.set_message(message);
     }
 }
 
-fn old_copies(count: u64) -> String {
-    if count == 1 { "1 old copy".to_owned() } else { format!("{count} old copies") }
-}
-
 /// The report of a dry run: what would move, over which links.
-fn plan_report(reply: &RebalanceReport) -> Report {
+fn count_report(reply: &RebalanceReport) -> Report {
     if let Some(failure) = &reply.error {
         return failure.clone().into();
     }
@@ -155,13 +177,9 @@ fn plan_report(reply: &RebalanceReport) -> Report {
 
 /// The report at the end of a rebalance.
 fn end_report(reply: &RebalanceReport, telling: &Telling) -> Report {
-    let seconds = reply.elapsed_ms as f64 / 1000.0;
     let RebalanceReport { copied, removed, failed, .. } = reply;
-    let summary = format!("copied {copied}, removed {removed}, failed {failed}, {seconds:.2} s");
-    if reply.state == RebalanceState::Failed {
-        let unsaid = Failure::new(ErrorName::NotApplied, "the rebalance ended early")
-            .hint("nothing is lost; run rebalance again");
-        let mut failure = reply.error.clone().unwrap_or(unsaid);
+    let summary = course::summary(reply);
+    if let Some(mut failure) = early_end(reply) {
         failure.message = format!("{} ({summary})", failure.message);
         return failure.into();
     }
@@ -174,6 +192,30 @@ fn end_report(reply: &RebalanceReport, telling: &Telling) -> Report {
     report = report.say("[Coordinator] Rebalance complete.").say(summary);
     let exit = if *failed > 0 { exit::PARTIAL } else { exit::OK };
     Report { exit, ..report }
+}
+
+/// Why it is not done, when it is not.
+fn early_end(reply: &RebalanceReport) -> Option<Failure> {
+    let failure = |name, message: &str, hint: &str| Failure::new(name, message).hint(hint);
+    match reply.state {
+        RebalanceState::Failed => Some(reply.error.clone().unwrap_or_else(|| {
+            let message = "the rebalance ended early";
+            failure(ErrorName::NotApplied, message, "nothing is lost; run rebalance again")
+        })),
+        RebalanceState::Paused => {
+            let message = "the rebalance was paused, it is done in part";
+            Some(failure(
+                ErrorName::OutcomeUnknown,
+                message,
+                "resume goes on, cancel takes it back",
+            ))
+        }
+        RebalanceState::Cancelled => {
+            let message = "the rebalance was cancelled, the ring is as it was";
+            Some(failure(ErrorName::NotApplied, message, "what it had copied is dropped again"))
+        }
+        RebalanceState::Idle | RebalanceState::Running | RebalanceState::Complete => None,
+    }
 }
 
 #[cfg(test)]
@@ -193,7 +235,7 @@ mod tests {
     }
 
     fn telling(shown_max: u64, shown: u64) -> Telling {
-        Telling { narrate: true, shown_max, shown, last: shown, bar: progress::bar(false, 0) }
+        Telling { narrate: true, shown_max, shown, last: shown, bar: progress::steps(false) }
     }
 
     #[test]
@@ -219,9 +261,25 @@ mod tests {
     }
 
     #[test]
+    fn one_that_somebody_else_stopped_is_not_done() {
+        let paused = end_report(&reply("paused", 0), &telling(0, 0));
+        assert_eq!(
+            text(&paused.narrated),
+            "error: the rebalance was paused, it is done in part (copied 502, removed 19, failed 0, 0.06 s)\n  \
+             resume goes on, cancel takes it back"
+        );
+        assert_eq!(paused.exit, 5);
+        let cancelled = end_report(&reply("cancelled", 0), &telling(0, 0));
+        assert!(
+            text(&cancelled.narrated).starts_with("error: the rebalance was cancelled, the ring")
+        );
+        assert_eq!(cancelled.exit, 1);
+    }
+
+    #[test]
     fn a_plan_names_its_links() {
         assert_eq!(
-            text(&plan_report(&reply("complete", 0)).narrated),
+            text(&count_report(&reply("complete", 0)).narrated),
             "PLAN  copy  n1->n4 168  n2->n4 170   then drop 19 old copies"
         );
     }

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! put <key> <value|->    get <key> [--all]     del <key>         scan [prefix]
-//! addnode <id> <port>    removenode <id>       setreplica <N>    rebalance [--dry-run]
+//! addnode <id> <port>    removenode <id>       plan              rebalance [--dry-run]
 //! explain put|get|del …  watch [prefix]        why <key>         check [--repair]
 //! ```
 //!
@@ -22,6 +22,7 @@ mod client;
 mod data;
 mod follow;
 mod keyspace;
+mod topology;
 mod values;
 
 use std::path::PathBuf;
@@ -34,8 +35,8 @@ pub(crate) use data::{Data, DelArgs, Explained, GetArgs, KeyArgs, PutArgs, ReadA
 pub(crate) use follow::{CheckArgs, Follow, UntilArgs};
 pub(crate) use keyspace::{KeyspaceAction, KeyspaceArgs, QuorumWord};
 use keyspace::{parse_quorum, parse_replicas};
+pub(crate) use topology::{PlanWord, Topology, WhatIf};
 pub(crate) use values::{FileForm, Format, Switch, Ttl, WalView};
-use values::{parse_address, parse_copies};
 
 /// A whole line.
 #[derive(Debug, Parser)]
@@ -70,41 +71,9 @@ pub(crate) enum Command {
     /// Following and asking why.
     #[command(flatten)]
     Follow(Follow),
-    /// Put a node on the ring; in a local cluster, start it too.
-    #[command(after_help = "addnode n4 5004\naddnode big 10.0.0.7:5001 --weight 2")]
-    Addnode {
-        /// Its name: a-z, 0-9 and '-'.
-        id: NodeId,
-        /// Where it answers: `port` (on 127.0.0.1) or `host:port`.
-        #[arg(value_name = "[HOST:]PORT", value_parser = parse_address)]
-        addr: String,
-        /// Its share against the others', who have 1: 256 virtual nodes for each.
-        #[arg(long, value_name = "W")]
-        weight: Option<u32>,
-    },
-    /// Take a node off the ring; it keeps its data until a rebalance.
-    #[command(after_help = "removenode n3")]
-    Removenode {
-        /// Its name.
-        id: NodeId,
-        /// Even when that loses the only copy of some keys.
-        #[arg(long)]
-        force: bool,
-    },
-    /// How many nodes keep each key of the keyspace.
-    #[command(after_help = "setreplica 2")]
-    Setreplica {
-        /// The number of copies.
-        #[arg(value_name = "N", value_parser = parse_copies)]
-        n: usize,
-    },
-    /// Move keys to where the ring says.
-    #[command(after_help = "rebalance --dry-run    (only count)\nrebalance")]
-    Rebalance {
-        /// Only count what would move.
-        #[arg(long)]
-        dry_run: bool,
-    },
+    /// Changing the ring, and what is thought of it.
+    #[command(flatten)]
+    Topology(Topology),
     /// The nodes: address, status, keys, share of the ring.
     Show,
     /// Totals and balance, or the figures of one node.
@@ -265,16 +234,6 @@ pub(crate) enum Command {
     },
     /// End a node at once if it runs, and start it on its own data (local cluster).
     Restart {
-        /// The node.
-        id: NodeId,
-    },
-    /// Freeze a node: it keeps its connections and answers nothing (local cluster).
-    Pause {
-        /// The node.
-        id: NodeId,
-    },
-    /// Let a paused node go on (local cluster).
-    Resume {
         /// The node.
         id: NodeId,
     },

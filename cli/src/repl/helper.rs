@@ -26,7 +26,17 @@ use crate::usage::{self, Entry};
 use crate::words;
 
 /// Commands whose first argument is a node.
-const TAKES_NODE: [&str; 5] = ["removenode", "wal", "compact", "salvage", "stats"];
+const TAKES_NODE: [&str; 9] = [
+    "removenode",
+    "replacenode",
+    "setweight",
+    "setzone",
+    "why-down",
+    "wal",
+    "compact",
+    "salvage",
+    "stats",
+];
 /// Commands whose first argument is a node or the coordinator.
 const TAKES_SERVER: [&str; 7] = ["rpc", "kill", "stop", "start", "restart", "pause", "resume"];
 /// Commands whose first argument is a file.
@@ -55,16 +65,18 @@ impl ShellHelper {
 
     /// What may stand as the first argument of a command.
     fn arguments(&self, command: &str) -> Vec<String> {
-        let nodes = || {
-            let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-            nodes.iter().cloned().collect::<Vec<_>>()
-        };
         match command {
-            c if TAKES_NODE.contains(&c) => nodes(),
-            c if TAKES_SERVER.contains(&c) => [nodes(), vec![COORDINATOR.to_owned()]].concat(),
+            c if TAKES_NODE.contains(&c) => self.nodes(),
+            c if TAKES_SERVER.contains(&c) => [self.nodes(), vec![COORDINATOR.to_owned()]].concat(),
             "help" => self.names.clone(),
             c => self.entry(c).map(|entry| entry.choices.clone()).unwrap_or_default(),
         }
+    }
+
+    /// The nodes seen so far.
+    fn nodes(&self) -> Vec<String> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.iter().cloned().collect()
     }
 
     fn entry(&self, command: &str) -> Option<&Entry> {
@@ -80,6 +92,8 @@ impl ShellHelper {
                 self.entry(command).map(|entry| entry.options.clone()).unwrap_or_default()
             }
             [command] => self.arguments(command),
+            // Its first word says what is supposed, its second of which node.
+            ["what-if", _] => self.nodes(),
             _ => Vec::new(),
         };
         let word = &text[start..];
@@ -184,6 +198,14 @@ mod tests {
             ("rpc c", 4, "coordinator"),
             ("restart ", 8, "n1 n2 coordinator"),
             ("get a --", 6, "--r --all"),
+            ("plan ", 5, "clear"),
+            ("pause ", 6, "n1 n2 coordinator"),
+            ("what-if ", 8, "kill add remove weight"),
+            ("what-if kill ", 13, "n1 n2"),
+            ("setw", 0, "setweight"),
+            ("setweight ", 10, "n1 n2"),
+            ("rebalance --", 10, "--dry-run --epoch --detach"),
+            ("addnode n4 5004 --", 16, "--weight --zone"),
             ("explain p", 8, "put"),
             ("explain put a --i", 14, "--if-version --if-absent"),
             ("check --", 6, "--repair"),
