@@ -49,18 +49,21 @@ impl ClusterApiServer for Api {
         value: Blob,
         options: Option<WriteOptions>,
     ) -> Answer<ClusterWrite> {
-        self.reigning()?
-            .put(key, value, options.unwrap_or_default())
-            .await
-            .map_err(failure_into_object)
+        let cluster = self.reigning()?;
+        let put = cluster.put(key, value, options.unwrap_or_default());
+        cluster.latency.of(put).await.map_err(failure_into_object)
     }
 
     async fn get(&self, key: Blob, options: Option<ReadOptions>) -> Answer<ClusterGet> {
-        self.reigning()?.get(key, options.unwrap_or_default()).await.map_err(failure_into_object)
+        let cluster = self.reigning()?;
+        let get = cluster.get(key, options.unwrap_or_default());
+        cluster.latency.of(get).await.map_err(failure_into_object)
     }
 
     async fn del(&self, key: Blob, options: Option<WriteOptions>) -> Answer<ClusterWrite> {
-        self.reigning()?.del(key, options.unwrap_or_default()).await.map_err(failure_into_object)
+        let cluster = self.reigning()?;
+        let del = cluster.del(key, options.unwrap_or_default());
+        cluster.latency.of(del).await.map_err(failure_into_object)
     }
 
     async fn mput(
@@ -144,15 +147,15 @@ impl ClusterApiServer for Api {
     }
 
     async fn pause(&self) -> Answer<RebalanceReport> {
-        Err(not_yet())
+        self.0.pause().map_err(failure_into_object)
     }
 
     async fn resume(&self) -> Answer<RebalanceReport> {
-        Err(not_yet())
+        self.0.resume().map_err(failure_into_object)
     }
 
     async fn cancel(&self) -> Answer<RebalanceReport> {
-        Err(not_yet())
+        self.0.cancel().map_err(failure_into_object)
     }
 
     async fn what_if(&self, suppose: Vec<Supposition>) -> Answer<WhatIfReply> {
@@ -181,9 +184,9 @@ impl ClusterApiServer for Api {
     async fn rebalance(
         &self,
         dry_run: Option<bool>,
-        _epoch: Option<u64>,
+        epoch: Option<u64>,
     ) -> Answer<RebalanceReport> {
-        self.reigning()?.rebalance(dry_run.unwrap_or(false)).map_err(failure_into_object)
+        self.reigning()?.rebalance(dry_run.unwrap_or(false), epoch).map_err(failure_into_object)
     }
 
     async fn progress(&self, after: Option<u64>) -> Answer<RebalanceReport> {

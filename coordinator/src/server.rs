@@ -30,7 +30,7 @@ use crate::cluster::Cluster;
 use crate::log::{Log, LogError};
 use crate::recover::{RecoverError, recover};
 use crate::state::{Event, State};
-use crate::{autoheal, entropy, handoff, heartbeat, herald};
+use crate::{autoheal, entropy, handoff, heartbeat, herald, rebalance};
 
 /// Why the coordinator stopped, other than being told to.
 #[derive(Debug, thiserror::Error)]
@@ -111,11 +111,12 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
     let comparing = tokio::task::spawn_local(entropy::rounds(cluster.clone(), shutdown.clone()));
     let telling = tokio::task::spawn_local(herald::tell(cluster.clone(), shutdown.clone()));
     let healing = tokio::task::spawn_local(autoheal::watch(cluster.clone(), shutdown.clone()));
+    let moving = tokio::task::spawn_local(rebalance::watch(cluster.clone(), shutdown.clone()));
     tokio::task::spawn_local(end_waits(cluster.clone(), shutdown.clone()));
     print_ready(local);
     let service = Coordinator { methods: Api(cluster).into_rpc().into() };
     serve(listener, service, ServerLimits::default(), shutdown).await;
-    let background = [watching, delivering, comparing, telling, healing];
+    let background = [watching, delivering, comparing, telling, healing, moving];
     background.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())
 }
@@ -165,7 +166,19 @@ impl Service for Coordinator {
     fn is_barrier(&self, method: &str) -> bool {
         matches!(
             method,
-            "addnode" | "removenode" | "setreplica" | "rebalance" | "config" | "keyspace"
+            "addnode"
+                | "removenode"
+                | "replacenode"
+                | "setweight"
+                | "setzone"
+                | "setreplica"
+                | "plan"
+                | "rebalance"
+                | "pause"
+                | "resume"
+                | "cancel"
+                | "config"
+                | "keyspace"
         )
     }
 }
