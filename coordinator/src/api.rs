@@ -41,15 +41,18 @@ impl ClusterApiServer for Api {
         value: Blob,
         options: Option<WriteOptions>,
     ) -> Answer<ClusterWrite> {
-        self.0.put(key, value, options.unwrap_or_default()).await.map_err(failure_into_object)
+        let put = self.0.put(key, value, options.unwrap_or_default());
+        self.0.latency.of(put).await.map_err(failure_into_object)
     }
 
     async fn get(&self, key: Blob, options: Option<ReadOptions>) -> Answer<ClusterGet> {
-        self.0.get(key, options.unwrap_or_default()).await.map_err(failure_into_object)
+        let get = self.0.get(key, options.unwrap_or_default());
+        self.0.latency.of(get).await.map_err(failure_into_object)
     }
 
     async fn del(&self, key: Blob, options: Option<WriteOptions>) -> Answer<ClusterWrite> {
-        self.0.del(key, options.unwrap_or_default()).await.map_err(failure_into_object)
+        let del = self.0.del(key, options.unwrap_or_default());
+        self.0.latency.of(del).await.map_err(failure_into_object)
     }
 
     async fn mput(
@@ -127,15 +130,15 @@ impl ClusterApiServer for Api {
     }
 
     async fn pause(&self) -> Answer<RebalanceReport> {
-        Err(not_yet())
+        self.0.pause().map_err(failure_into_object)
     }
 
     async fn resume(&self) -> Answer<RebalanceReport> {
-        Err(not_yet())
+        self.0.resume().map_err(failure_into_object)
     }
 
     async fn cancel(&self) -> Answer<RebalanceReport> {
-        Err(not_yet())
+        self.0.cancel().map_err(failure_into_object)
     }
 
     async fn what_if(&self, suppose: Vec<Supposition>) -> Answer<WhatIfReply> {
@@ -161,9 +164,9 @@ impl ClusterApiServer for Api {
     async fn rebalance(
         &self,
         dry_run: Option<bool>,
-        _epoch: Option<u64>,
+        epoch: Option<u64>,
     ) -> Answer<RebalanceReport> {
-        self.0.rebalance(dry_run.unwrap_or(false)).map_err(failure_into_object)
+        self.0.rebalance(dry_run.unwrap_or(false), epoch).map_err(failure_into_object)
     }
 
     async fn progress(&self, after: Option<u64>) -> Answer<RebalanceReport> {

@@ -30,6 +30,7 @@ use crate::events::Events;
 use crate::feed::Feed;
 use crate::job::Job;
 use crate::lag::Lag;
+use crate::latency::Latency;
 use crate::log::{Log, LogError};
 use crate::picture::Pictures;
 use crate::requests::Requests;
@@ -141,6 +142,10 @@ pub(crate) struct Cluster {
     pub(crate) events: Events,
     pub(crate) counters: Counters,
     pub(crate) job: Mutex<Job>,
+    /// Somebody let the rebalance rest, go on or go back.
+    pub(crate) run_changed: tokio::sync::Notify,
+    /// How long requests took.
+    pub(crate) latency: Latency,
     /// One change of the ring at a time.
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
     /// One change of a keyspace at a time: what is checked holds until it is done.
@@ -186,6 +191,8 @@ impl Cluster {
             events: Events::new(),
             counters: Counters::default(),
             job: Mutex::new(Job::idle()),
+            run_changed: tokio::sync::Notify::new(),
+            latency: Latency::default(),
             changing: Arc::default(),
             defining: tokio::sync::Mutex::default(),
             telling: Arc::default(),

@@ -29,7 +29,7 @@ use crate::args::{BadSettings, Config, CoordinatorArgs};
 use crate::cluster::Cluster;
 use crate::log::{Log, LogError};
 use crate::state::{Event, State};
-use crate::{autoheal, entropy, handoff, heartbeat};
+use crate::{autoheal, entropy, handoff, heartbeat, rebalance};
 
 /// Why the coordinator stopped, other than being told to.
 #[derive(Debug, thiserror::Error)]
@@ -98,11 +98,14 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
     let delivering = tokio::task::spawn_local(handoff::deliver(cluster.clone(), shutdown.clone()));
     let comparing = tokio::task::spawn_local(entropy::rounds(cluster.clone(), shutdown.clone()));
     let healing = tokio::task::spawn_local(autoheal::watch(cluster.clone(), shutdown.clone()));
+    let moving = tokio::task::spawn_local(rebalance::watch(cluster.clone(), shutdown.clone()));
     tokio::task::spawn_local(end_waits(cluster.clone(), shutdown.clone()));
     print_ready(local);
     let service = Coordinator { methods: Api(cluster).into_rpc().into() };
     serve(listener, service, ServerLimits::default(), shutdown).await;
-    [watching, delivering, comparing, healing].iter().for_each(tokio::task::JoinHandle::abort);
+    [watching, delivering, comparing, healing, moving]
+        .iter()
+        .for_each(tokio::task::JoinHandle::abort);
     Ok(())
 }
 
@@ -151,7 +154,19 @@ impl Service for Coordinator {
     fn is_barrier(&self, method: &str) -> bool {
         matches!(
             method,
-            "addnode" | "removenode" | "setreplica" | "rebalance" | "config" | "keyspace"
+            "addnode"
+                | "removenode"
+                | "replacenode"
+                | "setweight"
+                | "setzone"
+                | "setreplica"
+                | "plan"
+                | "rebalance"
+                | "pause"
+                | "resume"
+                | "cancel"
+                | "config"
+                | "keyspace"
         )
     }
 }

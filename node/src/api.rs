@@ -30,8 +30,8 @@ use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
 use crate::StorageError;
 use crate::answer::get_reply;
 use crate::checks::{
-    check_collections, check_count, check_dropped, check_key, check_owed, check_records,
-    check_space_keys, check_value, check_version, check_write,
+    check_claim, check_collections, check_count, check_dropped, check_key, check_map, check_meant,
+    check_owed, check_records, check_space_keys, check_value, check_version, check_write,
 };
 use crate::engine::Engine;
 use crate::forget::Condition;
@@ -40,8 +40,8 @@ use crate::log::key;
 use crate::log::record;
 use crate::log::record::Op;
 use crate::log::value::Value;
-use crate::refusals::{no_page, no_picture, no_room, refused, unreadable};
-use crate::replica::Leaves;
+use crate::refusals::{disobeyed, no_page, no_picture, no_room, not_done, refused, unreadable};
+use crate::replica::{Leaves, Obeys};
 use crate::store::{FreezeError, FreezeId, PageRequest, fields_bytes};
 use crate::write::{Merged, WriteOutcome};
 
@@ -69,6 +69,17 @@ impl Service for NodeService {
         &self.methods
     }
 
+    fn admit(&self, method: &str, reign: Option<Reign>) -> Result<(), Failure> {
+        let admitted = match (method, reign) {
+            // Who asks for these may be a coordinator that does not know yet that it is not obeyed any more.
+            ("size" | "cluster" | "claim" | "stats" | "log" | "history" | "compact", _) => Ok(()),
+            ("adopt", under) => self.engine.admit_coordinator(under),
+            (_, Some(under)) => self.engine.admit_under(under),
+            (_, None) => Ok(()),
+        };
+        admitted.map_err(|why| disobeyed(&self.engine.options().id, reign, why))
+    }
+
     fn settle(&self) -> impl Future<Output = ()> {
         self.engine.settle()
     }
@@ -80,10 +91,6 @@ impl Service for NodeService {
     fn is_barrier(&self, method: &str) -> bool {
         matches!(method, "compact" | "history")
     }
-}
-
-fn not_yet() -> ErrorObjectOwned {
-    failure_into_object(Failure::new(ErrorName::NotReady, "not yet"))
 }
 
 struct Api(Engine);
@@ -163,20 +170,32 @@ impl NodeApiServer for Api {
         Ok(BatchReply { status: Status::Ok, changed, deleted: Vec::new() })
     }
 
-    fn claim(&self, _claim: Claim) -> Answer<ObeysReply> {
-        Err(not_yet())
+    fn claim(&self, claim: Claim) -> Answer<ObeysReply> {
+        let id = &self.0.options().id;
+        check_meant(&claim, id, self.0.uuid()).map_err(failure_into_object)?;
+        let (by, after) = check_claim(&claim).map_err(failure_into_object)?;
+        let obeys = self.0.claim(by, claim.epoch, &after).map_err(|why| not_done(id, why))?;
+        Ok(obeys_reply(&obeys, None))
     }
 
-    fn adopt(&self, _map: ClusterMap) -> Answer<ObeysReply> {
-        Err(not_yet())
+    fn adopt(&self, map: ClusterMap) -> Answer<ObeysReply> {
+        check_map(&map.lines).map_err(failure_into_object)?;
+        let obeys = self.0.adopt(map.ring_epoch, &map.lines);
+        let obeys = obeys.map_err(|why| not_done(&self.0.options().id, why))?;
+        Ok(obeys_reply(&obeys, None))
     }
 
     fn cluster(&self) -> Answer<ObeysReply> {
-        Err(not_yet())
+        let obeys = self.0.cluster();
+        let map = obeys
+            .map()
+            .map(|map| ClusterMap { ring_epoch: obeys.told().ring, lines: map.to_string() });
+        Ok(obeys_reply(&obeys, map))
     }
 
     fn release(&self) -> Answer<DoneReply> {
-        Err(not_yet())
+        self.0.release().map_err(|why| not_done(&self.0.options().id, why))?;
+        Ok(DoneReply { status: Status::Ok })
     }
 
     fn owe(&self, to: NodeId, keys: Vec<SpaceKey>) -> Answer<DoneReply> {
@@ -215,7 +234,7 @@ impl NodeApiServer for Api {
     }
 
     fn size(&self) -> Answer<SizeReply> {
-        let figures = self.0.figures();
+        let (figures, obeys) = (self.0.figures(), self.0.obeys());
         Ok(SizeReply {
             status: Status::Ok,
             size: figures.keys,
@@ -225,8 +244,8 @@ impl NodeApiServer for Api {
             log_bytes: figures.log_bytes,
             state: figures.state,
             debts: self.0.debts(),
-            coordinator: None,
-            reign: Reign::default(),
+            coordinator: obeys.coordinator().map(|uuid| uuid.to_string()),
+            reign: obeys.reign(),
         })
     }
 
@@ -381,6 +400,11 @@ fn stored(keyspace: Option<&KeyspaceName>, key: Blob) -> Bytes {
         Some(keyspace) => key::stored(keyspace, key.into_bytes()),
         None => key::stored(&KeyspaceName::default(), key.into_bytes()),
     }
+}
+
+fn obeys_reply(obeys: &Obeys, map: Option<ClusterMap>) -> ObeysReply {
+    let coordinator = obeys.coordinator().map(|uuid| uuid.to_string());
+    ObeysReply { status: Status::Ok, coordinator, reign: obeys.reign(), told: obeys.told(), map }
 }
 
 fn put_reply(outcome: WriteOutcome) -> WriteReply {

@@ -6,11 +6,12 @@
 
 use ringkv_shared::causal::Context;
 use ringkv_shared::limits::{
-    CONTEXT_DOTS_MAX, KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_BYTES_MAX,
+    CONTEXT_DOTS_MAX, KEY_BYTES_MAX, MAP_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX, VALUE_BYTES_MAX,
 };
 use ringkv_shared::merkle::Digest;
-use ringkv_shared::protocol::node::{Collection, Record, SpaceKey};
+use ringkv_shared::protocol::node::{Claim, Collection, Record, SpaceKey};
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
+use uuid::Uuid;
 
 /// The highest version counter taken from outside: half the range is left to count on in, which
 /// nobody will ever use up.
@@ -66,6 +67,42 @@ pub(crate) fn check_count(count: usize) -> Result<(), Failure> {
     }
     let message = format!("{count} keys in one request; at most {PAGE_KEYS_MAX} are taken");
     Err(Failure::new(ErrorName::TooLarge, message).hint("send smaller batches"))
+}
+
+/// Whether a claim is meant for the node with this data directory.
+pub(crate) fn check_meant(claim: &Claim, id: &NodeId, uuid: Uuid) -> Result<(), Failure> {
+    if claim.node == uuid.to_string() {
+        return Ok(());
+    }
+    let message = format!("{id} with other data answers there");
+    Err(Failure::new(ErrorName::NodeNotFound, message)
+        .hint("its identity is in the answer to size"))
+}
+
+/// Who claims, and from whom it takes over.
+pub(crate) fn check_claim(claim: &Claim) -> Result<(Uuid, Vec<Uuid>), Failure> {
+    let by = identity(&claim.coordinator)?;
+    let after: Result<Vec<Uuid>, Failure> = claim.after.iter().map(|text| identity(text)).collect();
+    Ok((by, after?))
+}
+
+fn identity(text: &str) -> Result<Uuid, Failure> {
+    text.parse().map_err(|_| {
+        let shown: String = text.chars().take(64).collect();
+        let message = format!("{shown:?} is no identity of a coordinator; nothing was applied");
+        Failure::new(ErrorName::BadArgument, message).hint("a UUID, as in its data directory")
+    })
+}
+
+/// Lines that tell of a cluster.
+pub(crate) fn check_map(lines: &str) -> Result<(), Failure> {
+    check_size("map", lines.len(), MAP_BYTES_MAX)?;
+    let is_plain = |c: char| c == '\n' || !c.is_ascii_control();
+    if lines.ends_with('\n') && lines.chars().all(is_plain) {
+        return Ok(());
+    }
+    let message = "a map is whole lines, without other control characters; nothing was applied";
+    Err(Failure::new(ErrorName::BadArgument, message))
 }
 
 /// Keys that a node has missed, or has now.

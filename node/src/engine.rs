@@ -107,7 +107,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) store: Store,
-    /// Floors and debts.
+    /// Floors, debts, and whom the node obeys.
     pub(crate) ledger: Ledger,
     /// The last line that changed them: what an answer about them depends on. Monotonic.
     pub(crate) noted: u64,

@@ -15,7 +15,7 @@
 //! - [`store`] — the map: packed entries, expiry, eviction, pictures of it at one version; pure
 //! - [`disk`] — what a disk promises; the real one, and one that fails on request
 //! - [`log`] — lines, segments, recovery; the format is described in [`log::record`]
-//! - [`replica`] — what it keeps as one of several replicas: digests, floors, debts; pure
+//! - [`replica`] — what it keeps as one of several replicas: digests, floors, debts, whom it obeys; pure
 //! - [`inspect`] — looking into a data directory without its node, and rescuing what is good of one
 //! - [`Engine`], [`Committer`] — map and log together, group commit
 //! - [`Compactor`] — snapshots
@@ -48,6 +48,7 @@ mod error;
 mod forget;
 mod handoff;
 mod moves;
+mod obedience;
 mod options;
 mod pictures;
 mod policy;
@@ -70,6 +71,7 @@ pub use engine::{Engine, Figures};
 pub use error::{NodeError, StorageError};
 pub use forget::Condition;
 pub use handoff::Owed;
+pub use obedience::NotDone;
 pub use options::{Durability, EngineOptions};
 pub use policy::{CompactionPolicy, Reason, SinceCompaction};
 pub use read::PageError;

@@ -6,10 +6,13 @@
 
 use jsonrpsee::types::ErrorObjectOwned;
 use ringkv_shared::net::failure_into_object;
-use ringkv_shared::{ErrorName, Failure};
+use ringkv_shared::protocol::node::Reign;
+use ringkv_shared::{ErrorName, Failure, NodeId};
 
 use crate::compact::NotCompacted;
+use crate::obedience::NotDone;
 use crate::read::PageError;
+use crate::replica::Disobeyed;
 use crate::room::Refused;
 use crate::store::FreezeError;
 
@@ -42,6 +45,55 @@ pub(crate) fn no_room(why: Refused) -> ErrorObjectOwned {
     };
     let message = format!("{why} and the write was refused; nothing was applied");
     failure_into_object(Failure::new(name, message).hint(hint))
+}
+
+/// A request under these epochs is not obeyed.
+pub(crate) fn disobeyed(node: &NodeId, under: Option<Reign>, why: Disobeyed) -> Failure {
+    let (name, message, hint) = match why {
+        Disobeyed::Another(coordinator) => (
+            ErrorName::StaleEpoch,
+            format!("{node} obeys another coordinator ({coordinator})"),
+            "stop one of the two; to take over from one that is lost: kv coordinator --recover",
+        ),
+        Disobeyed::NotGreater(coordinator, epoch) => (
+            ErrorName::StaleEpoch,
+            format!("{node} obeys another coordinator ({coordinator}), under the epoch {epoch}"),
+            "to take over from it, its nodes must be asked once more: kv coordinator --recover",
+        ),
+        Disobeyed::LaterStart(epoch) => (
+            ErrorName::StaleEpoch,
+            format!("{node} obeys a later start of this coordinator, of epoch {epoch}"),
+            "stop this one, whose data is an old copy; or rebuild it: kv coordinator --recover",
+        ),
+        Disobeyed::Stale(known) => {
+            let came = under.map_or_else(|| "an older epoch".to_owned(), |r| format!("epoch {r}"));
+            (
+                ErrorName::StaleEpoch,
+                format!("the request is of {came}, and {node} knows of {known}"),
+                "try again; if that does not help, another coordinator has taken over",
+            )
+        }
+        Disobeyed::NotClaimed => (
+            ErrorName::NotApplied,
+            format!("only a coordinator that has claimed {node} under its epoch may tell it that"),
+            "claim it first, and ask under the same epoch",
+        ),
+    };
+    Failure::new(name, format!("{message}; nothing was applied")).hint(hint)
+}
+
+pub(crate) fn not_done(node: &NodeId, why: NotDone) -> ErrorObjectOwned {
+    match why {
+        NotDone::Disobeyed(why) => failure_into_object(disobeyed(node, None, why)),
+        NotDone::Refused(why) => no_room(why),
+        NotDone::Holds { keys, tombstones } => {
+            let message = format!(
+                "{node} still holds {keys} keys and {tombstones} tombstones; nothing was changed"
+            );
+            let failure = Failure::new(ErrorName::NotApplied, message);
+            failure_into_object(failure.hint("drop them first: a node is released empty"))
+        }
+    }
 }
 
 pub(crate) fn unreadable(error: &impl std::fmt::Display) -> ErrorObjectOwned {

@@ -13,6 +13,7 @@
 
 pub mod availability;
 pub mod causal;
+pub mod change;
 pub mod detector;
 pub mod doctor;
 pub mod heal;
@@ -22,6 +23,7 @@ pub mod limits;
 pub mod merkle;
 #[cfg(feature = "net")]
 pub mod net;
+pub mod pace;
 pub mod plan;
 pub mod probes;
 pub mod protocol;

@@ -6,6 +6,8 @@ pub const KEY_BYTES_MAX: usize = 1024;
 pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 /// The most bytes in one line of the wire, request or response, newline excluded.
 pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The most bytes in what a node is told of its cluster.
+pub const MAP_BYTES_MAX: usize = 1024 * 1024;
 /// The most entries in a JSON-RPC batch.
 pub const BATCH_ENTRIES_MAX: usize = 1024;
 /// How deep a JSON message may nest.
@@ -22,4 +24,5 @@ pub const PAGE_BYTES_MAX: usize = 512 * 1024;
 
 // A base64 value of the largest size, or a text that needs no more than 2 bytes for each, fits.
 const _: () = assert!(VALUE_BYTES_MAX * 2 + KEY_BYTES_MAX * 6 + 1024 < LINE_BYTES_MAX);
+const _: () = assert!(MAP_BYTES_MAX * 2 + 1024 < LINE_BYTES_MAX);
 const _: () = assert!(PAGE_BYTES_MAX * 6 < LINE_BYTES_MAX);

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use jsonrpsee::{Methods, RpcModule};
 use ringkv_shared::net::{ServerLimits, Service, serve};
+use ringkv_shared::protocol::claim::Reign;
+use ringkv_shared::{ErrorName, Failure};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
-/// A register with a call that waits, and one that must run alone.
+/// A register with a call that waits, and one that must run alone. It admits no epochs before 3.12, but for `all`.
 #[derive(Clone)]
 struct Register(Methods);
 
@@ -26,6 +28,14 @@ impl Service for Register {
 
     fn takes(&self, method: &str) -> Option<&'static str> {
         (method == "typed").then_some("number, unit?")
+    }
+
+    fn admit(&self, method: &str, reign: Option<Reign>) -> Result<(), Failure> {
+        let known = Reign { coordinator: 3, ring: 12 };
+        if method == "all" || reign.is_none_or(|reign| reign >= known) {
+            return Ok(());
+        }
+        Err(Failure::new(ErrorName::StaleEpoch, "an older epoch").hint("a newer one"))
     }
 
     fn is_barrier(&self, method: &str) -> bool {
@@ -188,6 +198,104 @@ fn batches_and_notifications() {
         assert!(answer.starts_with(head), "{answer}");
         caller.send(&request(2, "all", "[]")).await;
         assert!(caller.line().await.contains("[7,8,8]"), "notifications run");
+    });
+}
+
+/// The request with an epoch, which is JSON.
+fn under(epoch: &str, request: &str) -> String {
+    request.replace("\"method\"", &format!("\"epoch\":{epoch},\"method\""))
+}
+
+#[test]
+fn what_comes_under_an_older_epoch_is_not_started() {
+    with_server(async |addr| {
+        let mut caller = call(addr).await;
+        for (id, epoch, done) in [
+            (1, "\"3.12\"", true),
+            (2, "\"3.13\"", true),
+            (3, "\"4.0\"", true),
+            (4, "null", true),
+            (5, "\"3.11\"", false),
+            (6, "\"2.99\"", false),
+        ] {
+            caller.send(&under(epoch, &request(id, "push", &format!("[{id}]")))).await;
+            let answer: serde_json::Value = serde_json::from_str(&caller.line().await).unwrap();
+            assert_eq!((&answer["id"], answer.get("result").is_some()), (&id.into(), done));
+            if !done {
+                assert_eq!(answer["error"]["data"]["name"], "STALE_EPOCH");
+            }
+        }
+        let slow = under("\"1.1\"", &request(7, "wait", "[]"));
+        caller.send(&slow).await;
+        assert!(caller.line().await.contains("STALE_EPOCH"), "not even those that wait");
+        let unknown = under("\"1.1\"", &request(8, "xyzzy", "[]"));
+        caller.send(&unknown).await;
+        assert!(caller.line().await.contains("no method"));
+        caller.send(&under("\"1.1\"", &request(9, "all", "[]"))).await;
+        assert!(caller.line().await.contains("[1,2,3,4]"));
+    });
+}
+
+#[test]
+fn each_entry_of_a_batch_and_each_notification_has_its_own_epoch() {
+    with_server(async |addr| {
+        let mut caller = call(addr).await;
+        let note = |epoch: &str, value: u64| {
+            let note = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"push\",\"params\":[{value}]}}");
+            under(epoch, &note)
+        };
+        let entry =
+            |epoch: &str, id| under(epoch, request(id, "push", &format!("[{id}]")).trim_end());
+        caller
+            .send(&format!(
+                "{}\n{}\n[{},{},{},{}]\n",
+                note("\"3.11\"", 20),
+                note("\"3.12\"", 21),
+                entry("\"3.12\"", 1),
+                entry("\"3.11\"", 2),
+                note("\"1.1\"", 22),
+                entry("\"3.14\"", 3),
+            ))
+            .await;
+        let answers: serde_json::Value = serde_json::from_str(&caller.line().await).unwrap();
+        let of = |n: usize| (answers[n]["id"].as_u64(), answers[n].get("error").is_some());
+        assert_eq!([of(0), of(1), of(2)], [(Some(1), false), (Some(2), true), (Some(3), false)]);
+        caller.send(&request(9, "all", "[]")).await;
+        assert!(caller.line().await.contains("[21,1,3]"));
+    });
+}
+
+#[test]
+fn an_epoch_that_is_none_is_told_and_nothing_is_done() {
+    with_server(async |addr| {
+        let mut caller = call(addr).await;
+        let long = format!("\"{}\"", "9".repeat(500));
+        for epoch in
+            ["\"\"", "\"3\"", "\"03.1\"", "3.12", "[3,12]", "\"3.12 \"", "\"\\u0033.12\"", &long]
+        {
+            caller.send(&under(epoch, &request(7, "push", "[1]"))).await;
+            let answer = caller.line().await;
+            let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+            let error = &answer["error"];
+            assert_eq!(
+                (&answer["id"], &error["data"]["name"]),
+                (&7.into(), &"BAD_ARGUMENT".into())
+            );
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains("is no epoch") && message.len() < 200, "{message}");
+            assert!(error["data"]["hint"].as_str().unwrap().contains("3.12"));
+        }
+        caller.send(&request(9, "all", "[]")).await;
+        assert!(caller.line().await.contains("[]"));
+    });
+}
+
+#[test]
+fn an_id_may_be_null() {
+    with_server(async |addr| {
+        let mut caller = call(addr).await;
+        caller.send(&request(7, "push", "[5]").replace("\"id\":7", "\"id\":null")).await;
+        assert_eq!(caller.line().await, r#"{"jsonrpc":"2.0","id":null,"result":5}"#);
     });
 }
 

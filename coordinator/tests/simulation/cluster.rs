@@ -9,6 +9,7 @@ use ringkv_shared::ring::Ring;
 use ringkv_shared::topology::Placement;
 use ringkv_shared::{Blob, NodeId, Version};
 
+use crate::change::Changing;
 use crate::history::{History, Read, Write};
 use crate::message::Call;
 use crate::router::{Quorums, Router, Told};
@@ -32,6 +33,10 @@ pub(crate) struct Plan {
     pub(crate) direct: u32,
     /// Faults: crashes, cuts, restarts.
     pub(crate) faults: usize,
+    /// Nodes that are not on the ring at first.
+    pub(crate) spares: usize,
+    /// Changes of the ring.
+    pub(crate) changes: usize,
     /// Microseconds between hand-off, comparison and collection; 0: never.
     pub(crate) upkeep_every: u64,
 }
@@ -45,6 +50,14 @@ pub(crate) enum Broken {
     DropUnchecked,
     /// Every writer counts as having seen all.
     SeenAll,
+    /// Writes go to the owners of the ring in force only, though another is pending.
+    OneRing,
+    /// A change does not wait for requests that were begun before it.
+    NoWait,
+    /// A change is put in force before its copies are made.
+    Uncopied,
+    /// A change is in force as soon as it is wished for.
+    Jump,
 }
 
 const CLIENTS: usize = 4;
@@ -57,6 +70,7 @@ pub(crate) struct Cluster {
     pub(crate) world: World,
     pub(crate) router: Router,
     pub(crate) upkeep: Upkeep,
+    pub(crate) changing: Changing,
     pub(crate) history: History,
     /// What each client has seen last of each key.
     seen: BTreeMap<(usize, Blob), Context>,
@@ -69,9 +83,11 @@ impl Cluster {
     pub(crate) fn new(seed: u64, plan: Plan) -> Self {
         let names: Vec<NodeId> =
             (1..=plan.nodes).map(|n| format!("n{n}").parse().unwrap()).collect();
+        let spares = (1..=plan.spares).map(|n| format!("s{n}").parse().unwrap());
+        let all: Vec<NodeId> = names.iter().cloned().chain(spares).collect();
         let ring = Ring::new(8, names.iter().map(|id| (id.clone(), 1)));
         let router = Router::new(Placement::new(ring, plan.quorums.n), plan.quorums);
-        let mut world = World::new(seed, &names, plan.weather);
+        let mut world = World::new(seed, &all, plan.weather);
         (0..CLIENTS).for_each(|client| world.plan(client as u64, Event::Client { client }));
         for _ in 0..plan.faults {
             let at = world.rng.random_range(0..plan.ops as u64 * 1_500);
@@ -85,9 +101,14 @@ impl Cluster {
         if plan.upkeep_every > 0 {
             world.plan(plan.upkeep_every, Event::Upkeep);
         }
-        let upkeep = Upkeep::new(router.placement.clone());
+        if plan.changes > 0 {
+            world.plan(0, Event::Change);
+        }
+        let upkeep = Upkeep::new(router.topology.current.clone());
+        let changing = Changing::wished(plan.changes);
         let (history, seen, clients) = Default::default();
-        Self { seed, plan, world, router, upkeep, history, seen, clients, left: plan.ops }
+        let left = plan.ops;
+        Self { seed, plan, world, router, upkeep, changing, history, seen, clients, left }
     }
 
     /// Runs until all clients have done all they wanted and have been told.
@@ -102,7 +123,7 @@ impl Cluster {
         self.world.heal();
         self.router.heartbeat(&self.world);
         let until = self.world.now + 20_000 + LATE_MAX;
-        while self.world.now < until {
+        while self.world.now < until || !self.changing.is_over(&self.router.topology) {
             self.step();
         }
     }
@@ -121,7 +142,13 @@ impl Cluster {
             }
             Event::Restart => {
                 self.world.tell(|| "who routes is killed, and started again".to_owned());
+                self.changing.restart();
                 self.router.restart()
+            }
+            Event::Change => {
+                self.change();
+                self.world.plan(self.changing.pace, Event::Change);
+                Vec::new()
             }
             Event::Commit { node } => {
                 self.world.commit(&node);
@@ -153,8 +180,11 @@ impl Cluster {
 
     /// Hands over, compares, mends, collects.
     pub(crate) fn upkeep(&mut self) {
-        self.upkeep.hand_over(&mut self.world);
-        self.upkeep.compare(&mut self.world, self.router.mark());
+        self.upkeep.hand_over(&mut self.world, &self.router.topology);
+        // Who changes the ring looks at all keys itself.
+        if self.changing.is_over(&self.router.topology) {
+            self.upkeep.compare(&mut self.world, self.router.mark());
+        }
     }
 
     fn act(&mut self, client: usize) -> Vec<Told> {
@@ -175,7 +205,8 @@ impl Cluster {
     }
 
     fn write_to_node(&mut self, client: usize, key: Blob) -> Vec<Told> {
-        let nodes: Vec<NodeId> = self.world.replicas.keys().cloned().collect();
+        let members = self.router.topology.current.ring.members();
+        let nodes: Vec<NodeId> = members.keys().cloned().collect();
         let node = nodes[self.world.rng.random_range(0..nodes.len())].clone();
         let value = Blob::from(format!("d{}", self.left));
         let op = self.history.writes.len();
@@ -265,7 +296,8 @@ impl Cluster {
     pub(crate) fn everywhere(&self) -> BTreeMap<Blob, Vec<Version>> {
         let held = |key: Blob| {
             let mut all = Siblings::default();
-            for record in self.world.replicas.keys().filter_map(|node| self.held(node, &key)) {
+            let members = self.router.topology.current.ring.members().keys();
+            for record in members.filter_map(|node| self.held(node, &key)) {
                 all.merge(&record.versions_held());
             }
             (key, all.values().iter().map(|(version, ())| *version).collect())

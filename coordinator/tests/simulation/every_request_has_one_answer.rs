@@ -21,6 +21,8 @@ fn every_request_has_one_answer() {
         deletes: 15,
         direct: 10,
         faults: 8,
+        spares: 0,
+        changes: 0,
         upkeep_every: 0,
     };
     with_seeds(80, plan, |cluster| {

@@ -19,6 +19,8 @@ fn hints_drain() {
         deletes: 15,
         direct: 0,
         faults: 10,
+        spares: 0,
+        changes: 0,
         upkeep_every: 0,
     };
     let mut owed_before = 0;
@@ -27,7 +29,7 @@ fn hints_drain() {
         cluster.run();
         cluster.heal();
         **owed.borrow_mut() += owes(cluster);
-        cluster.upkeep.hand_over(&mut cluster.world);
+        cluster.upkeep.hand_over(&mut cluster.world, &cluster.router.topology);
         match owes(cluster) {
             0 => Ok(()),
             keys => Err(format!("{keys} keys are still owed")),

@@ -12,6 +12,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod change;
 mod cluster;
 mod history;
 mod message;
@@ -25,6 +26,7 @@ mod each_rule_is_needed;
 mod every_request_has_one_answer;
 mod hints_drain;
 mod no_acknowledged_write_is_lost;
+mod no_change_of_the_ring_costs_a_key;
 mod nothing_comes_back;
 mod replicas_converge;
 

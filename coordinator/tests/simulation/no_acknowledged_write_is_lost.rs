@@ -21,6 +21,8 @@ pub(crate) fn plan(seed: u64) -> Plan {
         deletes: if seed.is_multiple_of(2) { 15 } else { 50 },
         direct: 15,
         faults: 8,
+        spares: 0,
+        changes: 0,
         upkeep_every: if seed.is_multiple_of(2) { 15_000 } else { 5_000 },
     }
 }
@@ -33,6 +35,10 @@ fn no_acknowledged_write_is_lost() {
 pub(crate) fn run(cluster: &mut Cluster) -> Result<(), String> {
     cluster.run();
     cluster.heal();
+    check(cluster)
+}
+
+pub(crate) fn check(cluster: &Cluster) -> Result<(), String> {
     let lost = cluster.history.lost(&cluster.everywhere(), &cluster.upkeep.forgotten);
     lost.first().map_or(Ok(()), |write| Err(format!("acknowledged, and lost: {write:?}")))
 }

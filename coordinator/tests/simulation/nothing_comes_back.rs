@@ -16,6 +16,8 @@ pub(crate) fn plan(seed: u64) -> Plan {
         deletes: 40,
         direct: 0,
         faults: 8,
+        spares: 0,
+        changes: 0,
         upkeep_every: 5_000,
     }
 }
@@ -39,7 +41,7 @@ pub(crate) fn run(cluster: &mut Cluster) -> Result<(), String> {
 }
 
 /// Nothing is held that a write had seen which was carried out: held itself, or acknowledged.
-fn check(cluster: &Cluster) -> Result<(), String> {
+pub(crate) fn check(cluster: &Cluster) -> Result<(), String> {
     for (key, held) in cluster.everywhere() {
         for write in cluster.history.writes.iter().filter(|write| write.key == key) {
             let came_back = held.iter().find(|version| write.has_seen(**version));

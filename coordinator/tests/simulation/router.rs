@@ -6,7 +6,7 @@ use ringkv_shared::causal::{Context, Recent};
 use ringkv_shared::protocol::node::{GetReply, Record, ReplicaWrite, SpaceKey, Via};
 use ringkv_shared::quorum::{Get, Put, PutStep, Quorum, ReadState, WriteOutcome};
 use ringkv_shared::ring::key_position;
-use ringkv_shared::topology::Placement;
+use ringkv_shared::topology::{Placement, Topology, WriteSet};
 use ringkv_shared::{Blob, KeyspaceName, NodeId, Version};
 
 use crate::cluster::Broken;
@@ -32,8 +32,11 @@ pub(crate) enum Told {
 /// The coordinator.
 pub(crate) struct Router {
     pub(crate) quorums: Quorums,
-    pub(crate) placement: Placement,
+    /// Survives a restart, as the coordinator's log does.
+    pub(crate) topology: Topology,
     epoch: u32,
+    /// The epoch of the ring that nodes were told last.
+    told: u64,
     counter: u64,
     recent: Recent,
     /// Whom it believes to be DOWN.
@@ -59,6 +62,8 @@ enum Purpose {
 struct Writing {
     put: Put,
     write: ReplicaWrite,
+    /// The epoch of the ring that it was begun under.
+    ring: u64,
     waiting: usize,
     answered: bool,
 }
@@ -66,6 +71,7 @@ struct Writing {
 struct Reading {
     key: Blob,
     get: Get,
+    ring: u64,
     waiting: usize,
     answered: bool,
 }
@@ -74,8 +80,9 @@ impl Router {
     pub(crate) fn new(placement: Placement, quorums: Quorums) -> Self {
         Self {
             quorums,
-            placement,
+            topology: Topology { epoch: 1, current: placement, staged: None, pending: None },
             epoch: 1,
+            told: 1,
             counter: 0,
             recent: Recent::new(1),
             down: BTreeSet::new(),
@@ -88,7 +95,7 @@ impl Router {
     }
 
     pub(crate) fn owners(&self, key: &Blob) -> Vec<NodeId> {
-        self.placement.owners(&KeyspaceName::default(), key.as_bytes())
+        self.topology.current.owners(&KeyspaceName::default(), key.as_bytes())
     }
 
     /// Nothing of what it was asked is open any more.
@@ -148,14 +155,40 @@ impl Router {
         let mut record = Record::new(key.clone(), value, version);
         let seen = seen.filter(|_| self.broken != Some(Broken::SeenAll));
         record.context = self.recent.note(key_position(key.as_bytes()), version, seen);
-        let owners = self.owners(key);
-        let spare = world.replicas.keys().filter(|id| self.quorums.sloppy && !owners.contains(id));
-        let quorum = Quorum { owners: owners.clone(), needed: self.quorums.w };
-        let (put, steps) = Put::start(vec![quorum], &self.down, spare.cloned().collect::<Vec<_>>());
+        let members = self.topology.newest().ring.members().keys();
+        let set = self.topology.write_set(&KeyspaceName::default(), key.as_bytes());
+        let spare = members.filter(|id| self.quorums.sloppy && !set.owners.contains(id));
+        let spare: Vec<NodeId> = spare.cloned().collect();
+        let (put, steps) = Put::start(self.write_quorums(set), &self.down, spare);
         let write = ReplicaWrite { keyspace: KeyspaceName::default(), record, owe: Vec::new() };
-        self.writes.insert(op, Writing { put, write, waiting: 0, answered: false });
+        let ring = self.topology.epoch;
+        self.writes.insert(op, Writing { put, write, ring, waiting: 0, answered: false });
         self.carry_out(world, op, steps);
         (version, self.progress(world, op))
+    }
+
+    /// The owners that must have a write: of both placements while a change is pending.
+    fn write_quorums(&self, set: WriteSet) -> Vec<Quorum> {
+        let (space, w) = (KeyspaceName::default(), self.quorums.w);
+        let Topology { current, pending, .. } = &self.topology;
+        let owners = set.owners[..set.current].to_vec();
+        let current = Quorum { owners, needed: current.needed(&space, w) };
+        let pending = pending.as_ref().filter(|_| self.broken != Some(Broken::OneRing));
+        let pending = pending
+            .map(|pending| Quorum { owners: set.pending, needed: pending.needed(&space, w) });
+        std::iter::once(current).chain(pending).collect()
+    }
+
+    /// Whether what is under way was all begun under the newest ring.
+    pub(crate) fn older_rings_unused(&self) -> bool {
+        let writes = self.writes.values().map(|writing| writing.ring);
+        let rings = writes.chain(self.reads.values().map(|reading| reading.ring));
+        rings.into_iter().all(|ring| ring == self.topology.epoch)
+    }
+
+    /// Nodes are told of the ring; they refuse what was sent under an older one.
+    pub(crate) fn tell_ring(&mut self, world: &mut World) {
+        self.told = self.topology.epoch;
     }
 
     fn carry_out(&mut self, world: &mut World, op: usize, steps: Vec<PutStep>) {
@@ -198,7 +231,8 @@ impl Router {
         let Quorums { n, r, w, sloppy } = self.quorums;
         let quorum = Quorum { owners: self.owners(key), needed: r };
         let get = Get::new(quorum, r > 1 && r + w > n && !sloppy);
-        self.reads.insert(op, Reading { key: key.clone(), get, waiting: 0, answered: false });
+        let (key, ring) = (key.clone(), self.topology.epoch);
+        self.reads.insert(op, Reading { key, get, ring, waiting: 0, answered: false });
         self.ask(world, op);
         self.settle(world, op)
     }

@@ -12,7 +12,7 @@ use ringkv_shared::protocol::node::{
     BatchReply, DigestsReply, DumpReply, FetchReply, KeyVersion, OwedReply, Record, SizeReply,
 };
 use ringkv_shared::sync::{Answers, Audit, Handoff, Leaves, Outcome, Step, collection};
-use ringkv_shared::topology::Placement;
+use ringkv_shared::topology::{Placement, Topology};
 use ringkv_shared::{Blob, KeyspaceName, NodeId, Version};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -48,9 +48,17 @@ impl Upkeep {
         }
     }
 
+    /// Another ring is in force.
+    pub(crate) fn place(&mut self, placement: &Placement) {
+        let Self { collected, forgotten, broken, .. } =
+            std::mem::replace(self, Self::new(placement.clone()));
+        (self.collected, self.forgotten, self.broken) = (collected, forgotten, broken);
+    }
+
     /// Hands over all that can be.
-    pub(crate) fn hand_over(&mut self, world: &mut World) {
-        let members: BTreeSet<NodeId> = world.replicas.keys().cloned().collect();
+    pub(crate) fn hand_over(&mut self, world: &mut World, topology: &Topology) {
+        let members: BTreeSet<NodeId> =
+            world.replicas.keys().filter(|node| topology.has(node)).cloned().collect();
         let up: BTreeSet<NodeId> =
             members.iter().filter(|node| world.is_there(node)).cloned().collect();
         let now_ms = world.now / 1000;
@@ -63,7 +71,7 @@ impl Upkeep {
             }
             for step in steps {
                 let Step::Deliver { keeper, target } = step else { continue };
-                let outcome = self.deliver(world, &keeper, &target);
+                let outcome = deliver(world, topology, &keeper, &target);
                 self.handoff.ended(now_ms, &keeper, &target, outcome);
             }
         }
@@ -133,26 +141,6 @@ impl Upkeep {
         collection.keys.len() == tombstones
     }
 
-    /// One page of what a keeper owes.
-    fn deliver(&self, world: &mut World, keeper: &NodeId, target: &NodeId) -> Outcome {
-        let owed: OwedReply = ask(world, keeper, "owed", json!([target]));
-        if owed.keys.is_empty() {
-            return Outcome::Empty;
-        }
-        let keys: Vec<Blob> = owed.keys.iter().map(|owed| owed.key.clone()).collect();
-        let records = fetch(world, keeper, &keys);
-        world.tell(|| format!("{keeper} hands over {keys:?} to {target}"));
-        let reply: BatchReply = tell(world, target, "apply", json!([records, null, "hint"]));
-        let _: serde_json::Value = tell(world, keeper, "paid", json!([target, owed.keys]));
-        for record in &records {
-            let owners = self.placement.owners(&KeyspaceName::default(), record.key.as_bytes());
-            if !owners.contains(keeper) || reply.deleted.contains(&record.key) {
-                forget(world, keeper, record);
-            }
-        }
-        Outcome::Delivered(owed.keys.len() as u64)
-    }
-
     /// Copies what owners lack, and drops what others have when all owners have seen it.
     fn mend(&self, world: &mut World, leaves: &[u16]) {
         let nodes: Vec<NodeId> =
@@ -171,14 +159,7 @@ impl Upkeep {
             let copies: Vec<_> =
                 lacking.filter(|_| self.broken != Some(Broken::DropUnchecked)).collect();
             for (from, to) in copies {
-                for record in fetch(world, from, std::slice::from_ref(&key)) {
-                    world.tell(|| format!("copies {key} from {from} to {to}"));
-                    let reply: BatchReply =
-                        tell(world, to, "apply", json!([[record], null, "sync"]));
-                    if !reply.deleted.is_empty() {
-                        forget(world, from, &record);
-                    }
-                }
+                copy(world, &key, from, to, "sync");
             }
             let drops = decision.copies.is_empty() || self.broken == Some(Broken::DropUnchecked);
             if drops {
@@ -186,6 +167,47 @@ impl Upkeep {
                     forget(world, &stray.node, &stray.held);
                 }
             }
+        }
+    }
+}
+
+/// One page of what a keeper owes.
+fn deliver(world: &mut World, topology: &Topology, keeper: &NodeId, target: &NodeId) -> Outcome {
+    let owed: OwedReply = ask(world, keeper, "owed", json!([target]));
+    if owed.keys.is_empty() {
+        return Outcome::Empty;
+    }
+    let keys: Vec<Blob> = owed.keys.iter().map(|owed| owed.key.clone()).collect();
+    let records = fetch(world, keeper, &keys);
+    world.tell(|| format!("{keeper} hands over {keys:?} to {target}"));
+    let reply: BatchReply = tell(world, target, "apply", json!([records, null, "hint"]));
+    let _: serde_json::Value = tell(world, keeper, "paid", json!([target, owed.keys]));
+    for record in &records {
+        let owners = topology.write_set(&KeyspaceName::default(), record.key.as_bytes()).owners;
+        if !owners.contains(keeper) || reply.deleted.contains(&record.key) {
+            forget(world, keeper, record);
+        }
+    }
+    Outcome::Delivered(owed.keys.len() as u64)
+}
+
+/// Who holds what of a key, of those that are there.
+pub(crate) fn holdings(world: &World, key: &Blob) -> Vec<Holding> {
+    let there = world.replicas.keys().filter(|node| world.is_there(node));
+    let holding = |node: &NodeId| {
+        let held = fetch(world, node, std::slice::from_ref(key)).pop()?;
+        Some(Holding { node: node.clone(), held })
+    };
+    there.filter_map(holding).collect()
+}
+
+/// Copies what a node has of a key to another one.
+pub(crate) fn copy(world: &mut World, key: &Blob, from: &NodeId, to: &NodeId, via: &str) {
+    for record in fetch(world, from, std::slice::from_ref(key)) {
+        world.tell(|| format!("copies {key} from {from} to {to}"));
+        let reply: BatchReply = tell(world, to, "apply", json!([[record], null, via]));
+        if !reply.deleted.is_empty() {
+            forget(world, from, &record);
         }
     }
 }
@@ -233,7 +255,7 @@ fn fetch(world: &World, node: &NodeId, keys: &[Blob]) -> Vec<Record> {
 }
 
 /// Drops a copy, if it is still this one.
-fn forget(world: &mut World, node: &NodeId, record: &Record) {
+pub(crate) fn forget(world: &mut World, node: &NodeId, record: &Record) {
     world.tell(|| format!("{node} is to forget {}", record.key));
     let context = Some(record.seen());
     let key = KeyVersion { key: record.key.clone(), version: record.version, context };

@@ -33,6 +33,8 @@ pub(crate) enum Event {
     Restart,
     /// Who routes brings replicas together.
     Upkeep,
+    /// A step of a change of the ring.
+    Change,
 }
 
 /// How bad it is.

@@ -6,9 +6,10 @@
 //! | `floors` | what counts as replaced where nothing is held: tombstones that were collected |
 //! | `debts` | which keys other nodes have missed: hinted handoff |
 //! | `leaves` | which leaves of the digests a page of keys is of |
-//! | `ledger` | floors and debts together, as lines of the log say them |
+//! | `obeys` | whom the node obeys, what it was told of its cluster, and what it refuses therefore |
+//! | `ledger` | these three together, as lines of the log say them: floors, debts, obedience |
 //!
-//! Digests follow from the map and are nowhere on the disk. Floors and debts are lines of the log,
+//! Digests follow from the map and are nowhere on the disk. What is in the ledger are lines of the log,
 //! and part of each snapshot: [`log::note`](crate::log::note).
 //!
 //! # Caveats
@@ -21,9 +22,11 @@ mod digests;
 mod floors;
 mod leaves;
 mod ledger;
+mod obeys;
 
 pub use debts::{AGE_MS_MAX, BYTES_MAX, Debts, KEYS_MAX, Noting};
 pub use digests::{Digests, hash, hash_plain};
 pub use floors::Floors;
 pub use leaves::Leaves;
 pub use ledger::{Cursor, Ledger};
+pub use obeys::{Disobeyed, Obeys};

@@ -17,7 +17,7 @@
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::protocol::claim::Reign;
+use crate::protocol::claim::{Claim, Reign};
 
 /// How every request begins that jsonrpsee makes, but a batch.
 const HEAD: &str = r#"{"jsonrpc":"2.0","#;
@@ -49,6 +49,17 @@ impl Claimant {
     /// Requests that leave from now on are made under this ring, unless they were under a later one already.
     pub fn set_ring(&self, epoch: u64) {
         self.ring.fetch_max(epoch, Ordering::AcqRel);
+    }
+
+    /// What it says to the node with this data directory.
+    pub(super) fn claim(&self, node: &str) -> Claim {
+        let Self { coordinator, after, epoch, .. } = self;
+        Claim {
+            node: node.to_owned(),
+            coordinator: coordinator.clone(),
+            epoch: *epoch,
+            after: after.clone(),
+        }
     }
 
     /// Appends a request with the epochs in it; false if it is a batch, which has no place for them.

@@ -1,9 +1,9 @@
 //! One line to its answer: jsonrpsee's types and method table, our rules.
 //!
-//! jsonrpsee keeps its own dispatch private, so this is the same over its public parts, with three
-//! differences: notifications *run* (its HTTP and WebSocket servers drop them); the caller
-//! learns, before anything starts, whether a call must run alone; and JSON-RPC's own errors have
-//! a name and a hint as all of ours do.
+//! jsonrpsee keeps its own dispatch private, so this is the same over its public parts, with four
+//! differences: notifications *run* (its HTTP and WebSocket servers drop them); a request may have an
+//! `epoch`, by which the service admits it before it starts; the caller learns, before anything starts, whether a
+//! call must run alone; and JSON-RPC's own errors have a name and a hint as all of ours do.
 
 use std::borrow::Cow;
 
@@ -14,25 +14,28 @@ use jsonrpsee::types::error::{
     OVERSIZED_RESPONSE_CODE, PARSE_ERROR_CODE, SERVER_IS_BUSY_CODE, TOO_BIG_BATCH_REQUEST_CODE,
     TOO_BIG_BATCH_RESPONSE_CODE,
 };
-use jsonrpsee::types::{
-    ErrorObject, ErrorObjectOwned, Id, InvalidRequest, Notification, Params, Request,
-};
+use jsonrpsee::types::params::TwoPointZero;
+use jsonrpsee::types::{ErrorObject, ErrorObjectOwned, Id, InvalidRequest, Params};
 use jsonrpsee::{
     BatchResponseBuilder, ConnectionId, Extensions, MethodCallback, MethodResponse, Methods,
 };
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::errors::protocol_error;
+use super::errors::{failure_into_object, protocol_error};
 use super::server::ServerLimits;
 use super::wire::too_deep;
-use crate::nearest;
+use crate::protocol::claim::Reign;
+use crate::{Failure, nearest};
 
 /// What a request looks like, for whoever sent something else.
 const REQUEST_HINT: &str =
     r#"one request a line: {"jsonrpc":"2.0","id":1,"method":"get","params":["apple"]}"#;
 /// What to do about an answer over the limit.
 const LESS_HINT: &str = "ask for less at a time";
-/// How much of a wrong method name an error repeats.
+/// What to do about an epoch that is none.
+const EPOCH_HINT: &str = r#"as in "epoch":"3.12", or none at all: only coordinators have one"#;
+/// How much of a wrong method name or epoch an error repeats.
 const NAME_CHARS_MAX: usize = 64;
 
 /// A call that has been started.
@@ -53,20 +56,47 @@ pub(super) enum Message<'a> {
 
 /// One entry of a message.
 pub(super) enum Entry<'a> {
-    /// To be answered.
-    Call(Request<'a>),
-    /// To be run without an answer.
-    Notification(Notification<'a, Option<Cow<'a, RawValue>>>),
+    /// To be run.
+    Request(Request<'a>),
     /// Not a JSON-RPC request: answered with this.
     Malformed(Id<'a>, ErrorObject<'static>),
+}
+
+/// A call or notification.
+pub(super) struct Request<'a> {
+    /// What the answer is to have; `None`: a notification, which gets none.
+    id: Option<Id<'a>>,
+    method: Cow<'a, str>,
+    params: Option<&'a RawValue>,
+    /// Under which epochs it was made, by a coordinator.
+    reign: Option<Reign>,
+}
+
+/// A call or notification as it is written, where its line is.
+#[derive(Deserialize)]
+struct Written<'a> {
+    #[serde(rename = "jsonrpc")]
+    _version: TwoPointZero,
+    #[serde(borrow, default, deserialize_with = "given")]
+    id: Option<Id<'a>>,
+    #[serde(borrow)]
+    method: Cow<'a, str>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow)]
+    epoch: Option<&'a RawValue>,
+}
+
+/// An id that is there; it may be null.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Id<'de>>, D::Error> {
+    Id::deserialize(deserializer).map(Some)
 }
 
 impl Message<'_> {
     /// Whether any of its methods satisfies `test`.
     pub(super) fn any_method(&self, test: impl Fn(&str) -> bool) -> bool {
         let entry = |entry: &Entry<'_>| match entry {
-            Entry::Call(request) => test(&request.method),
-            Entry::Notification(notification) => test(&notification.method),
+            Entry::Request(request) => test(&request.method),
             Entry::Malformed(..) => false,
         };
         match self {
@@ -109,11 +139,11 @@ fn no_request(what: &str) -> ErrorObjectOwned {
 }
 
 fn parse_entry(raw: &[u8]) -> Entry<'_> {
-    if let Ok(request) = serde_json::from_slice::<Request<'_>>(raw) {
-        return Entry::Call(request);
-    }
-    if let Ok(notification) = serde_json::from_slice(raw) {
-        return Entry::Notification(notification);
+    if let Ok(Written { id, method, params, epoch, .. }) = serde_json::from_slice(raw) {
+        return match epoch.map(reign).transpose() {
+            Ok(reign) => Entry::Request(Request { id, method, params, reign }),
+            Err(error) => Entry::Malformed(id.unwrap_or(Id::Null), error),
+        };
     }
     match serde_json::from_slice::<InvalidRequest<'_>>(raw) {
         Ok(bad) => Entry::Malformed(bad.id, no_request("this object")),
@@ -122,6 +152,17 @@ fn parse_entry(raw: &[u8]) -> Entry<'_> {
         }
         Err(_) => Entry::Malformed(Id::Null, no_json()),
     }
+}
+
+fn reign(epoch: &RawValue) -> Result<Reign, ErrorObjectOwned> {
+    let text = serde_json::from_str::<&str>(epoch.get()).ok();
+    text.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        let shown: String = epoch.get().chars().take(NAME_CHARS_MAX).collect();
+        let why = format!(
+            "{shown} is no epoch, which is the coordinator's and the ring's; nothing was applied"
+        );
+        protocol_error(INVALID_REQUEST_CODE, why, EPOCH_HINT)
+    })
 }
 
 /// The answer to a line that was too long to read.
@@ -144,6 +185,8 @@ pub(super) struct Served<'a> {
     pub(super) methods: &'a Methods,
     /// The parameters of a method in words.
     pub(super) takes: &'a dyn Fn(&str) -> Option<&'static str>,
+    /// Whether a method may start that was asked for under these epochs.
+    pub(super) admit: &'a dyn Fn(&str, Option<Reign>) -> Result<(), Failure>,
     /// The most bytes in an answer.
     pub(super) answer_bytes_max: usize,
 }
@@ -183,25 +226,29 @@ impl Served<'_> {
 
     fn start_entry(&self, entry: Entry<'_>) -> Started {
         match entry {
-            Entry::Call(request) => self.start_call(request),
+            Entry::Request(request) if request.id.is_some() => self.start_call(request),
             Entry::Malformed(id, error) => {
                 Started::Answered(Some(MethodResponse::error(id, error)))
             }
-            Entry::Notification(notification) => {
-                let Notification { method, params, .. } = notification;
-                match self.start_call(Request::borrowed(&method, params.as_deref(), Id::Null)) {
-                    Started::Answered(_) => Started::Answered(None),
-                    Started::Waiting(answer) => Started::Waiting(answer.map(|_| None).boxed()),
-                }
-            }
+            Entry::Request(notification) => match self.start_call(notification) {
+                Started::Answered(_) => Started::Answered(None),
+                Started::Waiting(answer) => Started::Waiting(answer.map(|_| None).boxed()),
+            },
         }
     }
 
     fn start_call(&self, request: Request<'_>) -> Started {
-        let Request { id, method, params, .. } = request;
-        let params = Params::new(params.as_ref().map(|raw| RawValue::get(raw)));
+        let Request { id, method, params, reign } = request;
+        let (id, params) = (id.unwrap_or(Id::Null), Params::new(params.map(RawValue::get)));
         let (extensions, takes) = (Extensions::new(), (self.takes)(&method));
-        match self.methods.method(&method) {
+        let callback = self.methods.method(&method);
+        if callback.is_some()
+            && let Err(refusal) = (self.admit)(&method, reign)
+        {
+            let error = failure_into_object(refusal);
+            return Started::Answered(Some(MethodResponse::error(id, error)));
+        }
+        match callback {
             Some(MethodCallback::Sync(call)) => {
                 let answer = call(id, params, self.answer_bytes_max, extensions);
                 Started::Answered(Some(named(answer, &method, takes)))
@@ -254,7 +301,7 @@ fn named(answer: MethodResponse, method: &str, takes: Option<&'static str>) -> M
 }
 
 /// The parts of an error answer.
-#[derive(serde::Deserialize)]
+#[derive(Deserialize)]
 struct Refused<'a> {
     #[serde(borrow)]
     id: Id<'a>,

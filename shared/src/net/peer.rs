@@ -2,7 +2,7 @@
 //! and throws the connection away after a transport error or a missed deadline, since after a
 //! partition an old stream stays dead even when the network heals.
 //!
-//! A peer that is known by its identity is asked for it first on every new connection: what
+//! A node is claimed first on every new connection of a coordinator, by the identity of its data directory: what
 //! answers at an address may be another node since, or the same one with an empty directory, and
 //! must get nothing that was meant for the first.
 
@@ -54,12 +54,34 @@ impl PeerError {
 /// One server, by address. Cheap to keep, connects on the first call.
 pub struct Peer {
     addr: String,
-    /// The identity of the data directory that must be behind the address, if it matters.
-    uuid: Option<String>,
-    /// As whom we come, if we are a coordinator.
-    claimant: Option<Arc<Claimant>>,
+    /// Whom it must be, if that matters, and as whom we come.
+    member: Option<Member>,
     onlooker: Onlooker,
     connection: Mutex<Option<Arc<Client>>>,
+}
+
+/// A node of a cluster, as its coordinator knows it.
+struct Member {
+    /// The identity of the data directory that must be behind the address.
+    uuid: String,
+    /// The coordinator.
+    claimant: Arc<Claimant>,
+}
+
+impl Member {
+    async fn claim(&self, client: &Client) -> Result<(), PeerError> {
+        let claim = self.claimant.claim(&self.uuid);
+        let Err(error) = NodeApiClient::claim(client, claim).await else { return Ok(()) };
+        let Error::Call(object) = error else {
+            return Err(PeerError::Unreachable(io::Error::other(error)));
+        };
+        let failure = failure_from_object(&object);
+        match failure.name {
+            ErrorName::StaleEpoch | ErrorName::DiskFull => Err(PeerError::Refused(failure)),
+            // Whatever answers there, it is not that node.
+            _ => Err(PeerError::Unreachable(io::Error::other(failure.message))),
+        }
+    }
 }
 
 impl std::fmt::Debug for Peer {
@@ -72,14 +94,8 @@ impl Peer {
     /// A peer at `addr` (`host:port`); nothing is sent yet.
     #[must_use]
     pub fn new(addr: impl Into<String>) -> Self {
-        let (uuid, claimant, onlooker) = (None, None, None);
-        Self { addr: addr.into(), uuid, claimant, onlooker, connection: Mutex::new(None) }
-    }
-
-    /// The storage node at `addr` whose data directory is `uuid`; any other is not reached.
-    #[must_use]
-    pub fn of_node(addr: impl Into<String>, uuid: impl Into<String>) -> Self {
-        Self { uuid: Some(uuid.into()), ..Self::new(addr) }
+        let (member, onlooker) = (None, None);
+        Self { addr: addr.into(), member, onlooker, connection: Mutex::new(None) }
     }
 
     /// The storage node at `addr` whose data directory is `uuid`, as a coordinator asks it: it is claimed on each
@@ -90,7 +106,7 @@ impl Peer {
         uuid: impl Into<String>,
         claimant: Arc<Claimant>,
     ) -> Self {
-        Self { claimant: Some(claimant), ..Self::of_node(addr, uuid) }
+        Self { member: Some(Member { uuid: uuid.into(), claimant }), ..Self::new(addr) }
     }
 
     /// A peer at `addr` whose every line `observer` sees; nothing is sent yet.
@@ -116,7 +132,7 @@ impl Peer {
     {
         let by = Instant::now() + deadline;
         let client = match timeout_at(by, self.connected(deadline)).await {
-            Ok(client) => client.map_err(PeerError::Unreachable)?,
+            Ok(client) => client?,
             Err(_) => return Err(PeerError::Unreachable(io::ErrorKind::TimedOut.into())),
         };
         let error = match timeout_at(by, call(&client)).await {
@@ -131,26 +147,19 @@ impl Peer {
         Err(error)
     }
 
-    async fn connected(&self, timeout: Duration) -> io::Result<Arc<Client>> {
+    async fn connected(&self, timeout: Duration) -> Result<Arc<Client>, PeerError> {
         let mut connection = self.connection.lock().await;
         if let Some(client) = connection.as_ref().filter(|client| client.is_connected()) {
             return Ok(client.clone());
         }
-        let client =
-            connect_as(&self.addr, timeout, self.claimant.clone(), self.onlooker.clone()).await?;
-        let client = Arc::new(client);
-        self.check_identity(&client).await?;
+        let claimant = self.member.as_ref().map(|member| Arc::clone(&member.claimant));
+        let client = connect_as(&self.addr, timeout, claimant, self.onlooker.clone()).await;
+        let client = Arc::new(client.map_err(PeerError::Unreachable)?);
+        if let Some(member) = &self.member {
+            member.claim(&client).await?;
+        }
         *connection = Some(client.clone());
         Ok(client)
-    }
-
-    async fn check_identity(&self, client: &Client) -> io::Result<()> {
-        let Some(uuid) = &self.uuid else { return Ok(()) };
-        let found = NodeApiClient::size(client).await.map_err(io::Error::other)?;
-        if found.uuid == *uuid {
-            return Ok(());
-        }
-        Err(io::Error::other(format!("{} with other data answers there", found.id)))
     }
 
     async fn forget(&self, client: &Arc<Client>) {

@@ -31,7 +31,8 @@ use tokio_util::task::TaskTracker;
 
 use super::dispatch::{Served, Started, parse, too_long, too_many};
 use super::wire::{JsonLines, Line};
-use crate::limits;
+use crate::protocol::claim::Reign;
+use crate::{Failure, limits};
 
 /// What a server serves.
 pub trait Service: Clone + 'static {
@@ -40,6 +41,15 @@ pub trait Service: Clone + 'static {
     /// The parameters of a method in words, for whoever got them wrong.
     fn takes(&self, _method: &str) -> Option<&'static str> {
         None
+    }
+    /// Whether a method may start that a coordinator asks for under these epochs, or somebody without one. Asked
+    /// right before it starts, also for each entry of a batch and for notifications.
+    ///
+    /// # Errors
+    ///
+    /// It may not; this is the answer.
+    fn admit(&self, _method: &str, _reign: Option<Reign>) -> Result<(), Failure> {
+        Ok(())
     }
     /// Waits until the answers that were just made may be told.
     fn settle(&self) -> impl Future<Output = ()>;
@@ -267,6 +277,7 @@ impl<'a, S: Service> Connection<'a, S> {
         let served = Served {
             methods: self.service.methods(),
             takes: &|method| self.service.takes(method),
+            admit: &|method, reign| self.service.admit(method, reign),
             answer_bytes_max: self.limits.answer_bytes_max,
         };
         match served.start(message) {

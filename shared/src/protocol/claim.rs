@@ -50,11 +50,16 @@ impl FromStr for Reign {
     fn from_str(text: &str) -> Result<Self, BadReign> {
         let parse = || {
             let (coordinator, ring) = text.split_once('.')?;
-            Some(Self { coordinator: coordinator.parse().ok()?, ring: ring.parse().ok()? })
+            Some(Self { coordinator: number(coordinator)?, ring: number(ring)? })
         };
-        // Canonical: no sign, no leading zero.
-        parse().filter(|reign| reign.to_string() == text).ok_or_else(|| BadReign(text.to_owned()))
+        parse().ok_or_else(|| BadReign(text.to_owned()))
     }
+}
+
+/// A number as it is written: without a sign and leading zeros.
+fn number<T: FromStr>(text: &str) -> Option<T> {
+    let is_canonical = text == "0" || !text.starts_with(['0', '+', '-']);
+    is_canonical.then(|| text.parse().ok())?
 }
 
 impl TryFrom<String> for Reign {
@@ -92,7 +97,8 @@ pub struct Claim {
 pub struct ClusterMap {
     /// The ring's epoch in it.
     pub ring_epoch: u64,
-    /// The lines, each with its newline; at most 1 MiB.
+    /// The lines, each with its newline and no other control character; at most
+    /// [`MAP_BYTES_MAX`](crate::limits::MAP_BYTES_MAX).
     pub lines: String,
 }
 
@@ -104,8 +110,13 @@ pub struct ObeysReply {
     /// The coordinator's identity; absent: nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coordinator: Option<String>,
-    /// Its epoch, and that of the newest ring the node was told of; requests under older ones are refused.
+    /// Its epoch, and that of the newest ring the node was told of in it, or 0; requests under older ones are
+    /// refused.
     pub reign: Reign,
+    /// Under which epochs the node was told what it was told last. Of several maps, the one told under the
+    /// greatest is the newest.
+    #[serde(default)]
+    pub told: Reign,
     /// What it was told last, in the answer to `cluster`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub map: Option<ClusterMap>,
@@ -117,8 +128,17 @@ mod tests {
 
     #[test]
     fn a_reign_is_canonical_text() {
-        assert_eq!("3.12".parse(), Ok(Reign { coordinator: 3, ring: 12 }));
-        for bad in ["", "3", "3.", ".3", "03.1", "3.1.2", "+3.1", "3.-1"] {
+        for (text, coordinator, ring) in [
+            ("3.12", 3, 12),
+            ("0.0", 0, 0),
+            ("4294967295.18446744073709551615", u32::MAX, u64::MAX),
+        ] {
+            let reign = Reign { coordinator, ring };
+            assert_eq!((text.parse(), reign.to_string()), (Ok(reign), text.to_owned()));
+        }
+        let bad =
+            ["", ".", "3", "3.", ".3", "03.1", "3.01", "00.1", "3.1.2", "+3.1", "-0.1", "3.-1"];
+        for bad in bad.into_iter().chain([" 3.1", "3.1 ", "4294967296.1", "3.a"]) {
             assert!(bad.parse::<Reign>().is_err(), "{bad:?}");
         }
     }
