@@ -15,3 +15,4 @@ mod silence;
 mod starts;
 mod strangers;
 mod tombstones;
+mod watching;
