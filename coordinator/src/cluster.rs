@@ -27,6 +27,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::events::Events;
 use crate::feed::Feed;
 use crate::fence::Deposed;
+use crate::heartbeat::Due;
 use crate::herald::Herald;
 use crate::job::Job;
 use crate::lag::Lag;
@@ -111,6 +112,7 @@ pub(crate) struct Cluster {
     /// Whether nodes obey another coordinator by now.
     pub(crate) deposed: Mutex<Option<Deposed>>,
     pub(crate) herald: Herald,
+    pub(crate) due: Due,
     started: Instant,
     pub(crate) events: Events,
     pub(crate) counters: Counters,
@@ -154,6 +156,7 @@ impl Cluster {
             claimant,
             deposed: Mutex::default(),
             herald: Herald::default(),
+            due: Due::default(),
             durable: Mutex::new(Durable { state, log }),
             view: Mutex::new(Arc::new(view)),
             replaced: Mutex::default(),

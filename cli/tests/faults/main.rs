@@ -16,3 +16,4 @@ mod silence;
 mod starts;
 mod strangers;
 mod tombstones;
+mod watching;
