@@ -167,3 +167,14 @@ fn a_recovery_says_what_it_misses_and_writes_nothing() {
     let usage = kv(&["coordinator", "--recover", "--data", text(&cluster.data("c3"))]);
     assert_eq!(usage.status.code(), Some(2));
 }
+
+#[test]
+fn a_node_that_was_away_is_told_what_has_changed() {
+    let mut cluster = Cluster::quick(3, 2);
+    cluster.kill("n3");
+    cluster.caller().wait_until("n3", "health", json!("DOWN"));
+    cluster.caller().call("keyspace", json!({"name": "clicks", "change": {"create": true}}));
+    told(&cluster, &["n1", "n2"], "KEYSPACE clicks");
+    cluster.start("n3");
+    told(&cluster, &["n3"], "KEYSPACE clicks");
+}
