@@ -69,6 +69,11 @@ impl Deposed {
 impl Cluster {
     /// Takes note of whom a member obeys, and under which ring.
     pub(crate) fn heard_reign(&self, node: &Node, reply: &SizeReply) {
+        // One that has left may obey whom it likes.
+        let view = self.view();
+        if view.nodes.get(&node.id).is_none_or(|member| member.member != node.member) {
+            return;
+        }
         let Reign { coordinator: epoch, ring } = reply.reign;
         match standing(&self.claimant, reply.coordinator.as_deref(), epoch) {
             Standing::Ours => self.herald.heard(&node.member.uuid, Some(ring)),

@@ -178,3 +178,24 @@ fn a_node_that_was_away_is_told_what_has_changed() {
     cluster.start("n3");
     told(&cluster, &["n3"], "KEYSPACE clicks");
 }
+
+/// What was added and is taken back before anything was copied is free for another cluster.
+#[test]
+fn a_node_that_is_not_wanted_after_all_obeys_nobody() {
+    let mut cluster = Cluster::of(2, 1);
+    cluster.fill(20);
+    let (id, addr) = cluster.spare();
+    let add = json!({"id": id, "addr": addr});
+    let mut caller = cluster.caller();
+    caller.call("addnode", add.clone());
+    told(&cluster, &[&id], "ADD n3");
+    caller.call("removenode", json!({"id": id}));
+    let mut node = Caller::to(&addr);
+    wait_for("it is let go", || {
+        node.call("cluster", json!([]))["coordinator"].is_null().then_some(())
+    });
+    let other = Server::coordinator(&cluster.data("other"));
+    Caller::to(&other.addr).call("addnode", add);
+    cluster.readable(20);
+    caller.call("put", json!(["k0", "v0"]));
+}
