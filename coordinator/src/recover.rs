@@ -107,6 +107,17 @@ struct Known {
     state: State,
 }
 
+/// What was made of the answers.
+#[derive(Debug)]
+struct Rebuilt {
+    state: State,
+    /// Whose map it is.
+    by: NodeId,
+    told: Reign,
+    /// The members that did not answer.
+    without: Vec<String>,
+}
+
 /// Makes the log of a new coordinator in `dir`, which has none, and says on standard error from what.
 pub(crate) async fn recover(dir: &Path, recovery: &Recovery) -> Result<(), RecoverError> {
     Log::refuse_existing(dir)?;
@@ -123,7 +134,11 @@ pub(crate) async fn recover(dir: &Path, recovery: &Recovery) -> Result<(), Recov
     }
     let answers: Vec<Answer> = answers.into_values().flatten().collect();
     let uuid = uuid::Uuid::new_v4().to_string();
-    let state = rebuild(&answers, uuid, unix_ms(), recovery.force)?;
+    let Rebuilt { state, by, told, without } = rebuild(&answers, uuid, unix_ms(), recovery.force)?;
+    say(&format!("the map of {by} is the newest, told under {told}"));
+    if !without.is_empty() {
+        say(&format!("going on without {}", without.join(" ")));
+    }
     Log::make(dir, &state.lines())?;
     say(&format!(
         "rebuilt in {}: versions are numbered from epoch {} on, the ring has epoch {}",
@@ -164,13 +179,13 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "recover: {text}");
 }
 
-/// The map that was told under the greatest epochs.
+/// The map that was told under the greatest epoch, and of those the one with the most changes.
 fn newest<'a>(answers: impl Iterator<Item = &'a Answer>) -> Option<Known> {
     let known = answers.filter_map(|answer| {
         let (told, by) = (answer.obeys.told, answer.id.clone());
         Some(Known { told, by, state: map_of(answer)? })
     });
-    known.max_by(|a, b| a.told.cmp(&b.told))
+    known.max_by_key(|known| (known.told.coordinator, known.state.changes))
 }
 
 /// The state that a node was told, if it was told one that can be read.
@@ -188,9 +203,8 @@ fn rebuild(
     uuid: String,
     now_ms: u64,
     force: bool,
-) -> Result<State, RecoverError> {
+) -> Result<Rebuilt, RecoverError> {
     let Known { told, by, mut state } = newest(answers.iter()).ok_or(RecoverError::NoMap)?;
-    say(&format!("taking the map of {by}, told under {told}: {} members", state.members.len()));
     let lineage: Vec<String> = state.after.iter().chain([&state.uuid]).cloned().collect();
     let mut there = BTreeMap::new();
     let mut silent = Vec::new();
@@ -216,11 +230,8 @@ fn rebuild(
     ] {
         placement.map_or(Ok(()), |placement| majority(placement, &there, of))?;
     }
-    if !silent.is_empty() {
-        say(&format!("without {}", silent.join(" ")));
-    }
     take_over(&mut state, lineage, there.values().copied(), uuid, now_ms);
-    Ok(state)
+    Ok(Rebuilt { state, by, told, without: silent })
 }
 
 /// Whether a node is of the cluster with these coordinators: it obeys one of them, or one that has claimed it and told
@@ -326,7 +337,8 @@ mod tests {
     }
 
     fn rebuilt(answers: &[Answer], force: bool) -> Result<State, String> {
-        rebuild(answers, "c9".to_owned(), NOW_MS, force).map_err(|error| error.to_string())
+        let rebuilt = rebuild(answers, "c9".to_owned(), NOW_MS, force);
+        rebuilt.map(|rebuilt| rebuilt.state).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -396,7 +408,18 @@ mod tests {
                 "{expected}: {told}"
             );
         }
-        let late = self::state(&map).members.into_values().map(|member| member.addr);
-        assert_eq!(late.collect::<Vec<_>>(), ["a:1", "a:2", "a:3"]);
+    }
+
+    #[test]
+    fn of_two_maps_of_one_ring_the_later_is_newer() {
+        let map = map();
+        let later =
+            [&map[..], &["KEYSPACE clicks n=1 r=1 w=1 policy=lww sloppy=off ttl=0"]].concat();
+        for order in [[&later, &map, &map], [&map, &map, &later]] {
+            let told = |map| Some((reign("3.9"), map));
+            let answers =
+                [1, 2, 3].map(|n: u32| node(n, Some("c1"), 3, told(&order[n as usize - 1][..])));
+            assert_eq!(rebuilt(&answers, false).unwrap().keyspaces.len(), 2);
+        }
     }
 }
