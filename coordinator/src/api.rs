@@ -37,22 +37,6 @@ impl Api {
     }
 }
 
-type Answer<T> = Result<T, ErrorObjectOwned>;
-
-pub(crate) struct Api(pub(crate) Arc<Cluster>);
-
-impl Api {
-    /// The cluster for what reads or writes data or changes something: only while this coordinator is the one.
-    fn reigning(&self) -> Answer<&Arc<Cluster>> {
-        self.0.reigns().map_err(failure_into_object)?;
-        Ok(&self.0)
-    }
-}
-
-fn not_yet() -> ErrorObjectOwned {
-    failure_into_object(Failure::new(ErrorName::NotReady, "not yet"))
-}
-
 #[async_trait]
 impl ClusterApiServer for Api {
     async fn put(
