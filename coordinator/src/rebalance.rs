@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use ringkv_shared::change::{Mark, Refusal, Run, Task};
-use ringkv_shared::net::NodeApiClient;
 use ringkv_shared::plan::{Ledger, Preview};
 use ringkv_shared::protocol::cluster::{Health, RebalanceReport, RebalanceState, Stage};
 use ringkv_shared::topology::differences;
@@ -273,17 +272,16 @@ impl Cluster {
 
     /// Lets nodes go that are on no ring any more. One that has something left, or does not answer, keeps it.
     pub(crate) async fn release_left(&self, view: &View) {
-        let release = view.leaving.values().map(|node| async move {
-            let released = self.batch(node, async |client| NodeApiClient::release(client).await);
-            if let Err(failure) = released.await {
+        let left = view.leaving.values().map(|node| async move {
+            if node.is_down() {
+                let text = format!("{} is DOWN: its old copies stay on its disk", node.id);
+                self.lock_job().narrate(text);
+            } else if let Err(failure) = self.release(node).await {
                 tracing::info!(node = %node.id, "not released: {failure}");
-                if node.is_down() {
-                    let text = format!("{} is DOWN: its old copies stay on its disk", node.id);
-                    self.lock_job().narrate(text);
-                }
             }
         });
-        join_all(release).await;
+        join_all(left).await;
+        self.lock_job().settle();
     }
 
     /// Whether a change that was committed waits for nobody but a run.
