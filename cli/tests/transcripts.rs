@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What stands before a `[..]` in a transcript: process ids, ports, times, identities, checksums.
-const VARYING: [&str; 35] = [
+const VARYING: [&str; 36] = [
     "_ms\":",
     " after ",
     " within ",
     " every ",
     " DOWN for ",
+    "Paused while copying: ",
     " synced in ",
     "_us\":",
     " x",
