@@ -4,13 +4,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What stands before a `[..]` in a transcript: process ids, ports, times, identities, checksums.
-const VARYING: [&str; 36] = [
+const VARYING: [&str; 46] = [
     "_ms\":",
     " after ",
     " within ",
     " every ",
     " DOWN for ",
     "Paused while copying: ",
+    "records, ",
+    "data.log:",
+    " s=",
+    " d=",
+    " r=",
+    " m=",
+    "OBY ",
+    "log ",
+    "\"coordinator\":\"",
+    "\"log_bytes\":",
     " synced in ",
     "_us\":",
     " x",
