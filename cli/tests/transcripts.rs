@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What stands before a `[..]` in a transcript: process ids, ports, times, identities, checksums.
-const VARYING: [&str; 46] = [
+const VARYING: [&str; 48] = [
     "_ms\":",
     " after ",
     " within ",
     " every ",
-    " DOWN for ",
+    " for ",
     "Paused while copying: ",
     "records, ",
+    " was; ",
+    " s of ",
     "data.log:",
     " s=",
     " d=",

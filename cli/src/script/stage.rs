@@ -158,6 +158,7 @@ fn holds(row: &NodeRow, until: Until) -> bool {
     match until {
         Until::Health(health) => row.health == health,
         Until::Keys(count) => row.keys == Some(count),
+        Until::KeysFrom(count) => row.keys.is_some_and(|keys| keys >= count),
     }
 }
 
