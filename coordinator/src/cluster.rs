@@ -393,7 +393,7 @@ impl Node {
         Self {
             id: id.clone(),
             member: member.clone(),
-            peer: Peer::of_node(&member.addr, &member.uuid),
+            peer: Peer::new(&member.addr),
             pulse: Peer::new(&member.addr),
             watched: Mutex::new(watched),
         }
