@@ -48,6 +48,7 @@ fn every_command_keeps_its_word() {
     settings_are_shown_and_set(&shop);
     a_sourced_file_runs_to_its_first_mistake(&shop);
     a_node_is_compacted_paused_and_resumed(&shop);
+    what_was_planned_is_what_is_carried_out(&shop);
     the_shell_is_set_by_dot_commands(&shop);
     json_is_one_object_a_command(&shop);
 }
@@ -159,6 +160,20 @@ fn a_node_is_compacted_paused_and_resumed(shop: &Shop) {
     shop.kv(&["pause", "n1"]).with(1);
     assert!(shop.kv(&["resume", "n1"]).with(0).starts_with("Resumed n1 (pid "));
     shop.kv(&["resume", "n1"]).with(1);
+}
+
+fn what_was_planned_is_what_is_carried_out(shop: &Shop) {
+    // By a raw call, as somebody else would: this session does not know of it.
+    let stranger = "rpc coordinator setreplica [1]";
+    let told = shop.kv(&["--json", "-e", &format!("plan; {stranger}; rebalance")]);
+    let out = told.with(1);
+    let last: Value = serde_json::from_str(out.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(last["error"]["name"], "STALE_EPOCH", "{out}");
+    // What the session stages itself it knows; and a plan that is seen again is the new one.
+    shop.kv(&["-e", "plan; plan clear; setreplica 1; rebalance"]).with(0);
+    shop.kv(&["-e", &format!("plan; {}; plan; rebalance", stranger.replace('1', "2"))]).with(0);
+    let plan: Value = serde_json::from_slice(&shop.kv(&["--json", "plan"]).out).expect("JSON");
+    assert_eq!((&plan["stage"], &plan["copies"]), (&json!("idle"), &json!(0)), "{plan}");
 }
 
 fn the_shell_is_set_by_dot_commands(shop: &Shop) {

@@ -210,7 +210,7 @@ fn what_a_halted_node_holds_up_is_interrupted(kv: &mut Terminal) {
     kv.command("config timeout 60000", "timeout = 60000");
     kv.command("pause n3", "Paused n3");
     kv.keys("rebalance\r");
-    kv.sees("a bar", |s| s.contains("[Coordinator] Starting") && s.ends_with(" keys"));
+    kv.sees("a bar", |s| s.contains("[Coordinator] Starting") && s.ends_with(" keys, counting"));
     kv.keys(CTRL_C);
     kv.sees("the outcome", |s| {
         s.contains("error: interrupted: the rebalance goes on in the coordinator")

@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What stands before a `[..]` in a transcript: process ids, ports, times, identities, checksums.
-const VARYING: [&str; 32] = [
+const VARYING: [&str; 35] = [
     "_ms\":",
     " after ",
+    " within ",
+    " every ",
+    " DOWN for ",
     " synced in ",
     "_us\":",
     " x",

@@ -25,13 +25,21 @@ const EVENTS_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Keys in a page of `scan` when the caller names no limit.
 const SCAN_KEYS_DEFAULT: usize = 1000;
 
+type Answer<T> = Result<T, ErrorObjectOwned>;
+
 pub(crate) struct Api(pub(crate) Arc<Cluster>);
+
+impl Api {
+    /// The cluster for what reads or writes data or changes something: only while this coordinator is the one.
+    fn reigning(&self) -> Answer<&Arc<Cluster>> {
+        self.0.reigns().map_err(failure_into_object)?;
+        Ok(&self.0)
+    }
+}
 
 fn not_yet() -> ErrorObjectOwned {
     failure_into_object(Failure::new(ErrorName::NotReady, "not yet"))
 }
-
-type Answer<T> = Result<T, ErrorObjectOwned>;
 
 #[async_trait]
 impl ClusterApiServer for Api {
@@ -41,15 +49,21 @@ impl ClusterApiServer for Api {
         value: Blob,
         options: Option<WriteOptions>,
     ) -> Answer<ClusterWrite> {
-        self.0.put(key, value, options.unwrap_or_default()).await.map_err(failure_into_object)
+        let cluster = self.reigning()?;
+        let put = cluster.put(key, value, options.unwrap_or_default());
+        cluster.latency.of(put).await.map_err(failure_into_object)
     }
 
     async fn get(&self, key: Blob, options: Option<ReadOptions>) -> Answer<ClusterGet> {
-        self.0.get(key, options.unwrap_or_default()).await.map_err(failure_into_object)
+        let cluster = self.reigning()?;
+        let get = cluster.get(key, options.unwrap_or_default());
+        cluster.latency.of(get).await.map_err(failure_into_object)
     }
 
     async fn del(&self, key: Blob, options: Option<WriteOptions>) -> Answer<ClusterWrite> {
-        self.0.del(key, options.unwrap_or_default()).await.map_err(failure_into_object)
+        let cluster = self.reigning()?;
+        let del = cluster.del(key, options.unwrap_or_default());
+        cluster.latency.of(del).await.map_err(failure_into_object)
     }
 
     async fn mput(
@@ -57,11 +71,14 @@ impl ClusterApiServer for Api {
         items: Vec<Item>,
         options: Option<WriteOptions>,
     ) -> Answer<Vec<BatchWrite>> {
-        self.0.mput(items, &options.unwrap_or_default()).await.map_err(failure_into_object)
+        self.reigning()?
+            .mput(items, &options.unwrap_or_default())
+            .await
+            .map_err(failure_into_object)
     }
 
     async fn mget(&self, keys: Vec<Blob>, options: Option<ReadOptions>) -> Answer<Vec<BatchGet>> {
-        self.0.mget(keys, &options.unwrap_or_default()).await.map_err(failure_into_object)
+        self.reigning()?.mget(keys, &options.unwrap_or_default()).await.map_err(failure_into_object)
     }
 
     async fn mdel(
@@ -69,7 +86,7 @@ impl ClusterApiServer for Api {
         keys: Vec<Blob>,
         options: Option<WriteOptions>,
     ) -> Answer<Vec<BatchWrite>> {
-        self.0.mdel(keys, &options.unwrap_or_default()).await.map_err(failure_into_object)
+        self.reigning()?.mdel(keys, &options.unwrap_or_default()).await.map_err(failure_into_object)
     }
 
     async fn changes(
@@ -81,14 +98,14 @@ impl ClusterApiServer for Api {
     ) -> Answer<ChangesReply> {
         let wait = Duration::from_millis(wait_ms.unwrap_or(0)).min(EVENTS_WAIT_MAX);
         let space = keyspace.unwrap_or_default();
-        self.0.view().keyspace(&space).map_err(failure_into_object)?;
+        self.reigning()?.view().keyspace(&space).map_err(failure_into_object)?;
         after.as_deref().map_or(Ok(()), Feed::check).map_err(failure_into_object)?;
         let prefix = prefix.unwrap_or_default();
         Ok(self.0.changes.after(after.as_deref(), &space, prefix.as_bytes(), wait).await)
     }
 
     async fn why(&self, key: Blob, keyspace: Option<KeyspaceName>) -> Answer<WhyReply> {
-        self.0.why(keyspace.unwrap_or_default(), key).await.map_err(failure_into_object)
+        self.reigning()?.why(keyspace.unwrap_or_default(), key).await.map_err(failure_into_object)
     }
 
     async fn check(
@@ -97,7 +114,7 @@ impl ClusterApiServer for Api {
         keyspace: Option<KeyspaceName>,
     ) -> Answer<CheckReport> {
         let (space, repair) = (keyspace.unwrap_or_default(), repair.unwrap_or(false));
-        self.0.check(space, repair).await.map_err(failure_into_object)
+        self.reigning()?.check(space, repair).await.map_err(failure_into_object)
     }
 
     async fn addnode(
@@ -107,7 +124,10 @@ impl ClusterApiServer for Api {
         weight: Option<u32>,
         zone: Option<Zone>,
     ) -> Answer<ChangeReply> {
-        self.0.addnode(id, addr, weight.unwrap_or(1), zone).await.map_err(failure_into_object)
+        self.reigning()?
+            .addnode(id, addr, weight.unwrap_or(1), zone)
+            .await
+            .map_err(failure_into_object)
     }
 
     async fn replacenode(&self, _old: NodeId, _id: NodeId, _addr: String) -> Answer<ChangeReply> {
@@ -123,19 +143,19 @@ impl ClusterApiServer for Api {
     }
 
     async fn plan(&self, clear: Option<bool>) -> Answer<PlanReply> {
-        self.0.plan(clear.unwrap_or(false)).await.map_err(failure_into_object)
+        self.reigning()?.plan(clear.unwrap_or(false)).await.map_err(failure_into_object)
     }
 
     async fn pause(&self) -> Answer<RebalanceReport> {
-        Err(not_yet())
+        self.0.pause().map_err(failure_into_object)
     }
 
     async fn resume(&self) -> Answer<RebalanceReport> {
-        Err(not_yet())
+        self.0.resume().map_err(failure_into_object)
     }
 
     async fn cancel(&self) -> Answer<RebalanceReport> {
-        Err(not_yet())
+        self.0.cancel().map_err(failure_into_object)
     }
 
     async fn what_if(&self, suppose: Vec<Supposition>) -> Answer<WhatIfReply> {
@@ -151,19 +171,22 @@ impl ClusterApiServer for Api {
     }
 
     async fn removenode(&self, id: NodeId, force: Option<bool>) -> Answer<ChangeReply> {
-        self.0.removenode(id, force.unwrap_or(false)).await.map_err(failure_into_object)
+        self.reigning()?.removenode(id, force.unwrap_or(false)).await.map_err(failure_into_object)
     }
 
     async fn setreplica(&self, n: usize, keyspace: Option<KeyspaceName>) -> Answer<ChangeReply> {
-        self.0.setreplica(&keyspace.unwrap_or_default(), n).await.map_err(failure_into_object)
+        self.reigning()?
+            .setreplica(&keyspace.unwrap_or_default(), n)
+            .await
+            .map_err(failure_into_object)
     }
 
     async fn rebalance(
         &self,
         dry_run: Option<bool>,
-        _epoch: Option<u64>,
+        epoch: Option<u64>,
     ) -> Answer<RebalanceReport> {
-        self.0.rebalance(dry_run.unwrap_or(false)).map_err(failure_into_object)
+        self.reigning()?.rebalance(dry_run.unwrap_or(false), epoch).map_err(failure_into_object)
     }
 
     async fn progress(&self, after: Option<u64>) -> Answer<RebalanceReport> {
@@ -185,7 +208,10 @@ impl ClusterApiServer for Api {
         keyspace: Option<KeyspaceName>,
     ) -> Answer<WhereReply> {
         let space = keyspace.unwrap_or_default();
-        self.0.locate(&space, key, values.unwrap_or(false)).await.map_err(failure_into_object)
+        self.reigning()?
+            .locate(&space, key, values.unwrap_or(false))
+            .await
+            .map_err(failure_into_object)
     }
 
     async fn ring(&self, tokens: Option<bool>) -> Answer<RingReply> {
@@ -212,11 +238,11 @@ impl ClusterApiServer for Api {
             page_keys: limit.unwrap_or(SCAN_KEYS_DEFAULT),
             ..Range::default()
         };
-        self.0.scan(range, picture.as_deref()).await.map_err(failure_into_object)
+        self.reigning()?.scan(range, picture.as_deref()).await.map_err(failure_into_object)
     }
 
     async fn freeze(&self) -> Answer<ClusterFreeze> {
-        self.0.freeze().await.map_err(failure_into_object)
+        self.reigning()?.freeze().await.map_err(failure_into_object)
     }
 
     async fn thaw(&self, picture: String) -> Answer<DoneReply> {
@@ -229,7 +255,8 @@ impl ClusterApiServer for Api {
     }
 
     async fn config(&self, name: Option<String>, value: Option<String>) -> Answer<ConfigReply> {
-        self.0.config(name.as_deref(), value.as_deref()).map_err(failure_into_object)
+        let cluster = if value.is_some() { self.reigning()? } else { &self.0 };
+        cluster.config(name.as_deref(), value.as_deref()).map_err(failure_into_object)
     }
 
     async fn keyspace(
@@ -237,7 +264,8 @@ impl ClusterApiServer for Api {
         name: Option<KeyspaceName>,
         change: Option<KeyspaceChange>,
     ) -> Answer<KeyspaceReply> {
-        self.0.keyspace(name.as_ref(), change.as_ref()).await.map_err(failure_into_object)
+        let cluster = if change.is_some() { self.reigning()? } else { &self.0 };
+        cluster.keyspace(name.as_ref(), change.as_ref()).await.map_err(failure_into_object)
     }
 
     async fn info(&self) -> Answer<InfoReply> {

@@ -11,9 +11,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ringkv_shared::Failure;
 use ringkv_shared::net::{ConfigError, read_settings};
+use ringkv_shared::{ErrorName, Failure};
 
+use crate::recover::Recovery;
 use crate::settings::Settings;
 
 const LISTEN_DEFAULT: &str = "127.0.0.1:5000";
@@ -27,6 +28,19 @@ pub struct CoordinatorArgs {
     /// Directory for the coordinator's log; made if it is not there
     #[arg(long, env = "KV_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Rebuild a lost coordinator in an empty --data from what the nodes of --node know, then serve
+    #[arg(long, env = "KV_RECOVER", value_name = "BOOL", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = clap::builder::BoolishValueParser::new())]
+    pub recover: Option<bool>,
+    /// Where nodes answer that --recover asks first; they name the others
+    #[arg(long, env = "KV_NODE", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub node: Vec<String>,
+    /// Let --recover go on without members that do not answer, while a majority does
+    #[arg(long, env = "KV_FORCE", value_name = "BOOL", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = clap::builder::BoolishValueParser::new())]
+    pub force: Option<bool>,
     /// Virtual nodes for each unit of weight, fixed when the directory is made [default: 256]
     #[arg(long, env = "KV_VNODES", value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
@@ -73,6 +87,8 @@ pub struct CoordinatorArgs {
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) data: PathBuf,
+    /// Whether the log is to be rebuilt first, and from what.
+    pub(crate) recovery: Option<Recovery>,
     /// `None`: as the directory has it, or the default for a new one.
     pub(crate) vnodes: Option<u32>,
     /// What can be changed while it runs.
@@ -110,8 +126,16 @@ impl CoordinatorArgs {
                 settings.start_with(name, value).map_err(BadSettings::Value)?;
             }
         }
+        let nodes = if self.node.is_empty() { file.node } else { self.node };
+        let recovery = Recovery {
+            nodes,
+            force: self.force.or(file.force).unwrap_or(false),
+            timeout: settings.timeout(),
+        };
+        let recovery = asked(self.recover.or(file.recover).unwrap_or(false), recovery)?;
         let listen = self.listen.or(file.listen);
         Ok(Config {
+            recovery,
             listen: listen.unwrap_or(LISTEN_DEFAULT.parse().expect("a socket address")),
             data: data.ok_or(ConfigError::Missing { what: "data directory", flag: "data" })?,
             vnodes: self.vnodes.or(file.vnodes),
@@ -119,6 +143,25 @@ impl CoordinatorArgs {
             stop_on_eof: self.stop_on_eof.or(file.stop_on_eof).unwrap_or(false),
             supervisor: self.supervisor,
         })
+    }
+}
+
+/// What is to be recovered, when that and all it takes was given.
+fn asked(recover: bool, recovery: Recovery) -> Result<Option<Recovery>, BadSettings> {
+    let bad = |message: &str, hint: &str| {
+        Err(BadSettings::Value(Failure::new(ErrorName::BadArgument, message).hint(hint)))
+    };
+    match (recover, recovery.nodes.is_empty()) {
+        (true, true) => bad(
+            "--recover needs nodes to ask",
+            "kv coordinator --recover --data NEWDIR --node HOST:PORT,…",
+        ),
+        (true, false) => Ok(Some(recovery)),
+        (false, true) if !recovery.force => Ok(None),
+        (false, _) => bad(
+            "--node and --force go with --recover",
+            "a coordinator that runs takes nodes by addnode",
+        ),
     }
 }
 
@@ -140,5 +183,26 @@ mod tests {
         let slow = CoordinatorArgs { heartbeat: Some(1), ..CoordinatorArgs::default() };
         let told = slow.into_config().unwrap_err().to_string();
         assert!(told.starts_with("heartbeat cannot be \"1\": it is a number from 20"), "{told}");
+    }
+
+    #[test]
+    fn a_recovery_is_asked_for_with_its_nodes() {
+        let given = |recover, node: &[&str], force| CoordinatorArgs {
+            data: Some("d".into()),
+            recover,
+            node: node.iter().map(|&node| node.to_owned()).collect(),
+            force,
+            ..CoordinatorArgs::default()
+        };
+        let recovery = given(Some(true), &["a:1", "b:2"], None).into_config().unwrap().recovery;
+        let Recovery { nodes, force, .. } = recovery.unwrap();
+        assert_eq!((nodes, force), (vec!["a:1".to_owned(), "b:2".to_owned()], false));
+        for bad in [
+            given(Some(true), &[], None),
+            given(None, &["a:1"], None),
+            given(Some(false), &[], Some(true)),
+        ] {
+            assert!(matches!(bad.into_config(), Err(BadSettings::Value(_))));
+        }
     }
 }

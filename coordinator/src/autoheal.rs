@@ -45,7 +45,7 @@ async fn heal(cluster: &Arc<Cluster>, node: &NodeId) -> Result<(), Failure> {
     cluster.events.tell(format!(
         "autoheal: {node} was DOWN for too long, its copies are made anew on the other nodes"
     ));
-    cluster.rebalance(false)?;
+    cluster.rebalance(false, None)?;
     Ok(())
 }
 

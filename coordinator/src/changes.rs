@@ -68,8 +68,9 @@ impl Cluster {
                 return Err(Failure::new(ErrorName::BadArgument, message));
             }
             None => {
+                let peer = self.claim(&id, &addr, &size).await?;
                 // It may come with data of another time.
-                self.forget_all_at(&Peer::new(&addr), &format!("{id} at {addr}")).await?;
+                self.forget_all_at(&peer, &format!("{id} at {addr}")).await?;
                 let member = Member { addr: addr.clone(), uuid: size.uuid.clone() };
                 self.commit(&Event::Add { id: id.clone(), member, weight, zone })?;
                 self.node(&id)?.answered(size, self.now_ms());
@@ -144,6 +145,7 @@ impl Cluster {
 
     /// One change at a time, and none while a rebalance runs.
     pub(crate) fn alone(&self) -> Result<OwnedMutexGuard<()>, Failure> {
+        self.reigns()?;
         self.changing.clone().try_lock_owned().map_err(|_| {
             Failure::new(ErrorName::Busy, "another change of the ring or a rebalance is under way")
                 .hint("wait until it has finished: progress tells")

@@ -13,12 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ringkv_shared::causal::Recent;
-use ringkv_shared::detector::{Detector, Transition};
 use ringkv_shared::hlc::{Hlc, Stamp};
-use ringkv_shared::net::Peer;
-use ringkv_shared::probes::Probe;
-use ringkv_shared::protocol::cluster::{Health, ProbeRow, Stage};
-use ringkv_shared::protocol::node::{DiskState, SizeReply};
+use ringkv_shared::net::Claimant;
+use ringkv_shared::protocol::cluster::Stage;
+use ringkv_shared::protocol::node::ClusterMap;
 use ringkv_shared::topology::Topology;
 use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId};
 use tokio::sync::Semaphore;
@@ -28,9 +26,13 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::events::Events;
 use crate::feed::Feed;
+use crate::fence::Deposed;
+use crate::herald::Herald;
 use crate::job::Job;
 use crate::lag::Lag;
+use crate::latency::Latency;
 use crate::log::{Log, LogError};
+pub(crate) use crate::node::{Node, Opinion};
 use crate::picture::Pictures;
 use crate::requests::Requests;
 use crate::settings::Settings;
@@ -64,38 +66,6 @@ pub(crate) struct View {
     pub(crate) ever_dropped: BTreeSet<KeyspaceName>,
     /// Requests under way with this view.
     pub(crate) users: TaskTracker,
-}
-
-/// A member with its connections and what is known of it.
-pub(crate) struct Node {
-    pub(crate) id: NodeId,
-    pub(crate) member: Member,
-    /// For requests.
-    pub(crate) peer: Peer,
-    /// For heartbeats, so that they do not stand in line behind data.
-    pub(crate) pulse: Peer,
-    watched: Mutex<Watched>,
-}
-
-struct Watched {
-    detector: Detector,
-    last: Option<SizeReply>,
-    error: Option<String>,
-    /// The state of its disk that was told last.
-    disk_told: DiskState,
-    /// Who answered at its address instead, when that was the last answer.
-    stranger: Option<String>,
-}
-
-/// The last word on a node.
-pub(crate) struct Opinion {
-    pub(crate) health: Health,
-    /// Since when that is thought, by the detectors' clock.
-    pub(crate) since_ms: u64,
-    pub(crate) last_seen_ms: Option<u64>,
-    pub(crate) last: Option<SizeReply>,
-    pub(crate) error: Option<String>,
-    pub(crate) stranger: bool,
 }
 
 /// Requests counted since the start.
@@ -136,11 +106,19 @@ pub(crate) struct Cluster {
     background: Arc<Semaphore>,
     pub(crate) pictures: Pictures,
     pub(crate) sync: Sync,
-    boot_epoch: u32,
+    /// As whom nodes are asked.
+    pub(crate) claimant: Arc<Claimant>,
+    /// Whether nodes obey another coordinator by now.
+    pub(crate) deposed: Mutex<Option<Deposed>>,
+    pub(crate) herald: Herald,
     started: Instant,
     pub(crate) events: Events,
     pub(crate) counters: Counters,
     pub(crate) job: Mutex<Job>,
+    /// Somebody let the rebalance rest, go on or go back.
+    pub(crate) run_changed: tokio::sync::Notify,
+    /// How long requests took.
+    pub(crate) latency: Latency,
     /// One change of the ring at a time.
     pub(crate) changing: Arc<tokio::sync::Mutex<()>>,
     /// One change of a keyspace at a time: what is checked holds until it is done.
@@ -160,14 +138,22 @@ impl Cluster {
         data: PathBuf,
         supervisor: Option<String>,
     ) -> Result<Self, LogError> {
+        let identity = state.uuid.is_empty().then(new_identity);
         let boot = Event::Boot { epoch: state.boot_epoch + 1 };
-        log.append(&boot)?;
-        state.apply(&boot);
+        for event in identity.iter().chain([&boot]) {
+            log.append(event)?;
+            state.apply(event);
+        }
         let (started, boot_epoch) = (Instant::now(), state.boot_epoch);
         let hlc = Hlc::after(Stamp { ms: state.clock_ms, count: 0 });
-        let view = View::of(&state, None, 0);
+        let claimant = Arc::new(Claimant::new(&state.uuid, state.after.clone(), boot_epoch));
+        // Nothing is under way from an older ring: this one can be told of at once.
+        claimant.set_ring(state.topology.epoch);
+        let view = View::of(&state, None, &claimant, 0);
         Ok(Self {
-            boot_epoch,
+            claimant,
+            deposed: Mutex::default(),
+            herald: Herald::default(),
             durable: Mutex::new(Durable { state, log }),
             view: Mutex::new(Arc::new(view)),
             replaced: Mutex::default(),
@@ -186,6 +172,8 @@ impl Cluster {
             events: Events::new(),
             counters: Counters::default(),
             job: Mutex::new(Job::idle()),
+            run_changed: tokio::sync::Notify::new(),
+            latency: Latency::default(),
             changing: Arc::default(),
             defining: tokio::sync::Mutex::default(),
             telling: Arc::default(),
@@ -214,7 +202,7 @@ impl Cluster {
     }
 
     pub(crate) fn boot_epoch(&self) -> u32 {
-        self.boot_epoch
+        self.claimant.epoch
     }
 
     /// Milliseconds since the start: the detectors' clock.
@@ -237,8 +225,7 @@ impl Cluster {
     /// [`CLOCK_AHEAD_MS`].
     pub(crate) fn stamp(&self, now_ms: u64) -> Result<Stamp, Failure> {
         let stamp = self.hlc().tick(now_ms);
-        let known_ms = self.durable.lock().expect("no panic while the lock is held").state.clock_ms;
-        if stamp.ms >= known_ms {
+        if stamp.ms >= self.clock_ms() {
             // Not from the stamp on: restarts would drive it further and further ahead.
             self.commit(&Event::Clock { ms: (now_ms + CLOCK_AHEAD_MS).max(stamp.ms + 1) })?;
         }
@@ -266,6 +253,10 @@ impl Cluster {
         if let Err(error) = log.compact_if_long(state) {
             tracing::warn!("the log is not compacted: {error}");
         }
+        // Up to when stamps were given is told now and then: a map may be a little behind there.
+        if !matches!(event, Event::Clock { .. }) {
+            self.herald.has_news();
+        }
         Ok(self.publish(&durable.state))
     }
 
@@ -273,6 +264,18 @@ impl Cluster {
     pub(crate) fn stage(&self) -> (Stage, bool) {
         let view = self.view();
         (view.stage, view.paused)
+    }
+
+    /// The cluster as nodes are to be told of it.
+    pub(crate) fn map(&self) -> ClusterMap {
+        let durable = self.durable.lock().expect("no panic while the lock is held");
+        let lines = durable.state.lines().iter().map(|event| format!("{event}\n")).collect();
+        ClusterMap { ring_epoch: durable.state.topology.epoch, lines }
+    }
+
+    /// Every stamp that was given is from before this unix millisecond.
+    pub(crate) fn clock_ms(&self) -> u64 {
+        self.durable.lock().expect("no panic while the lock is held").state.clock_ms
     }
 
     /// Publishes the same again: who waits for the older views then waits for all requests that have
@@ -284,7 +287,7 @@ impl Cluster {
 
     fn publish(&self, state: &State) -> Arc<View> {
         let old = self.view();
-        let fresh = Arc::new(View::of(state, Some(&old), self.now_ms()));
+        let fresh = Arc::new(View::of(state, Some(&old), &self.claimant, self.now_ms()));
         *self.view.lock().expect("no panic while the lock is held") = fresh.clone();
         old.users.close();
         self.lock_replaced().push(old.users.clone());
@@ -333,8 +336,8 @@ impl View {
     }
 
     /// The picture of a state, keeping those nodes of `old` that have not moved.
-    fn of(state: &State, old: Option<&Self>, now_ms: u64) -> Self {
-        let nodes = |members| nodes_of(members, old, now_ms);
+    fn of(state: &State, old: Option<&Self>, claimant: &Arc<Claimant>, now_ms: u64) -> Self {
+        let nodes = |members| nodes_of(members, old, claimant, now_ms);
         Self {
             topology: state.topology.clone(),
             nodes: nodes(&state.members),
@@ -347,6 +350,11 @@ impl View {
             users: TaskTracker::new(),
         }
     }
+}
+
+/// A name for a directory that has none yet.
+pub(crate) fn new_identity() -> Event {
+    Event::Coordinator { uuid: uuid::Uuid::new_v4().to_string() }
 }
 
 /// What a change that the log did not take has come to.
@@ -375,105 +383,16 @@ const fn stage_of(state: &State) -> Stage {
 fn nodes_of(
     members: &BTreeMap<NodeId, Member>,
     old: Option<&View>,
+    claimant: &Arc<Claimant>,
     now_ms: u64,
 ) -> BTreeMap<NodeId, Arc<Node>> {
     let node = |(id, member): (&NodeId, &Member)| {
         let known = old.and_then(|old| old.anybody(id));
         let kept = known.filter(|node| node.member == *member).cloned();
-        (id.clone(), kept.unwrap_or_else(|| Arc::new(Node::new(id, member, now_ms))))
+        let fresh = || Arc::new(Node::new(id, member, claimant, now_ms));
+        (id.clone(), kept.unwrap_or_else(fresh))
     };
     members.iter().map(node).collect()
-}
-
-impl Node {
-    fn new(id: &NodeId, member: &Member, now_ms: u64) -> Self {
-        let detector = Detector::new(now_ms);
-        let disk_told = DiskState::Ok;
-        let watched = Watched { detector, last: None, error: None, disk_told, stranger: None };
-        Self {
-            id: id.clone(),
-            member: member.clone(),
-            peer: Peer::new(&member.addr),
-            pulse: Peer::new(&member.addr),
-            watched: Mutex::new(watched),
-        }
-    }
-
-    fn watched(&self) -> MutexGuard<'_, Watched> {
-        self.watched.lock().expect("no panic while the lock is held")
-    }
-
-    pub(crate) fn is_down(&self) -> bool {
-        self.watched().detector.health() == Health::Down
-    }
-
-    /// `n1 at 127.0.0.1:5001`, for errors.
-    pub(crate) fn name(&self) -> String {
-        format!("{} at {}", self.id, self.member.addr)
-    }
-
-    pub(crate) fn opinion(&self, now_ms: u64) -> Opinion {
-        let watched = self.watched();
-        Opinion {
-            health: watched.detector.health(),
-            since_ms: watched.detector.since_ms(),
-            last_seen_ms: watched.detector.last_seen_ms(now_ms),
-            last: watched.last.clone(),
-            error: watched.error.clone(),
-            stranger: watched.stranger.is_some(),
-        }
-    }
-
-    /// It answered, not to a heartbeat.
-    pub(crate) fn answered(&self, reply: SizeReply, now_ms: u64) {
-        let mut watched = self.watched();
-        watched.heard(reply);
-        watched.detector.answered(now_ms);
-    }
-
-    /// A heartbeat has ended: with its answer, or with why there was none.
-    pub(crate) fn probed(
-        &self,
-        probe: &Probe,
-        answer: Result<SizeReply, String>,
-        now_ms: u64,
-        down_after: u32,
-    ) -> Option<Transition> {
-        let mut watched = self.watched();
-        let missed = match answer {
-            Ok(reply) => {
-                watched.heard(reply);
-                None
-            }
-            Err(why) => {
-                watched.error = Some(why.clone());
-                Some(why)
-            }
-        };
-        watched.detector.probed(probe, missed, now_ms, down_after)
-    }
-
-    /// The last heartbeats, oldest first.
-    pub(crate) fn probes(&self) -> Vec<ProbeRow> {
-        self.watched().detector.probes().cloned().collect()
-    }
-
-    /// Whether the state of its disk is news.
-    pub(crate) fn met_disk(&self, state: DiskState) -> bool {
-        std::mem::replace(&mut self.watched().disk_told, state) != state
-    }
-
-    /// Another data directory answered at its address; whether that is news.
-    pub(crate) fn met_stranger(&self, uuid: &str) -> bool {
-        self.watched().stranger.replace(uuid.to_owned()).as_deref() != Some(uuid)
-    }
-}
-
-impl Watched {
-    fn heard(&mut self, reply: SizeReply) {
-        self.last = Some(reply);
-        (self.error, self.stranger) = (None, None);
-    }
 }
 
 #[cfg(test)]

@@ -84,6 +84,7 @@ async fn beat_one(cluster: &Cluster, node: &Node, late: Duration) -> Sleep {
         }
         Ok(reply) => {
             tell_overflows(cluster, node, &reply);
+            cluster.heard_reign(node, &reply);
             if node.met_disk(reply.state) {
                 cluster.events.tell(disk_news(node, reply.state));
             }

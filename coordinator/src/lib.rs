@@ -3,7 +3,8 @@
 //! | module | what |
 //! |---|---|
 //! | `state` `log` | members, placements and epoch: a pure machine, and the text log it is replayed from |
-//! | `cluster` | what all parts share: the view in force, the peers, the counters |
+//! | `cluster` `node` | what all parts share: the view in force, the counters; a member with its connections |
+//! | `fence` `herald` `recover` | one coordinator a cluster; what nodes are told; a lost one rebuilt from that |
 //! | `put` `sending` `get` `batch` | writes and reads, carrying out what the machines of `quorum` decide |
 //! | `writes` `requests` | the numbers of writes: given, asked for again |
 //! | `conditions` `checks` `replies` | only if …; what may be asked; what was answered, in words |
@@ -43,6 +44,7 @@ mod entropy;
 mod events;
 mod explain;
 mod feed;
+mod fence;
 mod get;
 mod handoff;
 mod heartbeat;
@@ -50,13 +52,17 @@ mod herald;
 mod job;
 mod keyspace;
 mod lag;
+mod latency;
 mod lineage;
 mod log;
+mod moving;
+mod node;
 mod observe;
 mod picture;
 mod plan;
 mod put;
 mod rebalance;
+mod recover;
 mod replies;
 mod requests;
 mod sending;

@@ -162,14 +162,15 @@ impl Cluster {
         view.keyspace(space)?;
         let position = key_position(key.as_bytes());
         let owners = view.topology.current.owners(space, key.as_bytes());
-        let pending = view.topology.pending.as_ref().map(|p| p.owners(space, key.as_bytes()));
+        // Those of a staged change too: it is what the next rebalance is for.
+        let then = view.topology.newest().owners(space, key.as_bytes());
         let copies = self.copies(&view, space, &key, &owners, values).await;
         let token = view.topology.current.ring.token_at(position);
         Ok(WhereReply {
             status: Status::Ok,
             hash: format!("{position:016x}"),
             token: token.map_or_else(String::new, |(token, _)| format!("{token:016x}")),
-            pending_owners: pending.filter(|pending| *pending != owners).unwrap_or_default(),
+            pending_owners: if then == owners { Vec::new() } else { then },
             key,
             owners,
             copies,

@@ -1,307 +1,371 @@
-//! Puts every copy where the ring says, and a staged change in force.
+//! Carries a change of the ring out: what [`Run`] says is to be done, this does.
 //!
-//! 1. Wait until no write is under way that knows only the old placement.
-//! 2. *Copy*: walk all keys of each keyspace; what an owner of the newest placement lacks is fetched from
-//!    a node that has it and merged there into what it holds, so it can only add what was missing.
-//! 3. *Finalise*, when every copy was made: the pending placement is in force, durably.
-//! 4. Wait until no request is under way that may have looked at a new owner before it had its copy, and
-//!    at the old one has yet to look.
-//! 5. *Drop*: walk all keys again; a node that is no owner forgets its copy, but only when every
-//!    owner has seen all that it has, and only if the copy is still the one that was seen.
+//! | task | what it is |
+//! |---|---|
+//! | count | walk over all keys: what is to be copied, and who has to be there for it |
+//! | log | a line of the coordinator's log, durable before anything after it |
+//! | tell | the nodes adopt the map, and nobody works from an older one |
+//! | copy, drop | the walks of `moving` |
+//! | release | nodes that are on no ring any more obey nobody |
 //!
-//! An owner that has forgotten the tombstone of a key, since all owners had it, says so when an older copy
-//! comes: then that copy is dropped where it came from. So a key that no owner of now knows is offered to them
-//! first: somebody who was away for long may have brought it along.
-//!
-//! It can be stopped anywhere, by a crash too, and run again.
+//! It can be stopped anywhere, by a crash too: [`watch`] goes on with what the log says is not done. Anti-entropy
+//! does not work at the same time as a walk.
 //!
 //! # Caveats
 //!
-//! One key batch at a time a link; no rate limit, no pause. It is told a batch at a time, too. A
-//! node that leaves is cleared only by the run that finalises: if that run or the node stops before the drop, its old copies stay on its disk.
+//! A run that fails is begun again by itself after a while, with all its walks. A node that leaves and is DOWN is
+//! given up: its old copies stay on its disk.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
 use futures::future::join_all;
-use ringkv_shared::causal::Context;
-use ringkv_shared::plan::{Decision, Holding, Preview, decide};
-use ringkv_shared::protocol::cluster::RebalanceReport;
-use ringkv_shared::protocol::node::{KeyVersion, Record, Via};
-use ringkv_shared::topology::Placement;
-use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
+use ringkv_shared::change::{Mark, Refusal, Run, Task};
+use ringkv_shared::plan::{Ledger, Preview};
+use ringkv_shared::protocol::cluster::{Health, RebalanceReport, RebalanceState, Stage};
+use ringkv_shared::topology::differences;
+use ringkv_shared::{ErrorName, Failure};
+use tokio::sync::OwnedMutexGuard;
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, View};
 use crate::job::Job;
-use crate::plan::{enough_seen, everything, may_run};
+use crate::moving::Walked;
+use crate::plan::may_run;
 use crate::state::Event;
-use crate::transfer::{CALL_RECORDS, Way};
-use crate::walk::Walk;
 
-/// Keys walked before their copies are made.
-const BATCH_KEYS: usize = 1000;
+/// How long after a failure a run is begun again by itself; twice as long after each.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// And at the most.
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(120);
 
 impl Cluster {
-    /// Starts a rebalance in the background.
-    pub(crate) fn rebalance(self: &Arc<Self>, dry_run: bool) -> Result<RebalanceReport, Failure> {
+    /// Starts a rebalance in the background. With `epoch` only if that is still the ring's: what was planned
+    /// under another may not be what is done.
+    pub(crate) fn rebalance(
+        self: &Arc<Self>,
+        dry_run: bool,
+        epoch: Option<u64>,
+    ) -> Result<RebalanceReport, Failure> {
         let alone = self.alone()?;
-        let held: u64 = self
-            .view()
-            .nodes
-            .values()
-            .filter_map(|node| node.opinion(0).last)
-            .map(|s| s.size)
-            .sum();
-        let passes = if dry_run { 1 } else { 2 };
-        let least = self.view().topology.newest().copies.values().min().copied();
-        let replication = least.unwrap_or(1).max(1) as u64;
-        *self.lock_job() = Job::start(dry_run, held * passes / replication);
-        let cluster = self.clone();
-        tokio::spawn(async move {
-            let piece = cluster.sync.piece.lock().await;
-            let result = cluster.run_rebalance(dry_run).await;
-            drop(piece);
-            cluster.lock_job().end(result);
-            drop(alone);
-        });
+        let view = self.view();
+        if let Some(epoch) = epoch.filter(|epoch| *epoch != view.topology.epoch) {
+            return Err(stale(epoch, &view));
+        }
+        if view.paused && view.stage == Stage::Copying && !dry_run {
+            return Err(Failure::new(
+                ErrorName::Busy,
+                "the change of the ring is paused; nothing was done",
+            )
+            .hint("to go on: resume; to go back to the ring as it was: cancel"));
+        }
+        let stage = if dry_run { Stage::Idle } else { view.stage };
+        self.start_run(alone, Run::begin(stage, false), dry_run);
         Ok(self.lock_job().report(0))
     }
 
-    pub(crate) fn lock_job(&self) -> std::sync::MutexGuard<'_, Job> {
-        self.job.lock().expect("no panic while the lock is held")
+    /// Lets what is under way rest. What was committed stays: writes go to old and new owners.
+    pub(crate) fn pause(self: &Arc<Self>) -> Result<RebalanceReport, Failure> {
+        let mut job = self.lock_job();
+        match job.run.pause() {
+            Ok(()) => self.pump(&mut job)?,
+            // One that failed: it is not begun again by itself then.
+            Err(Refusal::Ended) if self.view().stage == Stage::Copying => {
+                if !self.view().paused {
+                    self.commit(&Event::Pause)?;
+                }
+            }
+            Err(refusal) => return Err(too_late("paused", refusal)),
+        }
+        self.said(&mut job, "rebalance paused");
+        Ok(job.report(0))
     }
 
-    async fn run_rebalance(&self, dry_run: bool) -> Result<(), Failure> {
-        if !dry_run {
-            let view = self.view();
-            may_run(&view, view.topology.newest(), &Preview::default())?;
-            if self.view().topology.staged.is_some() {
-                self.commit(&Event::Commit)?;
+    /// Lets it go on.
+    pub(crate) fn resume(self: &Arc<Self>) -> Result<RebalanceReport, Failure> {
+        let mut job = self.lock_job();
+        match job.run.resume() {
+            Ok(()) => self.pump(&mut job)?,
+            Err(Refusal::Ended) if self.view().stage == Stage::Copying => {
+                drop(job);
+                let alone = self.alone()?;
+                if self.view().paused {
+                    self.commit(&Event::Resume)?;
+                }
+                self.start_run(alone, Run::begin(Stage::Copying, false), false);
+                job = self.lock_job();
             }
+            Err(refusal) => return Err(too_late("resumed", refusal)),
         }
-        self.adopted().await?;
-        let view = self.view();
-        let target = view.topology.newest().clone();
-        for space in view.keyspaces.keys() {
-            if self.copy_pass(&view, &target, space, dry_run).await? > 0 {
-                self.copy_pass(&view, &target, space, dry_run).await?;
+        self.said(&mut job, "rebalance resumed");
+        Ok(job.report(0))
+    }
+
+    /// Takes it back: the ring is as it was.
+    pub(crate) fn cancel(self: &Arc<Self>) -> Result<RebalanceReport, Failure> {
+        let mut job = self.lock_job();
+        match job.run.cancel() {
+            Ok(()) => self.pump(&mut job)?,
+            Err(Refusal::Ended) if self.view().stage == Stage::Copying => {
+                drop(job);
+                let alone = self.alone()?;
+                let mut run = Run::begin(Stage::Copying, self.view().paused);
+                run.cancel().map_err(|refusal| too_late("cancelled", refusal))?;
+                self.start_run(alone, run, false);
+                job = self.lock_job();
+                self.pump(&mut job)?;
             }
-        }
-        if dry_run {
-            return Ok(());
-        }
-        if view.topology.pending.is_some() {
-            if self.lock_job().report.failed > 0 {
-                return Err(Failure::new(
-                    ErrorName::NotEnoughReplicas,
-                    "some copies could not be made, so the change of the ring still waits; nothing was removed",
-                )
-                .hint("see show, then: rebalance"));
+            Err(Refusal::Ended) if self.view().stage == Stage::Staged => {
+                let text =
+                    "the change is only staged, nothing of it is done; nothing was cancelled";
+                return Err(Failure::new(ErrorName::NotApplied, text).hint("plan clear"));
             }
-            self.commit(&Event::Final)?;
-        } else {
-            self.publish_again();
+            Err(refusal) => return Err(too_late("cancelled", refusal)),
         }
-        self.adopted().await?;
-        // The view from before the change: a node that left with it is cleared, too.
-        for space in view.keyspaces.keys() {
-            self.drop_pass(&view, &target, space).await;
+        self.said(&mut job, "rebalance cancelled");
+        Ok(job.report(0))
+    }
+
+    fn said(&self, job: &mut MutexGuard<'_, Job>, text: &str) {
+        if !job.report.dry_run {
+            self.events.tell(text.to_owned());
         }
-        self.commit(&Event::Done)?;
+        self.run_changed.notify_one();
+    }
+
+    /// Puts in the log what the run wants there. Who asked for it hears when that failed.
+    fn pump(&self, job: &mut Job) -> Result<(), Failure> {
+        while let Task::Log(mark) = job.run.next() {
+            let logged = self.commit(&event(mark));
+            job.run.did(Task::Log(mark), logged.is_ok());
+            logged?;
+        }
         Ok(())
     }
 
-    /// Copies what owners lack; in a dry run only counts, drops too. Says how many keys were offered to the owners
-    /// of now first: those that they took have to be copied yet.
-    async fn copy_pass(
-        &self,
-        view: &View,
-        target: &Placement,
-        space: &KeyspaceName,
-        dry_run: bool,
-    ) -> Result<u64, Failure> {
-        let mut walk = Walk::new(self, view, everything(space));
-        let mut wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>> = BTreeMap::new();
-        let (mut gathered, mut offered) = (0, 0);
-        while let Some(group) = walk.next().await {
-            let (key, mut decision) = judge(&group, target, space);
-            self.lock_job().report.scanned += 1;
-            if dry_run {
-                self.count(space, &key, &decision);
-                continue;
-            }
-            if let Some(owners) = view.unknown_to(&group, space) {
-                decision = decide(&holdings(&group), &owners);
-                offered += 1;
-            }
-            for link in decision.copies {
-                wanted.entry(link).or_default().push(key.clone());
-                gathered += 1;
-            }
-            if gathered >= BATCH_KEYS {
-                self.copy(view, space, std::mem::take(&mut wanted)).await;
-                gathered = 0;
-            }
+    pub(crate) fn lock_job(&self) -> MutexGuard<'_, Job> {
+        self.job.lock().expect("no panic while the lock is held")
+    }
+
+    fn start_run(self: &Arc<Self>, alone: OwnedMutexGuard<()>, run: Run, dry_run: bool) {
+        let view = self.view();
+        let last = view.nodes.values().filter_map(|node| node.opinion(0).last);
+        let held: u64 = last.map(|size| size.size + size.tombstones).sum();
+        // Counting, copying, dropping.
+        let walks = if dry_run { 1 } else { 3 };
+        let least = view.topology.newest().copies.values().min().copied();
+        let copies = least.unwrap_or(1).max(1) as u64;
+        *self.lock_job() = Job::start(run, dry_run, held * walks / copies);
+        let cluster = Arc::clone(self);
+        tokio::spawn(async move {
+            let (state, error) = match dry_run {
+                true => cluster.count_only().await,
+                false => cluster.run_to_its_end().await,
+            };
+            let mut job = cluster.lock_job();
+            job.run = Run::ended(state);
+            job.end(state, error);
+            // Before it can be seen to have ended.
+            drop(alone);
+        });
+    }
+
+    async fn count_only(&self) -> (RebalanceState, Option<Failure>) {
+        match self.count().await {
+            Ok(()) => (RebalanceState::Complete, None),
+            Err(failure) => (RebalanceState::Failed, Some(failure)),
         }
-        self.copy(view, space, wanted).await;
-        if let Some(lost) = enough_seen(view, space, &walk.silent)? {
-            self.lock_job().narrate(lost);
-        }
-        Ok(offered)
     }
 
-    fn count(&self, space: &KeyspaceName, key: &Blob, decision: &Decision) {
-        let mut job = self.lock_job();
-        decision.copies.iter().for_each(|(from, to)| job.copied(space, key, from, to));
-        job.report.removed += decision.drop_at.len() as u64;
-    }
-
-    /// Copies along all links at once, each link a batch after the other.
-    async fn copy(
-        &self,
-        view: &View,
-        space: &KeyspaceName,
-        wanted: BTreeMap<(NodeId, NodeId), Vec<Blob>>,
-    ) {
-        let links =
-            wanted.iter().map(|((from, to), keys)| self.copy_link(view, space, (from, to), keys));
-        join_all(links).await;
-        self.lock_job().settle();
-    }
-
-    async fn copy_link(
-        &self,
-        view: &View,
-        space: &KeyspaceName,
-        (from, to): (&NodeId, &NodeId),
-        keys: &[Blob],
-    ) {
-        let way = Way { view, space, from, to, via: Via::Move };
-        for batch in keys.chunks(CALL_RECORDS) {
-            // What is gone from the source meanwhile: whoever wrote last wrote to the owners too.
-            let copied = self.transfer(way, batch).await;
-            let mut job = self.lock_job();
-            match copied {
-                Ok(copied) => {
-                    job.report.failed += copied.refused.len() as u64;
-                    for key in &copied.refused {
-                        job.narrate(format!("Not copied from {from} to {to}: {key} is too large"));
-                    }
-                    let there = |key: &&Blob| !copied.stale.contains(key);
-                    let keys = copied.records.iter().map(|record| &record.key).filter(there);
-                    keys.for_each(|key| job.copied(space, key, from, to));
-                    // Another owner may have said so first.
-                    if copied.dropped == copied.stale.len() as u64 {
-                        copied.stale.iter().for_each(|key| job.removed(space, key, from));
-                    }
+    /// To its end; the failure is why it ended early.
+    async fn run_to_its_end(&self) -> (RebalanceState, Option<Failure>) {
+        let mut error = None;
+        loop {
+            let task = {
+                let mut job = self.lock_job();
+                if let Err(failure) = self.pump(&mut job) {
+                    job.narrate(failure.message.clone());
+                    error = Some(failure);
                 }
+                job.run.next()
+            };
+            let done = match task {
+                Task::End(state) => {
+                    return (state, error.filter(|_| state == RebalanceState::Failed));
+                }
+                Task::Rest => {
+                    self.run_changed.notified().await;
+                    continue;
+                }
+                task => self.do_task(task).await,
+            };
+            match done {
+                Ok(Walked::All) => self.lock_job().run.did(task, true),
+                Ok(Walked::Left) => {}
                 Err(failure) => {
-                    let rest = batch.len();
-                    job.report.failed += rest as u64;
-                    job.narrate(format!("Not copied from {from} to {to}: {rest} keys, {failure}"));
-                    return;
+                    error = Some(failure);
+                    self.lock_job().run.did(task, false);
                 }
             }
         }
     }
 
-    /// Drops copies at nodes that are no owners, where all owners have them.
-    async fn drop_pass(&self, view: &View, target: &Placement, space: &KeyspaceName) {
-        let mut walk = Walk::new(self, view, everything(space));
-        let mut wanted: BTreeMap<NodeId, Vec<KeyVersion>> = BTreeMap::new();
-        let mut gathered = 0;
-        while let Some(group) = walk.next().await {
-            let (key, decision) = judge(&group, target, space);
-            self.lock_job().report.scanned += 1;
-            if !decision.copies.is_empty() {
-                continue;
-            }
-            for (node, record) in &group {
-                if decision.drop_at.contains(node) {
-                    let forget = key_version(&key, record, &decision.seen);
-                    wanted.entry(node.clone()).or_default().push(forget);
-                    gathered += 1;
+    async fn do_task(&self, task: Task) -> Result<Walked, Failure> {
+        let _piece = match task {
+            Task::Count | Task::Copy | Task::Drop => Some(self.sync.piece.lock().await),
+            _ => None,
+        };
+        let view = self.view();
+        match task {
+            Task::Count => self.count().await?,
+            Task::Tell => {
+                if view.topology.pending.is_none() {
+                    // Who has begun by now may know only the ring of before, and copies are dropped next.
+                    self.publish_again();
                 }
+                self.adopted().await?;
             }
-            if gathered >= BATCH_KEYS {
-                self.drop_copies(view, space, std::mem::take(&mut wanted)).await;
-                gathered = 0;
-            }
+            Task::Copy => return self.copy_checked(&view).await,
+            Task::Drop => self.drop_all(&view).await,
+            Task::Release => self.release_left(&view).await,
+            Task::Log(_) | Task::Rest | Task::End(_) => {}
         }
-        self.drop_copies(view, space, wanted).await;
+        Ok(Walked::All)
     }
 
-    async fn drop_copies(
-        &self,
-        view: &View,
-        space: &KeyspaceName,
-        wanted: BTreeMap<NodeId, Vec<KeyVersion>>,
-    ) {
-        let nodes = wanted.into_iter().map(|(node, keys)| async move {
-            for batch in keys.chunks(CALL_RECORDS) {
-                self.drop_batch(view, space, &node, batch).await;
+    /// Counts what is to be done, and whether it can be.
+    async fn count(&self) -> Result<(), Failure> {
+        let view = self.view();
+        let target = view.topology.newest();
+        may_run(&view, target, &Preview::default())?;
+        let mut ledger = Ledger::default();
+        let count = self
+            .count_all(&view, target, |space, key, planned| ledger.plan(space, key, planned))
+            .await?;
+        let mut job = self.lock_job();
+        job.report.scanned += count.preview.keys();
+        job.counted(&count.preview);
+        job.ledger = ledger;
+        if job.report.dry_run {
+            return Ok(());
+        }
+        drop(job);
+        may_run(&view, target, &count.preview)?;
+        count.refused.map_or(Ok(()), Err)
+    }
+
+    /// With a change pending, all copies must have been made.
+    async fn copy_checked(&self, view: &View) -> Result<Walked, Failure> {
+        let walked = self.copy_all(view).await?;
+        if walked == Walked::All
+            && view.topology.pending.is_some()
+            && self.lock_job().report.failed > 0
+        {
+            return Err(Failure::new(
+                ErrorName::NotEnoughReplicas,
+                "some copies could not be made, so the change of the ring still waits; nothing was removed",
+            )
+            .hint("see show, then: rebalance; or back to the ring as it was: cancel"));
+        }
+        Ok(walked)
+    }
+
+    /// Lets nodes go that are on no ring any more. One that has something left, or does not answer, keeps it.
+    pub(crate) async fn release_left(&self, view: &View) {
+        let left = view.leaving.values().map(|node| async move {
+            if node.is_down() {
+                let text = format!("{} is DOWN: its old copies stay on its disk", node.id);
+                self.lock_job().narrate(text);
+            } else if let Err(failure) = self.release(node).await {
+                tracing::info!(node = %node.id, "not released: {failure}");
             }
         });
-        join_all(nodes).await;
+        join_all(left).await;
         self.lock_job().settle();
     }
 
-    async fn drop_batch(
-        &self,
-        view: &View,
-        space: &KeyspaceName,
-        node: &NodeId,
-        batch: &[KeyVersion],
-    ) {
-        let dropped = self.forget(&view.nodes[node], space, batch.to_vec()).await;
-        let mut job = self.lock_job();
-        match dropped {
-            Ok(removed) if removed == batch.len() as u64 => {
-                batch.iter().for_each(|key| job.removed(space, &key.key, node));
+    /// Whether a change that was committed waits for nobody but a run.
+    fn waits_for_a_run(&self) -> bool {
+        let view = self.view();
+        let settled = || {
+            let mut nodes = view.nodes.values().chain(view.leaving.values());
+            nodes.all(|node| !matches!(node.opinion(0).health, Health::Suspect))
+        };
+        match view.stage {
+            Stage::Copying => {
+                let up = view.nodes.values().all(|node| node.opinion(0).health == Health::Up);
+                !view.paused && up
             }
-            Ok(removed) => {
-                job.report.removed += removed;
-                // The node says how many, not which: the others were written to meanwhile.
-                let of = batch.len();
-                job.narrate(format!(
-                    "Removed {removed} of {of} keys from {node}, the others changed"
-                ));
-            }
-            Err(error) => {
-                job.report.failed += batch.len() as u64;
-                job.narrate(format!("Not removed from {node}: {} keys, {error}", batch.len()));
-            }
+            Stage::Clearing => settled(),
+            Stage::Idle | Stage::Staged => false,
         }
     }
 }
 
-fn judge(group: &[(NodeId, Record)], target: &Placement, space: &KeyspaceName) -> (Blob, Decision) {
-    let key = group[0].1.key.clone();
-    let owners = target.owners(space, key.as_bytes());
-    let decision = decide(&holdings(group), &owners);
-    (key, decision)
-}
-
-fn holdings(group: &[(NodeId, Record)]) -> Vec<Holding> {
-    let holding =
-        |(node, held): &(NodeId, Record)| Holding { node: node.clone(), held: held.clone() };
-    group.iter().map(holding).collect()
-}
-
-impl View {
-    /// The owners of now that are up, when none of them holds anything of a key that others do: it may have been
-    /// deleted, and they know.
-    fn unknown_to(&self, group: &[(NodeId, Record)], space: &KeyspaceName) -> Option<Vec<NodeId>> {
-        self.topology.pending.as_ref()?;
-        let mut owners = self.topology.current.owners(space, group[0].1.key.as_bytes());
-        let known = group.iter().any(|(node, _)| owners.contains(node));
-        owners.retain(|owner| self.nodes.get(owner).is_some_and(|node| !node.is_down()));
-        (!known && !owners.is_empty()).then_some(owners)
+/// Goes on with a change that is not done, after a start and some time after a failure, until `shutdown`.
+pub(crate) async fn watch(cluster: Arc<Cluster>, shutdown: CancellationToken) {
+    let mut patience = AGAIN_AFTER;
+    loop {
+        let rested = match cluster.lock_job().idle_for() {
+            Some(idle) => idle >= patience,
+            // None since the start.
+            None => true,
+        };
+        if rested
+            && cluster.waits_for_a_run()
+            && let Ok(alone) = cluster.alone()
+        {
+            let (stage, paused) = cluster.stage();
+            if cluster.lock_job().idle_for().is_some() {
+                patience = (patience * 2).min(AGAIN_AFTER_MAX);
+            }
+            tracing::info!(?stage, "goes on with the change of the ring");
+            cluster.start_run(alone, Run::begin(stage, paused), false);
+        }
+        if cluster.stage().0 == Stage::Idle {
+            patience = AGAIN_AFTER;
+        }
+        let pause = cluster.settings().heartbeat();
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
     }
 }
 
-/// What a node may forget of a key: what it was seen with, if `seen` by all owners.
-fn key_version(key: &Blob, record: &Record, seen: &Context) -> KeyVersion {
-    let context = (!record.is_plain()).then(|| seen.clone());
-    KeyVersion { key: key.clone(), version: record.version, context }
+const fn event(mark: Mark) -> Event {
+    match mark {
+        Mark::Commit => Event::Commit,
+        Mark::Pause => Event::Pause,
+        Mark::Resume => Event::Resume,
+        Mark::Cancel => Event::Cancel,
+        Mark::Final => Event::Final,
+        Mark::Done => Event::Done,
+    }
+}
+
+fn too_late(what: &str, refusal: Refusal) -> Failure {
+    let failure = Failure::new(ErrorName::NotApplied, format!("{refusal}; nothing was {what}"));
+    match refusal {
+        Refusal::Ended => failure.hint("plan shows what rebalance would do"),
+        Refusal::InForce | Refusal::Cancelled => failure.hint("progress tells how far it is"),
+    }
+}
+
+fn stale(seen: u64, view: &View) -> Failure {
+    let epoch = view.topology.epoch;
+    let topology = &view.topology;
+    let changes = differences(&topology.current, topology.newest());
+    let what = match changes.len() {
+        0 => "nothing is staged".to_owned(),
+        1 => "1 change is staged".to_owned(),
+        many => format!("{many} changes are staged"),
+    };
+    Failure::new(
+        ErrorName::StaleEpoch,
+        format!(
+            "the plan you saw was of epoch {seen}, it is {epoch} now, and {what}; nothing was done"
+        ),
+    )
+    .hint("look again: plan")
 }

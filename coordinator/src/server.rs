@@ -5,7 +5,7 @@
 //! | exit code | meaning |
 //! |---|---|
 //! | 0 | stopped as told |
-//! | 1 | could not start: address taken or not allowed |
+//! | 1 | could not start: address taken or not allowed, nothing to recover from |
 //! | 2 | settings |
 //! | 73 | data directory in use |
 //! | 74 | log damaged or failing |
@@ -28,8 +28,9 @@ use crate::api::Api;
 use crate::args::{BadSettings, Config, CoordinatorArgs};
 use crate::cluster::Cluster;
 use crate::log::{Log, LogError};
+use crate::recover::{RecoverError, recover};
 use crate::state::{Event, State};
-use crate::{autoheal, entropy, handoff, heartbeat};
+use crate::{autoheal, entropy, handoff, heartbeat, herald, rebalance};
 
 /// Why the coordinator stopped, other than being told to.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,8 @@ enum EndError {
     OtherRing { data: PathBuf, found: u32, asked: u32 },
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error("cannot recover: {0}")]
+    Recover(#[from] RecoverError),
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error("cannot start: {0}")]
@@ -55,6 +58,7 @@ impl EndError {
                 Some(format!("start with --vnodes {found}, or without, or with another --data"))
             }
             Self::Log(error) => Some(error.hint().to_owned()),
+            Self::Recover(error) => Some(error.hint()),
             Self::Listen(error) => Some(error.hint()),
             Self::Start(_) => None,
         }
@@ -63,9 +67,13 @@ impl EndError {
     const fn exit_code(&self) -> u8 {
         match self {
             Self::Settings(_) | Self::OtherRing { .. } => 2,
-            Self::Log(LogError::InUse(_)) => 73,
-            Self::Log(_) => 74,
-            Self::Listen(_) | Self::Start(_) => 1,
+            Self::Log(LogError::Exists(_))
+            | Self::Recover(RecoverError::Log(LogError::Exists(_))) => 1,
+            Self::Log(error) | Self::Recover(RecoverError::Log(error)) => match error {
+                LogError::InUse(_) => 73,
+                _ => 74,
+            },
+            Self::Recover(_) | Self::Listen(_) | Self::Start(_) => 1,
         }
     }
 }
@@ -86,6 +94,9 @@ fn start(args: CoordinatorArgs) -> Result<(), EndError> {
 
 async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError> {
     check_listen(config.listen)?;
+    if let Some(recovery) = &config.recovery {
+        recover(&config.data, recovery).await?;
+    }
     let mut state = State::new();
     let mut log = Log::open(&config.data, &mut state)?;
     fix_ring(&config, &mut state, &mut log)?;
@@ -93,16 +104,20 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
     let Config { settings, data, supervisor, .. } = config;
     let cluster = Arc::new(Cluster::new(state, log, settings, data, supervisor)?);
     heartbeat::beat(&cluster, Instant::now()).await;
+    cluster.claim_all().await;
     tracing::info!(%local, epoch = cluster.boot_epoch(), "coordinator serves");
     let watching = tokio::task::spawn_local(heartbeat::watch(cluster.clone(), shutdown.clone()));
     let delivering = tokio::task::spawn_local(handoff::deliver(cluster.clone(), shutdown.clone()));
     let comparing = tokio::task::spawn_local(entropy::rounds(cluster.clone(), shutdown.clone()));
+    let telling = tokio::task::spawn_local(herald::tell(cluster.clone(), shutdown.clone()));
     let healing = tokio::task::spawn_local(autoheal::watch(cluster.clone(), shutdown.clone()));
+    let moving = tokio::task::spawn_local(rebalance::watch(cluster.clone(), shutdown.clone()));
     tokio::task::spawn_local(end_waits(cluster.clone(), shutdown.clone()));
     print_ready(local);
     let service = Coordinator { methods: Api(cluster).into_rpc().into() };
     serve(listener, service, ServerLimits::default(), shutdown).await;
-    [watching, delivering, comparing, healing].iter().for_each(tokio::task::JoinHandle::abort);
+    let background = [watching, delivering, comparing, telling, healing, moving];
+    background.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())
 }
 
@@ -151,7 +166,19 @@ impl Service for Coordinator {
     fn is_barrier(&self, method: &str) -> bool {
         matches!(
             method,
-            "addnode" | "removenode" | "setreplica" | "rebalance" | "config" | "keyspace"
+            "addnode"
+                | "removenode"
+                | "replacenode"
+                | "setweight"
+                | "setzone"
+                | "setreplica"
+                | "plan"
+                | "rebalance"
+                | "pause"
+                | "resume"
+                | "cancel"
+                | "config"
+                | "keyspace"
         )
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Way<'a> {
 pub(crate) struct Copied {
     /// What was sent, without values.
     pub(crate) records: Vec<Record>,
+    /// The bytes of each as it was sent, one way.
+    pub(crate) sizes: Vec<u64>,
     /// How many of them brought something new.
     pub(crate) changed: u64,
     /// Those that counted as deleted at the target.
@@ -56,6 +58,7 @@ impl Copied {
         self.refused.extend(other.refused);
         self.bytes += other.bytes;
         self.records.extend(other.records);
+        self.sizes.extend(other.sizes);
     }
 }
 
@@ -99,22 +102,23 @@ impl Cluster {
 
     async fn copy_page(&self, way: Way<'_>, keys: Vec<Blob>) -> Result<Copied, Failure> {
         let Way { view, space, from, to, via } = way;
-        let records = self.fetch(&view.nodes[from], space, keys).await?;
+        let records = self.fetch(known(view, from)?, space, keys).await?;
         if records.is_empty() {
             return Ok(Copied::default());
         }
-        let bytes = records.iter().map(bytes_of).sum::<u64>() * 2;
+        let sizes: Vec<u64> = records.iter().map(bytes_of).collect();
+        let bytes = sizes.iter().sum::<u64>() * 2;
         let without: Vec<Record> = records.iter().map(without_values).collect();
         let name = Some(space.clone());
         let apply = async move |client: &Client| {
             NodeApiClient::apply(client, records, name, Some(via)).await
         };
-        let reply = self.batch(&view.nodes[to], apply).await?;
+        let reply = self.batch(known(view, to)?, apply).await?;
         let stale = reply.deleted;
         let gone = without.iter().filter(|record| stale.contains(&record.key));
-        let dropped = self.forget(&view.nodes[from], space, gone.map(as_it_is).collect()).await?;
+        let dropped = self.forget(known(view, from)?, space, gone.map(as_it_is).collect()).await?;
         let (changed, refused) = (reply.changed, Vec::new());
-        Ok(Copied { records: without, changed, stale, dropped, refused, bytes })
+        Ok(Copied { records: without, sizes, changed, stale, dropped, refused, bytes })
     }
 
     /// What a node holds of these keys, as far as it fits one answer.
@@ -155,6 +159,12 @@ impl Cluster {
         let answer = node.peer.call(self.timeout() * BATCH_DEADLINES, call).await;
         answer.map_err(|error| error.into_failure(&node.name()))
     }
+}
+
+/// A member, or a node that is leaving.
+fn known<'a>(view: &'a View, id: &NodeId) -> Result<&'a Node, Failure> {
+    let gone = || Failure::new(ErrorName::NodeNotFound, format!("{id} is not in the cluster"));
+    view.anybody(id).map(AsRef::as_ref).ok_or_else(gone)
 }
 
 /// About how many bytes a record has on its way.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kv> what-if kill n2
-//! With n2 dead 12 of 30 keys cannot be read, and 3 more cannot be written.
+//! With n2 dead, 12 of 30 keys cannot be read, and 3 more cannot be written.
 //!   KEYSPACE  KEYS  UNREADABLE   NO COPY  READ-ONLY   LAST COPY
 //!   default   30    12 (40.1 %)  12       3 (10.2 %)  9 (30.0 %)
 //!   unreadable: apple, fig, kiwi, ...
@@ -37,14 +37,14 @@ pub(super) async fn run(s: &mut Session, what: WhatIf) -> Result<Report, Failure
 
 fn report(supposed: &Supposition, reply: &WhatIfReply, width: Option<usize>) -> Report {
     let mut report = Report::new(reply);
-    if !reply.outages.is_empty() {
-        report = outages(report, reply, width);
-    }
     if let Some(would_be) = &reply.plan {
         report = plan::told(report.say(format!("{}:", headline(supposed))), would_be, width);
         if let Some(refused) = &would_be.refused {
             report = report.warn(format!("warning: it would be refused: {}", refused.message));
         }
+    }
+    if !reply.outages.is_empty() {
+        report = outages(report, reply, width);
     }
     report.say("Nothing was changed.")
 }
@@ -84,15 +84,14 @@ fn outages(report: Report, reply: &WhatIfReply, width: Option<usize>) -> Report 
     report
 }
 
-/// `With n2 dead 12 of 30 keys cannot be read, and 3 more cannot be written.`
+/// `With n2 dead, 12 of 30 keys cannot be read, and 3 more cannot be written.`
 fn verdict(reply: &WhatIfReply) -> String {
     let sum = |count: fn(&Outage) -> u64| reply.outages.iter().map(count).sum::<u64>();
     let (keys, unreadable, read_only) =
         (sum(|o| o.keys), sum(|o| o.unreadable), sum(|o| o.read_only));
-    let given = match reply.dead.as_slice() {
-        [] => "With nobody dead".to_owned(),
-        dead => format!("With {} dead", names(dead)),
-    };
+    // On another ring the nodes are dead after its copies were made.
+    let then = if reply.plan.is_some() { "Then, with" } else { "With" };
+    let given = format!("{then} {} dead,", names(&reply.dead));
     match (unreadable, read_only) {
         (0, 0) => format!("{given} every key can be read and written."),
         (0, count) => format!(
@@ -156,7 +155,7 @@ mod tests {
         space["read_only_keys"] = json!(["kiwi", "lime", "pear"]);
         assert_eq!(
             killed(vec![space]),
-            "With n2 n5 dead 12 of 30 keys cannot be read, and 3 more cannot be written.\n  \
+            "With n2 n5 dead, 12 of 30 keys cannot be read, and 3 more cannot be written.\n  \
              KEYSPACE  KEYS  UNREADABLE   NO COPY  READ-ONLY   LAST COPY\n  \
              default   30    12 (40.1 %)  12       3 (10.0 %)  9 (30.0 %)\n  \
              unreadable: apple, fig, ...\n  \
@@ -166,31 +165,37 @@ mod tests {
         let first = |outages| killed(outages).lines().next().unwrap().to_owned();
         assert_eq!(
             first(vec![outage("default", 0, 0)]),
-            "With n2 n5 dead every key can be read and written."
+            "With n2 n5 dead, every key can be read and written."
         );
         assert_eq!(
             first(vec![outage("default", 0, 0), outage("orders", 0, 2)]),
-            "With n2 n5 dead every key can be read, and 2 of 60 keys cannot be written."
+            "With n2 n5 dead, every key can be read, and 2 of 60 keys cannot be written."
         );
         assert_eq!(
             first(vec![outage("default", 1, 0)]),
-            "With n2 n5 dead 1 of 30 keys cannot be read."
+            "With n2 n5 dead, 1 of 30 keys cannot be read."
         );
     }
 
     #[test]
     fn another_ring_is_told_as_a_plan() {
-        let reply = from_value(json!({"status": "ok", "dead": [], "plan": {
+        let reply: Value = json!({"status": "ok", "dead": [], "plan": {
             "status": "ok", "epoch": 9, "stage": "idle", "keys": 30, "copies": 17, "bytes": 1_712,
             "removed": 12, "changes": [{"change": "add", "node": "n9", "weight": 2}], "balance": [],
             "links": [{"from": "n1", "to": "n9", "keys": 17, "bytes": 1_712}], "reasons": [], "risks": [],
             "refused": {"name": "BUSY", "message": "a rebalance runs"}
-        }}))
-        .unwrap();
+        }});
         let supposed =
             Supposition::Add { node: "n9".parse().unwrap(), weight: Some(2), zone: None };
+        let told =
+            |reply: Value| text(&report(&supposed, &from_value(reply).unwrap(), None).narrated);
+        let mut both = reply.clone();
+        both["dead"] = json!(["n2"]);
+        both["outages"] = json!([outage("default", 1, 0)]);
+        let both = told(both);
+        assert!(both.contains("\nThen, with n2 dead, 1 of 30 keys cannot be read.\n"), "{both}");
         assert_eq!(
-            text(&report(&supposed, &reply, None).narrated),
+            told(reply),
             "If n9 joined:\n  \
              n9 joins, weight 2\n\
              17 copies to make (1.7 KB), then 12 old copies to drop; 30 keys looked at.\n  \

@@ -78,6 +78,20 @@ impl Cluster {
         self.coordinator = Some(Server::start(&args));
     }
 
+    /// The coordinator, to be kept or killed; the cluster has none until [`Cluster::recover`].
+    pub(crate) fn take_coordinator(&mut self) -> Server {
+        self.coordinator.take().expect("it runs")
+    }
+
+    /// Starts a coordinator in a new directory from what the nodes know, of which one is named.
+    pub(crate) fn recover(&mut self, data: &str, node: &str, more: &[&str]) -> Caller {
+        let (data, node) = (self.data(data), self.addr_of(node).to_owned());
+        let recover = ["--recover", "--node", &node];
+        let args = [&coordinator_args(&data)[..], self.more, &recover, more].concat();
+        self.coordinator = Some(Server::start(&args));
+        self.caller()
+    }
+
     pub(crate) fn pause_coordinator(&self) {
         self.coordinator.as_ref().expect("it runs").pause();
     }

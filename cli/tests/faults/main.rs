@@ -5,6 +5,7 @@ mod support;
 
 mod behind;
 mod cluster;
+mod coordinators;
 mod entropy;
 mod hints;
 mod keyspaces;

@@ -124,12 +124,20 @@ impl Log {
         let at = LogError::io;
         std::fs::create_dir_all(dir).map_err(at("making directory", dir))?;
         let _lock = lock(dir)?;
+        Self::refuse_existing(dir)?;
         let path = in_force(dir);
-        if std::fs::exists(&path).map_err(at("looking for", &path))? {
-            return Err(LogError::Exists(path));
-        }
         write_unfinished(dir, &written(events).0)?;
         put_in_force(dir).map_err(at("renaming", &path))
+    }
+
+    /// An error when there is a log in `dir`.
+    pub(crate) fn refuse_existing(dir: &Path) -> Result<(), LogError> {
+        let path = in_force(dir);
+        match std::fs::exists(&path) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(LogError::Exists(path)),
+            Err(source) => Err(LogError::Io { doing: "looking for", path, source }),
+        }
     }
 
     /// Cuts off what is behind the last good line; the next one goes there.

@@ -24,6 +24,7 @@
 //! | `LEFT <id> <addr> <uuid>` | a node that is on no ring any more may have old copies |
 //! | `DONE` | old copies are dropped, as far as they can be |
 //! | `EPOCH <n>` | of the ring, in a log that was rewritten |
+//! | `CHANGES <n>` | in a log that was rewritten: how many events there have been; of two maps the one with more is newer |
 //! | `KEYSPACE <name> n=… r=… w=… policy=… sloppy=… ttl=…` | what holds for a keyspace; a new one has n copies at once, of one that is there only `REPLICAS` changes n |
 //! | `KEYSPACE default <ttl>` | as logs had it when there was one keyspace: only its time to live |
 //! | `DROPPED <name>` | a keyspace is there no more; its nodes are to forget it |
@@ -69,6 +70,7 @@ pub(crate) enum Event {
     Left { id: NodeId, member: Member },
     Done,
     Epoch { epoch: u64 },
+    Changes { count: u64 },
     Keyspace(Keyspace),
     DefaultTtl { ttl_ms: u64 },
     Dropped { name: KeyspaceName },
@@ -111,6 +113,7 @@ impl fmt::Display for Event {
             }
             Self::Done => write!(f, "DONE"),
             Self::Epoch { epoch } => write!(f, "EPOCH {epoch}"),
+            Self::Changes { count } => write!(f, "CHANGES {count}"),
             Self::Keyspace(Keyspace { name, n, r, w, policy, sloppy, ttl_ms }) => {
                 let sloppy = if *sloppy { "on" } else { "off" };
                 let ttl = ttl_ms.unwrap_or(0);
@@ -172,6 +175,7 @@ impl FromStr for Event {
             }
             ["DONE"] => Self::Done,
             ["EPOCH", epoch] => Self::Epoch { epoch: epoch.parse().map_err(|_| bad())? },
+            ["CHANGES", count] => Self::Changes { count: count.parse().map_err(|_| bad())? },
             ["MOVE", id, addr] => {
                 Self::Move { id: id.parse().map_err(|_| bad())?, addr: addr.to_owned() }
             }

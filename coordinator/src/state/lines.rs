@@ -2,7 +2,8 @@
 //!
 //! First the coordinator itself, then keyspaces and members as they are in force, put there by one `FINAL`; then
 //! what is staged or pending, as the difference to that; then what is still to be told or dropped. Applying an
-//! event counts the ring's epoch up, so the true one stands last. Equal states have equal lines.
+//! event counts the ring's epoch up, so the true one stands behind them,
+//! and last how many events there were. Equal states have equal lines.
 
 use ringkv_shared::protocol::cluster::Difference;
 use ringkv_shared::ring::Seat;
@@ -21,6 +22,7 @@ impl State {
         self.to_be(&mut lines);
         self.to_be_told(&mut lines);
         lines.push(Event::Epoch { epoch: self.topology.epoch });
+        lines.push(Event::Changes { count: self.changes });
         lines
     }
 
@@ -183,6 +185,7 @@ mod tests {
             "FORGOTTEN clicks n8",
             "FORGOTTEN clicks n9",
             "EPOCH 11",
+            "CHANGES 22",
         ];
         assert_eq!(text(&state), expected);
         assert_eq!(made(&expected), state);

@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) uuid: String,
     /// The coordinators that it takes over from, oldest first.
     pub(crate) after: Vec<String>,
+    /// How many events there have been. Monotonic, through compactions and recoveries.
+    pub(crate) changes: u64,
     /// Every stamp that was given is from before this unix millisecond. Monotonic.
     pub(crate) clock_ms: u64,
     /// Virtual nodes for each unit of weight.
@@ -52,6 +54,7 @@ impl State {
             boot_epoch: 0,
             uuid: String::new(),
             after: Vec::new(),
+            changes: 0,
             clock_ms: 0,
             vnodes,
             members: BTreeMap::new(),
@@ -65,6 +68,7 @@ impl State {
     }
 
     pub(crate) fn apply(&mut self, event: &Event) {
+        self.changes += 1;
         match event {
             Event::Ring { vnodes } => {
                 self.vnodes = *vnodes;
@@ -127,6 +131,7 @@ impl State {
             }
             Event::Done => self.clearing = None,
             Event::Epoch { epoch } => self.topology.epoch = *epoch,
+            Event::Changes { count } => self.changes = *count,
             Event::Keyspace(keyspace) => self.define(keyspace),
             Event::DefaultTtl { ttl_ms } => {
                 if let Some(default) = self.keyspaces.get_mut(&KeyspaceName::default()) {

@@ -5,7 +5,7 @@
 //! not the old node, and the cluster must know. The damaged directory stays as it is.
 //!
 //! Notes are left behind. A floor says that what is not held was deleted, but here it may have been lost;
-//! and what was owed is found by who compares the replicas.
+//! and what was owed is found by who compares the replicas. It obeys nobody: no cluster knows it yet.
 //!
 //! Files that a newer snapshot stands for are only read when that snapshot is damaged: what was forgotten
 //! since (a copy that a rebalance moved away) would come back.

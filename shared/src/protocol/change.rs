@@ -59,7 +59,8 @@ pub enum RebalanceState {
     Paused,
     /// All that could be done is done, the pending change is in force.
     Complete,
-    /// Ended early; nothing is lost. A change that was committed goes on with the next `rebalance`.
+    /// Ended early; nothing is lost. A change that was committed goes on with the next `rebalance`, or after
+    /// a while by itself.
     Failed,
     /// Taken back: the ring is as it was, and new copies were removed again.
     Cancelled,
@@ -97,13 +98,19 @@ pub struct RebalanceReport {
     /// Copies that were counted to be made.
     #[serde(default)]
     pub planned: u64,
-    /// Of these, keys whose new owner had them already when its turn came: written meanwhile.
+    /// Of these, what was not needed any more when its turn came: the target had it, written meanwhile, or the key
+    /// is gone.
     #[serde(default)]
     pub arrived: u64,
+    /// Copies beyond `planned` that were found to be needed. When all keys had their turn,
+    /// `planned + extra = copied + failed + arrived`.
+    #[serde(default)]
+    pub extra: u64,
     /// Bytes copied: keys and values, and 60 bytes for each record.
     #[serde(default)]
     pub bytes: u64,
-    /// How long it held back so far for the rate limit and for the requests of others, in milliseconds.
+    /// How long its links held back so far, added up, for the rate limit and for the requests of others, in
+    /// milliseconds.
     #[serde(default)]
     pub waited_ms: u64,
     /// How long until it is done, about, in milliseconds; absent when nobody can tell.
@@ -142,6 +149,12 @@ pub struct LinkReport {
     /// Copies that were counted to be made.
     #[serde(default)]
     pub planned: u64,
+    /// Of these, what was not needed any more when its turn came.
+    #[serde(default)]
+    pub arrived: u64,
+    /// Copies beyond these that were found to be needed.
+    #[serde(default)]
+    pub extra: u64,
     /// Bytes copied.
     #[serde(default)]
     pub bytes: u64,

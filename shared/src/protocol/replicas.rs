@@ -34,7 +34,7 @@ pub struct WhereReply {
     pub token: String,
     /// Its owners in preference order.
     pub owners: Vec<NodeId>,
-    /// Its owners after the pending change, when there is one and they differ.
+    /// Its owners after the change that is staged or pending, when there is one and they differ.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending_owners: Vec<NodeId>,
     /// What each node that may hold it has: owners first, then every other node that has a copy.

@@ -1,0 +1,152 @@
+//! Whether this coordinator is the one that its nodes obey.
+//!
+//! A node obeys one coordinator and refuses every other, see [`ringkv_shared::protocol::claim`]. Whom it obeys
+//! stands in every answer to a heartbeat. As soon as one node obeys another coordinator, this one is *deposed*: the
+//! other may serve the same keys by now, so this one reads and writes nothing more and changes nothing. It still
+//! shows what it knows.
+//!
+//! # Caveats
+//!
+//! Deposed is for good, until a restart asks the nodes anew. Between the moment when another coordinator claims the
+//! first node and the next heartbeat, up to half a second by default, nodes that were not claimed yet still
+//! answer; a coordinator that takes over claims all nodes before it serves.
+
+use ringkv_shared::net::{Claimant, NodeApiClient, Peer, PeerError};
+use ringkv_shared::protocol::node::{Reign, SizeReply};
+use ringkv_shared::{ErrorName, Failure, NodeId};
+
+use crate::cluster::{Cluster, Node};
+
+/// Who said that this coordinator is not the one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Deposed {
+    /// The node.
+    node: NodeId,
+    /// Under which epoch the other one has claimed it.
+    epoch: u32,
+}
+
+/// Whom a node obeys, as this coordinator sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Us, as we are now.
+    Ours,
+    /// Nobody, or one that we follow: a claim changes that.
+    Claimable,
+    /// Another, and a claim is refused.
+    Anothers,
+}
+
+fn standing(claimant: &Claimant, coordinator: Option<&str>, epoch: u32) -> Standing {
+    let follows = |uuid: &str| claimant.after.iter().any(|after| after == uuid);
+    match coordinator {
+        Some(uuid) if uuid == claimant.coordinator && epoch == claimant.epoch => Standing::Ours,
+        None => Standing::Claimable,
+        Some(uuid) if uuid == claimant.coordinator || follows(uuid) => {
+            if epoch < claimant.epoch {
+                Standing::Claimable
+            } else {
+                Standing::Anothers
+            }
+        }
+        Some(_) => Standing::Anothers,
+    }
+}
+
+impl Deposed {
+    /// The sentence that says so.
+    pub(crate) fn sentence(&self) -> String {
+        let Self { node, epoch } = self;
+        format!("this coordinator was replaced: {node} obeys another one since epoch {epoch}")
+    }
+}
+
+impl Cluster {
+    /// Takes note of whom a member obeys, and under which ring.
+    pub(crate) fn heard_reign(&self, node: &Node, reply: &SizeReply) {
+        let Reign { coordinator: epoch, ring } = reply.reign;
+        match standing(&self.claimant, reply.coordinator.as_deref(), epoch) {
+            Standing::Ours => self.herald.heard(&node.member.uuid, Some(ring)),
+            Standing::Claimable => self.herald.heard(&node.member.uuid, None),
+            Standing::Anothers => self.depose(Deposed { node: node.id.clone(), epoch }),
+        }
+    }
+
+    fn depose(&self, deposed: Deposed) {
+        let mut known = self.deposed.lock().expect("no panic while the lock is held");
+        if known.is_none() {
+            let told = deposed.sentence();
+            *known = Some(deposed);
+            self.events.tell(format!("{told}; it reads and writes nothing any more"));
+        }
+    }
+
+    /// Who said that this coordinator is not the one, if somebody did.
+    pub(crate) fn deposed(&self) -> Option<Deposed> {
+        self.deposed.lock().expect("no panic while the lock is held").clone()
+    }
+
+    /// For whatever reads or writes data or changes something: only while the nodes obey this coordinator.
+    pub(crate) fn reigns(&self) -> Result<(), Failure> {
+        let Some(deposed) = self.deposed() else { return Ok(()) };
+        let message = format!("{}; nothing was applied", deposed.sentence());
+        Err(Failure::new(ErrorName::StaleEpoch, message).hint(
+            "connect to the new one; if this is the right one, stop that one, then rebuild this one: kv coordinator --recover --data NEWDIR --node HOST:PORT,…",
+        ))
+    }
+
+    /// Claims a node that is to be a member; nothing was sent to it but its own identity. What it says then is asked
+    /// under our epochs.
+    pub(crate) async fn claim(
+        &self,
+        id: &NodeId,
+        addr: &str,
+        found: &SizeReply,
+    ) -> Result<Peer, Failure> {
+        let whom = found.coordinator.as_deref();
+        if standing(&self.claimant, whom, found.reign.coordinator) == Standing::Anothers {
+            return Err(anothers(id, addr));
+        }
+        let peer = Peer::of_member(addr, &found.uuid, self.claimant.clone());
+        let call = async |client: &ringkv_shared::net::Client| NodeApiClient::size(client).await;
+        match peer.call(self.timeout(), call).await {
+            Ok(_) => Ok(peer),
+            // Claimed by another one since it was asked.
+            Err(PeerError::Refused(failure)) if failure.name == ErrorName::StaleEpoch => {
+                Err(anothers(id, addr))
+            }
+            Err(error) => Err(error.into_failure(&format!("{id} at {addr}"))),
+        }
+    }
+}
+
+fn anothers(id: &NodeId, addr: &str) -> Failure {
+    let message = format!("{id} at {addr} obeys another coordinator; nothing was changed");
+    Failure::new(ErrorName::NodeExists, message).hint(format!(
+        "for a new node, start it with an empty --data; to take over its whole cluster: kv coordinator --recover --data NEWDIR --node {addr}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_ours_or_can_be_or_is_not() {
+        let claimant = Claimant::new("c2", vec!["c0".to_owned(), "c1".to_owned()], 5);
+        let table = [
+            (None, 0, Standing::Claimable),
+            (Some("c2"), 5, Standing::Ours),
+            // Of an earlier start, or of a later one: of a copy of our directory, or before it was put back.
+            (Some("c2"), 4, Standing::Claimable),
+            (Some("c2"), 6, Standing::Anothers),
+            (Some("c1"), 4, Standing::Claimable),
+            (Some("c0"), 1, Standing::Claimable),
+            (Some("c1"), 5, Standing::Anothers),
+            (Some("c3"), 1, Standing::Anothers),
+        ];
+        for (whom, epoch, expected) in table {
+            assert_eq!(standing(&claimant, whom, epoch), expected, "{whom:?} {epoch}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A member with its connections, and what is thought of it.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use ringkv_shared::NodeId;
+use ringkv_shared::detector::{Detector, Transition};
+use ringkv_shared::net::{Claimant, Peer};
+use ringkv_shared::probes::Probe;
+use ringkv_shared::protocol::cluster::{Health, ProbeRow};
+use ringkv_shared::protocol::node::{DiskState, SizeReply};
+
+use crate::state::Member;
+
+/// A member with its connections and what is known of it.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) member: Member,
+    /// For requests: the node is claimed on each connection, and asked under our epochs.
+    pub(crate) peer: Peer,
+    /// For heartbeats, so that they do not stand in line behind data. They are answered whomever the node obeys.
+    pub(crate) pulse: Peer,
+    watched: Mutex<Watched>,
+}
+
+struct Watched {
+    detector: Detector,
+    last: Option<SizeReply>,
+    error: Option<String>,
+    /// The state of its disk that was told last.
+    disk_told: DiskState,
+    /// Who answered at its address instead, when that was the last answer.
+    stranger: Option<String>,
+}
+
+/// The last word on a node.
+pub(crate) struct Opinion {
+    pub(crate) health: Health,
+    /// Since when that is thought, by the detectors' clock.
+    pub(crate) since_ms: u64,
+    pub(crate) last_seen_ms: Option<u64>,
+    pub(crate) last: Option<SizeReply>,
+    pub(crate) error: Option<String>,
+    pub(crate) stranger: bool,
+}
+
+impl Node {
+    pub(crate) fn new(id: &NodeId, member: &Member, claimant: &Arc<Claimant>, now_ms: u64) -> Self {
+        let detector = Detector::new(now_ms);
+        let disk_told = DiskState::Ok;
+        let watched = Watched { detector, last: None, error: None, disk_told, stranger: None };
+        Self {
+            id: id.clone(),
+            member: member.clone(),
+            peer: Peer::of_member(&member.addr, &member.uuid, Arc::clone(claimant)),
+            pulse: Peer::new(&member.addr),
+            watched: Mutex::new(watched),
+        }
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().expect("no panic while the lock is held")
+    }
+
+    pub(crate) fn is_down(&self) -> bool {
+        self.watched().detector.health() == Health::Down
+    }
+
+    /// `n1 at 127.0.0.1:5001`, for errors.
+    pub(crate) fn name(&self) -> String {
+        format!("{} at {}", self.id, self.member.addr)
+    }
+
+    pub(crate) fn opinion(&self, now_ms: u64) -> Opinion {
+        let watched = self.watched();
+        Opinion {
+            health: watched.detector.health(),
+            since_ms: watched.detector.since_ms(),
+            last_seen_ms: watched.detector.last_seen_ms(now_ms),
+            last: watched.last.clone(),
+            error: watched.error.clone(),
+            stranger: watched.stranger.is_some(),
+        }
+    }
+
+    /// It answered, not to a heartbeat.
+    pub(crate) fn answered(&self, reply: SizeReply, now_ms: u64) {
+        let mut watched = self.watched();
+        watched.heard(reply);
+        watched.detector.answered(now_ms);
+    }
+
+    /// A heartbeat has ended: with its answer, or with why there was none.
+    pub(crate) fn probed(
+        &self,
+        probe: &Probe,
+        answer: Result<SizeReply, String>,
+        now_ms: u64,
+        down_after: u32,
+    ) -> Option<Transition> {
+        let mut watched = self.watched();
+        let missed = match answer {
+            Ok(reply) => {
+                watched.heard(reply);
+                None
+            }
+            Err(why) => {
+                watched.error = Some(why.clone());
+                Some(why)
+            }
+        };
+        watched.detector.probed(probe, missed, now_ms, down_after)
+    }
+
+    /// The last heartbeats, oldest first.
+    pub(crate) fn probes(&self) -> Vec<ProbeRow> {
+        self.watched().detector.probes().cloned().collect()
+    }
+
+    /// Whether the state of its disk is news.
+    pub(crate) fn met_disk(&self, state: DiskState) -> bool {
+        std::mem::replace(&mut self.watched().disk_told, state) != state
+    }
+
+    /// Another data directory answered at its address; whether that is news.
+    pub(crate) fn met_stranger(&self, uuid: &str) -> bool {
+        self.watched().stranger.replace(uuid.to_owned()).as_deref() != Some(uuid)
+    }
+}
+
+impl Watched {
+    fn heard(&mut self, reply: SizeReply) {
+        self.last = Some(reply);
+        (self.error, self.stranger) = (None, None);
+    }
+}
