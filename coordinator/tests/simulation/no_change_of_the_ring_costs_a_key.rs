@@ -13,13 +13,13 @@ pub(crate) fn plan(seed: u64) -> Plan {
         quorums: Quorums { n: 3, r, w, sloppy: false },
         weather: Weather { lost: 5, twice: 10, way_max: 8_000, late: 5 },
         nodes: 4,
-        ops: 200,
+        ops: 250,
         with_context: 30,
         deletes: 20,
         direct: 0,
         faults: 6,
         spares: 3,
-        changes: 8,
+        changes: 12,
         upkeep_every: 60_000,
     }
 }
