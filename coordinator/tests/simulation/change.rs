@@ -22,6 +22,8 @@ use crate::upkeep::{copy, forget, holdings};
 pub(crate) struct Changing {
     /// How many more are wished for.
     wishes: usize,
+    /// Of 100, how many are done in haste.
+    haste: u32,
     /// Microseconds between its steps.
     pub(crate) pace: u64,
     /// How many were put in force.
@@ -38,8 +40,8 @@ pub(crate) struct Changing {
 
 impl Changing {
     /// So many changes are wished for.
-    pub(crate) fn wished(wishes: usize) -> Self {
-        Self { wishes, pace: 1_000, ..Self::default() }
+    pub(crate) fn wished(wishes: usize, haste: u32) -> Self {
+        Self { wishes, haste, pace: 1_000, ..Self::default() }
     }
 
     /// Whether nothing is being changed.
@@ -82,7 +84,11 @@ impl Cluster {
             Task::Tell => self.tell_all(),
             Task::Copy | Task::Drop => self.next_key(task),
             Task::Rest => false,
-            Task::End(_) => return,
+            Task::End(_) => {
+                // Clients have a while to meet what it has left behind.
+                self.changing.pace = self.world.rng.random_range(0..30_000);
+                return;
+            }
         };
         if done {
             self.changing.todo = None;
@@ -98,7 +104,7 @@ impl Cluster {
         }
         self.changing.wishes -= 1;
         // Done before a request is answered, or with many in between.
-        self.changing.pace = if self.world.chance(50) { 100 } else { 3_000 };
+        self.changing.pace = if self.world.chance(self.changing.haste) { 100 } else { 3_000 };
         let mut next = self.router.topology.current.clone();
         for _ in 0..self.world.rng.random_range(1..=3) {
             next = self.another(next);

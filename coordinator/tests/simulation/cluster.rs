@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) spares: usize,
     /// Changes of the ring.
     pub(crate) changes: usize,
+    /// Of 100 of these, how many are done before a request is answered.
+    pub(crate) haste: u32,
     /// Microseconds between hand-off, comparison and collection; 0: never.
     pub(crate) upkeep_every: u64,
 }
@@ -106,7 +108,7 @@ impl Cluster {
             world.plan(0, Event::Change);
         }
         let upkeep = Upkeep::new(router.topology.current.clone());
-        let changing = Changing::wished(plan.changes);
+        let changing = Changing::wished(plan.changes, plan.haste);
         let (history, seen, clients) = Default::default();
         let left = plan.ops;
         Self { seed, plan, world, router, upkeep, changing, history, seen, clients, left }
