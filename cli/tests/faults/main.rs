@@ -4,6 +4,7 @@
 mod support;
 
 mod behind;
+mod changes;
 mod cluster;
 mod coordinators;
 mod entropy;
