@@ -311,6 +311,9 @@ impl Cluster {
     fn publish(&self, state: &State) -> Arc<View> {
         let old = self.view();
         let fresh = Arc::new(View::of(state, Some(&old), &self.claimant, self.now_ms()));
+        let stay = fresh.identities();
+        let gone = |node: &Arc<Node>| !stay.contains(node.member.uuid.as_str());
+        self.herald.are_gone(old.everybody().into_values().filter(gone));
         self.replace(
             &mut self.view.lock().expect("no panic while the lock is held"),
             Arc::clone(&fresh),
@@ -357,6 +360,12 @@ impl View {
     /// A member, or a node that is leaving.
     pub(crate) fn anybody(&self, id: &NodeId) -> Option<&Arc<Node>> {
         self.nodes.get(id).or_else(|| self.leaving.get(id))
+    }
+
+    /// The identities of their data directories.
+    pub(crate) fn identities(&self) -> BTreeSet<&str> {
+        let all = self.nodes.values().chain(self.leaving.values());
+        all.map(|node| node.member.uuid.as_str()).collect()
     }
 
     /// The members and the nodes that are leaving.

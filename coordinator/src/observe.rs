@@ -43,6 +43,7 @@ impl Cluster {
             pending: begun,
             stage: view.stage,
             keyspaces: keyspaces.map(|keyspace| view.row(keyspace.clone())).collect(),
+            replaced: self.deposed().map(|deposed| deposed.sentence()),
         }
     }
 
