@@ -4,6 +4,9 @@ use super::*;
 use crate::ring::{Ring, Seat};
 use crate::topology::Placement;
 
+/// N, R and W.
+type Quorums = (usize, usize, usize);
+
 fn vitals() -> Vitals {
     Vitals {
         health: Health::Up,
@@ -44,7 +47,7 @@ fn nodes(text: &str) -> Vec<(NodeId, Seat, Vitals)> {
 }
 
 /// What is found with N, R, W of `default`, the nodes, the stage and what else is so.
-fn diagnosis((n, r, w): (usize, usize, usize), text: &str, more: &str) -> Diagnosis {
+fn diagnosis((n, r, w): Quorums, text: &str, more: &str) -> Diagnosis {
     let rows = nodes(text);
     let ring = Ring::new(256, rows.iter().map(|(id, seat, _)| (id.clone(), seat.clone())));
     let topology =
@@ -69,7 +72,7 @@ fn diagnosis((n, r, w): (usize, usize, usize), text: &str, more: &str) -> Diagno
 }
 
 /// The findings as text.
-fn found(quorums: (usize, usize, usize), text: &str, more: &str) -> (Vec<String>, Vec<String>) {
+fn found(quorums: Quorums, text: &str, more: &str) -> (Vec<String>, Vec<String>) {
     let diagnosis = diagnosis(quorums, text, more);
     let lines = |findings: &[Finding]| {
         let line = |finding: &Finding| {
@@ -88,7 +91,7 @@ fn found(quorums: (usize, usize, usize), text: &str, more: &str) -> (Vec<String>
 #[test]
 fn what_is_wrong_now() {
     #[rustfmt::skip]
-    let table: [((usize, usize, usize), &str, &str, &[&str]); 25] = [
+    let table: [(Quorums, &str, &str, &[&str]); 25] = [
         ((3, 2, 2), "n1 n2 n3", "", &[]),
         ((1, 1, 1), "", "", &["C the cluster has no nodes: nothing can be stored"]),
         ((3, 2, 2), "n1 n2:down n3", "deposed", &["C this coordinator was replaced", "W n2 has been DOWN for 62 s"]),
@@ -124,7 +127,7 @@ fn what_is_wrong_now() {
 fn what_would_be_with_one_more_node_dead() {
     let any = "n any one node may be lost: every key can be read and written without it";
     #[rustfmt::skip]
-    let table: [((usize, usize, usize), &str, &[&str]); 9] = [
+    let table: [(Quorums, &str, &[&str]); 9] = [
         ((1, 1, 1), "", &[]),
         ((1, 1, 1), "n1", &["C losing n1 makes 100.0 % of default unreadable (N=1, R=1)"]),
         ((2, 1, 1), "n1 n2", &["n losing n1 leaves one copy of 100.0 % of default", any]),
