@@ -35,6 +35,13 @@ impl Api {
         self.0.reigns().map_err(failure_into_object)?;
         Ok(&self.0)
     }
+
+    /// What came of a change, when the nodes know of it.
+    async fn changed<T>(&self, change: impl Future<Output = Result<T, Failure>>) -> Answer<T> {
+        let changed = change.await;
+        self.0.tell_now().await;
+        changed.map_err(failure_into_object)
+    }
 }
 
 fn not_yet() -> ErrorObjectOwned {
@@ -124,10 +131,7 @@ impl ClusterApiServer for Api {
         weight: Option<u32>,
         zone: Option<Zone>,
     ) -> Answer<ChangeReply> {
-        self.reigning()?
-            .addnode(id, addr, weight.unwrap_or(1), zone)
-            .await
-            .map_err(failure_into_object)
+        self.changed(self.reigning()?.addnode(id, addr, weight.unwrap_or(1), zone)).await
     }
 
     async fn replacenode(&self, _old: NodeId, _id: NodeId, _addr: String) -> Answer<ChangeReply> {
@@ -171,14 +175,11 @@ impl ClusterApiServer for Api {
     }
 
     async fn removenode(&self, id: NodeId, force: Option<bool>) -> Answer<ChangeReply> {
-        self.reigning()?.removenode(id, force.unwrap_or(false)).await.map_err(failure_into_object)
+        self.changed(self.reigning()?.removenode(id, force.unwrap_or(false))).await
     }
 
     async fn setreplica(&self, n: usize, keyspace: Option<KeyspaceName>) -> Answer<ChangeReply> {
-        self.reigning()?
-            .setreplica(&keyspace.unwrap_or_default(), n)
-            .await
-            .map_err(failure_into_object)
+        self.changed(self.reigning()?.setreplica(&keyspace.unwrap_or_default(), n)).await
     }
 
     async fn rebalance(
@@ -265,7 +266,11 @@ impl ClusterApiServer for Api {
         change: Option<KeyspaceChange>,
     ) -> Answer<KeyspaceReply> {
         let cluster = if change.is_some() { self.reigning()? } else { &self.0 };
-        cluster.keyspace(name.as_ref(), change.as_ref()).await.map_err(failure_into_object)
+        let keyspace = cluster.keyspace(name.as_ref(), change.as_ref());
+        if change.is_some() {
+            return self.changed(keyspace).await;
+        }
+        keyspace.await.map_err(failure_into_object)
     }
 
     async fn info(&self) -> Answer<InfoReply> {
