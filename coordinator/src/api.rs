@@ -44,10 +44,6 @@ impl Api {
     }
 }
 
-fn not_yet() -> ErrorObjectOwned {
-    failure_into_object(Failure::new(ErrorName::NotReady, "not yet"))
-}
-
 #[async_trait]
 impl ClusterApiServer for Api {
     async fn put(
@@ -134,16 +130,16 @@ impl ClusterApiServer for Api {
         self.changed(self.reigning()?.addnode(id, addr, weight.unwrap_or(1), zone)).await
     }
 
-    async fn replacenode(&self, _old: NodeId, _id: NodeId, _addr: String) -> Answer<ChangeReply> {
-        Err(not_yet())
+    async fn replacenode(&self, old: NodeId, id: NodeId, addr: String) -> Answer<ChangeReply> {
+        self.reigning()?.replacenode(old, id, addr).await.map_err(failure_into_object)
     }
 
-    async fn setweight(&self, _id: NodeId, _weight: u32) -> Answer<ChangeReply> {
-        Err(not_yet())
+    async fn setweight(&self, id: NodeId, weight: u32) -> Answer<ChangeReply> {
+        self.reigning()?.setweight(id, weight).await.map_err(failure_into_object)
     }
 
-    async fn setzone(&self, _id: NodeId, _zone: Option<Zone>) -> Answer<ChangeReply> {
-        Err(not_yet())
+    async fn setzone(&self, id: NodeId, zone: Option<Zone>) -> Answer<ChangeReply> {
+        self.reigning()?.setzone(id, zone).await.map_err(failure_into_object)
     }
 
     async fn plan(&self, clear: Option<bool>) -> Answer<PlanReply> {
@@ -151,15 +147,15 @@ impl ClusterApiServer for Api {
     }
 
     async fn pause(&self) -> Answer<RebalanceReport> {
-        self.0.pause().map_err(failure_into_object)
+        self.reigning()?.pause().map_err(failure_into_object)
     }
 
     async fn resume(&self) -> Answer<RebalanceReport> {
-        self.0.resume().map_err(failure_into_object)
+        self.reigning()?.resume().map_err(failure_into_object)
     }
 
     async fn cancel(&self) -> Answer<RebalanceReport> {
-        self.0.cancel().map_err(failure_into_object)
+        self.reigning()?.cancel().map_err(failure_into_object)
     }
 
     async fn what_if(&self, suppose: Vec<Supposition>) -> Answer<WhatIfReply> {
@@ -191,7 +187,7 @@ impl ClusterApiServer for Api {
     }
 
     async fn progress(&self, after: Option<u64>) -> Answer<RebalanceReport> {
-        Ok(self.0.lock_job().report(after.unwrap_or(0)))
+        Ok(self.0.progress(after.unwrap_or(0)))
     }
 
     async fn show(&self) -> Answer<ShowReply> {

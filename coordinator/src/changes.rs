@@ -1,30 +1,35 @@
-//! addnode, removenode, setreplica: each stages a placement; with nothing to copy it is in force
-//! at once, else it waits for `rebalance`. See [`ringkv_shared::topology`].
+//! What stages a change of the ring: addnode, removenode, replacenode, setweight, setzone, setreplica.
+//!
+//! With nothing to copy it is in force at once, else it waits for `rebalance`, and can be taken back until then:
+//! by the opposite, or all of it by `plan clear`. See [`ringkv_shared::topology`].
 //!
 //! # Caveats
 //!
 //! A node that holds the only copies of a keyspace and is DOWN can only be removed by force, and then
 //! the change is in force at once. Keyspaces with more copies have one too few of some keys until the next
-//! rebalance.
+//! rebalance. In a cluster that holds nothing and is asked all the time a change may wait for `rebalance`, too.
 
 use std::net::ToSocketAddrs as _;
 
 use futures::future::join_all;
 use ringkv_shared::net::{NodeApiClient, Peer, PeerError};
 use ringkv_shared::protocol::Status;
-use ringkv_shared::protocol::cluster::ChangeReply;
+use ringkv_shared::protocol::cluster::{ChangeReply, Stage};
 use ringkv_shared::protocol::node::SizeReply;
+use ringkv_shared::ring::Seat;
 use ringkv_shared::topology::Topology;
 use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId, Zone};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::checks::check_weight;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Node, View};
 use crate::keyspace::check_quorums;
 use crate::state::{Event, Member};
 
 /// The most nodes: a ring token names its node by 16 bits.
 const NODES_MAX: usize = 1000;
+/// How often it tries to find a moment in which nobody asks anything.
+const QUIET_TRIES: usize = 5;
 
 impl Cluster {
     pub(crate) async fn addnode(
@@ -34,87 +39,155 @@ impl Cluster {
         weight: u32,
         zone: Option<Zone>,
     ) -> Result<ChangeReply, Failure> {
-        let _alone = self.alone()?;
+        let alone = self.alone()?;
         check_weight(weight)?;
         let addr = check_addr(&addr)?;
         let before = self.view().topology.clone();
         let known = self.view().nodes.get(&id).cloned();
         if let Some(node) = known.as_ref().filter(|node| node.member.addr == addr) {
-            let failure = taken(format!("{id} is already in the cluster at {addr}"));
-            return Err(match node.opinion(0).stranger {
+            self.may_stage_with(&alone)?;
+            self.add_again(node, weight, zone)?;
+        } else if let Some(node) = known {
+            self.check_addr_is_free(&addr)?;
+            let size = self.meet(&id, &addr).await?;
+            if node.member.uuid != size.uuid {
+                let at = &node.member.addr;
+                return Err(taken(format!("{id} is already in the cluster at {at}")));
+            }
+            self.commit(&Event::Move { id: id.clone(), addr: addr.clone() })?;
+            self.events.tell(format!("{id} moved to {addr}"));
+        } else {
+            self.check_addr_is_free(&addr)?;
+            let (size, member) = self.welcome(&id, &addr, &alone).await?;
+            if before.newest().ring.members().len() >= NODES_MAX {
+                let message = format!("the cluster has {NODES_MAX} nodes, the most there can be");
+                return Err(Failure::new(ErrorName::BadArgument, message));
+            }
+            self.commit(&Event::Add { id: id.clone(), member, weight, zone })?;
+            self.node(&id)?.answered(size, self.now_ms());
+            self.finalise_if_empty().await;
+            self.events.tell(format!("{id} added at {addr}"));
+        }
+        let mut reply = self.changed(&before, Some(&id));
+        reply.addr = Some(addr);
+        Ok(reply)
+    }
+
+    /// A member at its own address: that its leaving is staged may be taken back.
+    fn add_again(&self, node: &Node, weight: u32, zone: Option<Zone>) -> Result<(), Failure> {
+        let Node { id, member, .. } = node;
+        let stranger = node.opinion(0).stranger;
+        if stranger || self.view().topology.newest().has(id) {
+            let failure = taken(format!("{id} is already in the cluster at {}", member.addr));
+            return Err(match stranger {
                 true => failure.hint(format!(
                     "the node there now has other data; give up the old one first: removenode {id}"
                 )),
                 false => failure,
             });
         }
-        if let Some(node) = self.view().nodes.values().find(|node| node.member.addr == addr) {
-            return Err(taken(format!("nothing new answers at {addr}: that is {}", node.id)));
+        self.check_seat_is_free(id)?;
+        self.commit(&Event::Add { id: id.clone(), member: member.clone(), weight, zone })?;
+        self.events.tell(format!("{id} stays"));
+        Ok(())
+    }
+
+    pub(crate) async fn replacenode(
+        &self,
+        old: NodeId,
+        id: NodeId,
+        addr: String,
+    ) -> Result<ChangeReply, Failure> {
+        let alone = self.may_stage()?;
+        let addr = check_addr(&addr)?;
+        let leaving = self.node(&old)?;
+        let before = self.view().topology.clone();
+        check_on_ring(&before, &old)?;
+        if let Some(node) = self.view().nodes.get(&id) {
+            let at = &node.member.addr;
+            return Err(taken(format!("{id} is already in the cluster at {at}")));
         }
-        let size = self.meet(&id, &addr).await?;
-        match known {
-            Some(node) if node.member.uuid == size.uuid => {
-                self.commit(&Event::Move { id: id.clone(), addr: addr.clone() })?;
-                self.events.tell(format!("{id} moved to {addr}"));
-            }
-            Some(node) => {
-                return Err(taken(format!(
-                    "{id} is already in the cluster at {}",
-                    node.member.addr
-                )));
-            }
-            None if before.newest().ring.members().len() >= NODES_MAX => {
-                let message = format!("the cluster has {NODES_MAX} nodes, the most there can be");
-                return Err(Failure::new(ErrorName::BadArgument, message));
-            }
-            None => {
-                let peer = self.claim(&id, &addr, &size).await?;
-                // It may come with data of another time.
-                self.forget_all_at(&peer, &format!("{id} at {addr}")).await?;
-                let member = Member { addr: addr.clone(), uuid: size.uuid.clone() };
-                self.commit(&Event::Add { id: id.clone(), member, weight, zone })?;
-                self.node(&id)?.answered(size, self.now_ms());
-                self.finalise_if_empty().await;
-                self.events.tell(format!("{id} added at {addr}"));
-            }
+        if before.current.has(&old) && leaving.is_down() && has_single_copies(&before) {
+            return Err(only_copy(&old, &format!("removenode {old} --force, then addnode {id}")));
         }
-        let mut reply = self.changed(&before);
-        reply.share = Some(self.view().topology.newest().ring.share(&id));
+        self.check_addr_is_free(&addr)?;
+        let (size, member) = self.welcome(&id, &addr, &alone).await?;
+        self.commit(&Event::Replace { old: old.clone(), id: id.clone(), member })?;
+        self.node(&id)?.answered(size, self.now_ms());
+        self.finalise_if_empty().await;
+        self.events.tell(format!("{id} at {addr} takes the seat of {old}"));
+        let mut reply = self.changed(&before, Some(&id));
         reply.addr = Some(addr);
         Ok(reply)
     }
 
     pub(crate) async fn removenode(&self, id: NodeId, force: bool) -> Result<ChangeReply, Failure> {
-        let _alone = self.alone()?;
+        let _alone = self.may_stage()?;
         let node = self.node(&id)?;
         let before = self.view().topology.clone();
-        if !before.newest().has(&id) {
-            return Err(Failure::new(ErrorName::NodeNotFound, format!("{id} is leaving already"))
-                .hint("rebalance copies its keys and lets it go"));
-        }
+        check_on_ring(&before, &id)?;
         let holds_data = before.current.has(&id);
-        let only_copies = before.current.copies.values().any(|n| *n < 2);
+        let only_copies = has_single_copies(&before);
         if holds_data && node.is_down() && only_copies && !force {
-            return Err(Failure::new(
-                ErrorName::NotApplied,
-                format!("{id} is DOWN and holds the only copy of its keys"),
-            )
-            .hint(format!("restart {id} first; to lose those keys: removenode {id} --force")));
+            return Err(only_copy(&id, &format!("removenode {id} --force")));
         }
-        if before.newest().ring.members().len() == 1 && holds_data && !force {
+        let last = before.newest().ring.members().len() == 1;
+        if last && holds_data && !force {
             return Err(Failure::new(ErrorName::NotApplied, format!("{id} is the last node"))
                 .hint(format!("add another first; to give up all keys: removenode {id} --force")));
         }
+        let at_once = force && (node.is_down() || last) && only_copies;
+        if at_once && before.staged.is_some() {
+            return Err(Failure::new(
+                ErrorName::NotApplied,
+                format!(
+                    "{id} would be off the ring at once, and with it what else is staged, uncopied"
+                ),
+            )
+            .hint("first: plan clear"));
+        }
         self.commit(&Event::Remove { id: id.clone() })?;
-        let forced =
-            force && (node.is_down() || self.view().topology.newest().ring.members().is_empty());
-        if forced && only_copies {
-            self.finalise();
+        if at_once {
+            let finalised = self.commit(&Event::Final);
+            self.end_at_once(finalised.map(drop)).await;
         } else {
             self.finalise_if_empty().await;
         }
         self.events.tell(format!("{id} removed from the ring"));
-        Ok(self.changed(&before))
+        Ok(self.changed(&before, None))
+    }
+
+    pub(crate) async fn setweight(&self, id: NodeId, weight: u32) -> Result<ChangeReply, Failure> {
+        let _alone = self.may_stage()?;
+        check_weight(weight)?;
+        self.node(&id)?;
+        let before = self.view().topology.clone();
+        if check_on_ring(&before, &id)?.weight != weight {
+            self.commit(&Event::Weight { id: id.clone(), weight })?;
+            self.finalise_if_empty().await;
+            self.events.tell(format!("weight of {id} set to {weight}"));
+        }
+        Ok(self.changed(&before, Some(&id)))
+    }
+
+    pub(crate) async fn setzone(
+        &self,
+        id: NodeId,
+        zone: Option<Zone>,
+    ) -> Result<ChangeReply, Failure> {
+        let _alone = self.may_stage()?;
+        self.node(&id)?;
+        let before = self.view().topology.clone();
+        if check_on_ring(&before, &id)?.zone != zone {
+            let text = match &zone {
+                Some(zone) => format!("{id} stands in zone {zone}"),
+                None => format!("{id} stands in no zone"),
+            };
+            self.commit(&Event::Zone { id: id.clone(), zone })?;
+            self.finalise_if_empty().await;
+            self.events.tell(text);
+        }
+        Ok(self.changed(&before, Some(&id)))
     }
 
     pub(crate) async fn setreplica(
@@ -123,7 +196,7 @@ impl Cluster {
         n: usize,
     ) -> Result<ChangeReply, Failure> {
         let _one = self.defining.lock().await;
-        let _alone = self.alone()?;
+        let _alone = self.may_stage()?;
         let view = self.view();
         let keyspace = view.keyspace(space)?;
         check_copies(n, view.topology.newest().ring.members().len())?;
@@ -131,7 +204,7 @@ impl Cluster {
         if n != keyspace.n {
             self.stage_copies(space, n).await?;
         }
-        Ok(self.changed_of(&view.topology, space))
+        Ok(self.changed_of(&view.topology, space, None))
     }
 
     /// Stages another N of a keyspace. The caller is alone.
@@ -147,9 +220,84 @@ impl Cluster {
     pub(crate) fn alone(&self) -> Result<OwnedMutexGuard<()>, Failure> {
         self.reigns()?;
         self.changing.clone().try_lock_owned().map_err(|_| {
-            Failure::new(ErrorName::Busy, "another change of the ring or a rebalance is under way")
-                .hint("wait until it has finished: progress tells")
+            let job = self.lock_job();
+            let (message, hint) = match (job.is_under_way(), job.run.rests()) {
+                (true, true) => (
+                    "a rebalance is paused half-way",
+                    "to go on: resume; to go back to the ring as it was: cancel",
+                ),
+                (true, false) => (
+                    "a rebalance is under way",
+                    "progress tells how far it is; pause lets it rest, cancel takes it back",
+                ),
+                _ => ("another change of the ring is under way", "wait until it has finished"),
+            };
+            Failure::new(ErrorName::Busy, message).hint(hint)
         })
+    }
+
+    /// Alone, and the last change is done: what is staged together is one change.
+    pub(crate) fn may_stage(&self) -> Result<OwnedMutexGuard<()>, Failure> {
+        let alone = self.alone()?;
+        self.may_stage_with(&alone)?;
+        Ok(alone)
+    }
+
+    fn may_stage_with(&self, _alone: &OwnedMutexGuard<()>) -> Result<(), Failure> {
+        let (message, hint) = match self.stage() {
+            (Stage::Idle | Stage::Staged, _) => return Ok(()),
+            (Stage::Copying, true) => (
+                "a change of the ring is paused half-way; nothing was staged",
+                "to go on with it: resume; to go back to the ring as it was: cancel",
+            ),
+            (Stage::Copying, false) => (
+                "a change of the ring was begun and is not done; nothing was staged",
+                "to go on with it: rebalance; to go back to the ring as it was: cancel",
+            ),
+            (Stage::Clearing, _) => (
+                "old copies of the last change are not dropped yet; nothing was staged",
+                "to go on with it: rebalance",
+            ),
+        };
+        Err(Failure::new(ErrorName::Busy, message).hint(hint))
+    }
+
+    fn check_addr_is_free(&self, addr: &str) -> Result<(), Failure> {
+        let view = self.view();
+        match view.nodes.values().find(|node| node.member.addr == addr) {
+            Some(node) => Err(taken(format!("nothing new answers at {addr}: that is {}", node.id))),
+            None => Ok(()),
+        }
+    }
+
+    /// Nobody else has the tokens that a node of this name would have.
+    fn check_seat_is_free(&self, id: &NodeId) -> Result<(), Failure> {
+        let topology = &self.view().topology;
+        let rings = [&topology.current.ring, &topology.newest().ring];
+        let other = rings.iter().find_map(|ring| ring.sits_for(id)).filter(|other| *other != id);
+        match other {
+            Some(other) => Err(taken(format!(
+                "{other} sits in the seat that was {id}'s, and has its part of the ring"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Meets a node that is new here, and has it obey.
+    async fn welcome(
+        &self,
+        id: &NodeId,
+        addr: &str,
+        alone: &OwnedMutexGuard<()>,
+    ) -> Result<(SizeReply, Member), Failure> {
+        self.may_stage_with(alone)?;
+        self.check_seat_is_free(id)?;
+        let size = self.meet(id, addr).await?;
+        let peer = self.claim(id, addr, &size).await?;
+        // It may come with data of another time.
+        self.forget_all_at(&peer, &format!("{id} at {addr}")).await?;
+        let member = Member { addr: addr.to_owned(), uuid: size.uuid.clone() };
+        Ok((size, member))
     }
 
     /// Asks the node at `addr` who it is.
@@ -166,38 +314,60 @@ impl Cluster {
         Ok(size)
     }
 
-    /// Puts a staged placement in force when no node holds anything that would have to be copied.
+    /// Puts a staged placement in force when no node holds anything that would have to be copied, and nobody is
+    /// writing. Else it waits for `rebalance`.
     async fn finalise_if_empty(&self) {
-        self.older_views_unused().await;
-        let view = self.view();
-        if view.topology.staged.is_none() {
-            return;
+        for _ in 0..QUIET_TRIES {
+            let last = self.writes.last();
+            // From here on no write up to that number is under way.
+            self.publish_again();
+            self.older_views_unused().await;
+            let view = self.view();
+            let nobody = view.topology.current.ring.members().is_empty();
+            if view.topology.staged.is_none() || !(nobody || self.all_empty(&view).await) {
+                return;
+            }
+            match self.commit_if_quiet(&Event::Final, last) {
+                Ok(false) => {}
+                done => return self.end_at_once(done.map(drop)).await,
+            }
         }
+    }
+
+    async fn all_empty(&self, view: &View) -> bool {
         let sizes = join_all(view.nodes.values().map(|node| async {
             let size =
                 node.peer.call(self.timeout(), async |client| NodeApiClient::size(client).await);
             size.await.is_ok_and(|size| size.size == 0 && size.tombstones == 0)
         }));
-        let nothing_to_copy = view.topology.current.ring.members().is_empty()
-            || sizes.await.into_iter().all(|empty| empty);
-        if nothing_to_copy {
-            self.finalise();
+        sizes.await.into_iter().all(|empty| empty)
+    }
+
+    /// What was put in force without copying is done. The staging was done whether the log takes the rest or
+    /// not: then that waits for `rebalance`.
+    async fn end_at_once(&self, finalised: Result<(), Failure>) {
+        let view = self.view();
+        if let Err(failure) = finalised {
+            tracing::warn!("the change stays staged: {failure}");
+        } else if view.stage == Stage::Clearing {
+            self.older_views_unused().await;
+            self.release_left(&view).await;
+            if let Err(failure) = self.commit(&Event::Done) {
+                tracing::warn!("nodes that left are not forgotten yet: {failure}");
+            }
         }
     }
 
-    /// Puts a staged placement in force. The staging was done whether the log takes this too or
-    /// not: then it waits for `rebalance`.
-    fn finalise(&self) {
-        if let Err(failure) = self.commit(&Event::Final) {
-            tracing::warn!("the change stays pending: {failure}");
-        }
+    fn changed(&self, before: &Topology, of: Option<&NodeId>) -> ChangeReply {
+        self.changed_of(before, &KeyspaceName::default(), of)
     }
 
-    fn changed(&self, before: &Topology) -> ChangeReply {
-        self.changed_of(before, &KeyspaceName::default())
-    }
-
-    fn changed_of(&self, before: &Topology, space: &KeyspaceName) -> ChangeReply {
+    fn changed_of(
+        &self,
+        before: &Topology,
+        space: &KeyspaceName,
+        of: Option<&NodeId>,
+    ) -> ChangeReply {
         let topology = &self.view().topology;
         let (old, new) = (&topology.current, topology.newest());
         ChangeReply {
@@ -206,11 +376,29 @@ impl Cluster {
             pending: topology.staged.is_some() || topology.pending.is_some(),
             replication: new.n(space),
             replication_before: before.newest().n(space),
-            share: None,
+            share: of.map(|id| new.ring.share(id)),
             addr: None,
             moved_share: old.ring.moved_share(old.n(space), &new.ring, new.n(space)),
         }
     }
+}
+
+/// The seat of a node on the newest ring.
+fn check_on_ring<'a>(topology: &'a Topology, id: &NodeId) -> Result<&'a Seat, Failure> {
+    topology.newest().ring.members().get(id).ok_or_else(|| {
+        Failure::new(ErrorName::NodeNotFound, format!("{id} is leaving already"))
+            .hint("rebalance copies its keys and lets it go; to keep it: plan clear")
+    })
+}
+
+fn has_single_copies(topology: &Topology) -> bool {
+    topology.current.copies.values().any(|n| *n < 2)
+}
+
+fn only_copy(id: &NodeId, lose: &str) -> Failure {
+    let message = format!("{id} is DOWN and holds the only copy of its keys");
+    Failure::new(ErrorName::NotApplied, message)
+        .hint(format!("restart {id} first; to lose those keys: {lose}"))
 }
 
 /// N is from 1 to the number of nodes.

@@ -18,7 +18,7 @@ use ringkv_shared::net::Claimant;
 use ringkv_shared::protocol::cluster::Stage;
 use ringkv_shared::protocol::node::ClusterMap;
 use ringkv_shared::topology::Topology;
-use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId};
+use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId, Version};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -27,6 +27,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::events::Events;
 use crate::feed::Feed;
 use crate::fence::Deposed;
+use crate::heartbeat::Due;
 use crate::herald::Herald;
 use crate::job::Job;
 use crate::lag::Lag;
@@ -111,6 +112,7 @@ pub(crate) struct Cluster {
     /// Whether nodes obey another coordinator by now.
     pub(crate) deposed: Mutex<Option<Deposed>>,
     pub(crate) herald: Herald,
+    pub(crate) due: Due,
     started: Instant,
     pub(crate) events: Events,
     pub(crate) counters: Counters,
@@ -154,6 +156,7 @@ impl Cluster {
             claimant,
             deposed: Mutex::default(),
             herald: Herald::default(),
+            due: Due::default(),
             durable: Mutex::new(Durable { state, log }),
             view: Mutex::new(Arc::new(view)),
             replaced: Mutex::default(),
@@ -247,7 +250,27 @@ impl Cluster {
     /// Makes a change: durable first, then in force as a new view.
     pub(crate) fn commit(&self, event: &Event) -> Result<Arc<View>, Failure> {
         let mut durable = self.durable.lock().expect("no panic while the lock is held");
-        let Durable { state, log } = &mut *durable;
+        self.note(&mut durable, event)?;
+        Ok(self.publish(&durable.state))
+    }
+
+    /// The same, but only if no request is under way and no write was numbered after `last`: so nobody writes any
+    /// more by what held before. False: nothing was done.
+    pub(crate) fn commit_if_quiet(&self, event: &Event, last: Version) -> Result<bool, Failure> {
+        let mut durable = self.durable.lock().expect("no panic while the lock is held");
+        // Who enters waits until it is done.
+        let mut view = self.view.lock().expect("no panic while the lock is held");
+        if !view.users.is_empty() || self.writes.last() != last {
+            return Ok(false);
+        }
+        self.note(&mut durable, event)?;
+        let fresh = View::of(&durable.state, Some(&view), &self.claimant, self.now_ms());
+        self.replace(&mut view, Arc::new(fresh));
+        Ok(true)
+    }
+
+    fn note(&self, durable: &mut Durable, event: &Event) -> Result<(), Failure> {
+        let Durable { state, log } = durable;
         log.append(event).map_err(log_failure)?;
         state.apply(event);
         if let Err(error) = log.compact_if_long(state) {
@@ -257,7 +280,7 @@ impl Cluster {
         if !matches!(event, Event::Clock { .. }) {
             self.herald.has_news();
         }
-        Ok(self.publish(&durable.state))
+        Ok(())
     }
 
     /// How far a change of the ring is, and whether it rests.
@@ -291,10 +314,17 @@ impl Cluster {
         let stay = fresh.identities();
         let gone = |node: &Arc<Node>| !stay.contains(node.member.uuid.as_str());
         self.herald.are_gone(old.everybody().into_values().filter(gone));
-        *self.view.lock().expect("no panic while the lock is held") = fresh.clone();
+        self.replace(
+            &mut self.view.lock().expect("no panic while the lock is held"),
+            Arc::clone(&fresh),
+        );
+        fresh
+    }
+
+    fn replace(&self, view: &mut Arc<View>, fresh: Arc<View>) {
+        let old = std::mem::replace(view, fresh);
         old.users.close();
         self.lock_replaced().push(old.users.clone());
-        fresh
     }
 
     /// Waits until no request works from an older view. Requests have deadlines, so this ends.

@@ -95,7 +95,7 @@ impl Cluster {
         let n = change.n.unwrap_or(before.n);
         let after = changed(&Keyspace { n, ..before.clone() }, change)?;
         let moved = n != before.n;
-        let _alone = moved.then(|| self.alone()).transpose()?;
+        let _alone = moved.then(|| self.may_stage()).transpose()?;
         if moved {
             check_copies(n, view.topology.newest().ring.members().len())?;
         }

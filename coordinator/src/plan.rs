@@ -215,7 +215,10 @@ pub(crate) fn may_run(view: &View, target: &Placement, preview: &Preview) -> Res
             let message = format!("{what} and has to take part; nothing was moved");
             Err(Failure::new(ErrorName::Unreachable, message).hint(hint))
         };
-        let off = format!("take it off the ring: removenode {id}");
+        let off = match view.stage {
+            Stage::Copying => "go back to the ring as it was: cancel".to_owned(),
+            _ => format!("take it off the ring: removenode {id}"),
+        };
         if node.is_down() && opinion.stranger {
             let what = format!("{id} is not who answers at {}", node.member.addr);
             return takes_part(what, format!("start {id} there with its data, or {off}"));
