@@ -131,19 +131,21 @@ impl ClusterApiServer for Api {
     }
 
     async fn replacenode(&self, old: NodeId, id: NodeId, addr: String) -> Answer<ChangeReply> {
-        self.reigning()?.replacenode(old, id, addr).await.map_err(failure_into_object)
+        self.changed(self.reigning()?.replacenode(old, id, addr)).await
     }
 
     async fn setweight(&self, id: NodeId, weight: u32) -> Answer<ChangeReply> {
-        self.reigning()?.setweight(id, weight).await.map_err(failure_into_object)
+        self.changed(self.reigning()?.setweight(id, weight)).await
     }
 
     async fn setzone(&self, id: NodeId, zone: Option<Zone>) -> Answer<ChangeReply> {
-        self.reigning()?.setzone(id, zone).await.map_err(failure_into_object)
+        self.changed(self.reigning()?.setzone(id, zone)).await
     }
 
     async fn plan(&self, clear: Option<bool>) -> Answer<PlanReply> {
-        self.reigning()?.plan(clear.unwrap_or(false)).await.map_err(failure_into_object)
+        let clear = clear.unwrap_or(false);
+        let plan = self.reigning()?.plan(clear);
+        if clear { self.changed(plan).await } else { plan.await.map_err(failure_into_object) }
     }
 
     async fn pause(&self) -> Answer<RebalanceReport> {
