@@ -17,3 +17,4 @@ mod silence;
 mod starts;
 mod strangers;
 mod tombstones;
+mod watching;
