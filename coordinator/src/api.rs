@@ -53,20 +53,20 @@ impl ClusterApiServer for Api {
         options: Option<WriteOptions>,
     ) -> Answer<ClusterWrite> {
         let cluster = self.reigning()?;
-        let put = cluster.put(key, value, options.unwrap_or_default());
-        cluster.latency.of(put).await.map_err(failure_into_object)
+        let _timed = cluster.latency.of_request();
+        cluster.put(key, value, options.unwrap_or_default()).await.map_err(failure_into_object)
     }
 
     async fn get(&self, key: Blob, options: Option<ReadOptions>) -> Answer<ClusterGet> {
         let cluster = self.reigning()?;
-        let get = cluster.get(key, options.unwrap_or_default());
-        cluster.latency.of(get).await.map_err(failure_into_object)
+        let _timed = cluster.latency.of_request();
+        cluster.get(key, options.unwrap_or_default()).await.map_err(failure_into_object)
     }
 
     async fn del(&self, key: Blob, options: Option<WriteOptions>) -> Answer<ClusterWrite> {
         let cluster = self.reigning()?;
-        let del = cluster.del(key, options.unwrap_or_default());
-        cluster.latency.of(del).await.map_err(failure_into_object)
+        let _timed = cluster.latency.of_request();
+        cluster.del(key, options.unwrap_or_default()).await.map_err(failure_into_object)
     }
 
     async fn mput(
