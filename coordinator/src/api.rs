@@ -186,7 +186,7 @@ impl ClusterApiServer for Api {
     }
 
     async fn progress(&self, after: Option<u64>) -> Answer<RebalanceReport> {
-        Ok(self.0.lock_job().report(after.unwrap_or(0)))
+        Ok(self.0.progress(after.unwrap_or(0)))
     }
 
     async fn show(&self) -> Answer<ShowReply> {

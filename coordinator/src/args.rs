@@ -28,19 +28,6 @@ pub struct CoordinatorArgs {
     /// Directory for the coordinator's log; made if it is not there
     #[arg(long, env = "KV_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Rebuild a lost coordinator in an empty --data from what the nodes of --node know, then serve
-    #[arg(long, env = "KV_RECOVER", value_name = "BOOL", num_args = 0..=1)]
-    #[arg(require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = clap::builder::BoolishValueParser::new())]
-    pub recover: Option<bool>,
-    /// Where nodes answer that --recover asks first; they name the others
-    #[arg(long, env = "KV_NODE", value_name = "HOST:PORT", value_delimiter = ',')]
-    pub node: Vec<String>,
-    /// Let --recover go on without members that do not answer, while a majority does
-    #[arg(long, env = "KV_FORCE", value_name = "BOOL", num_args = 0..=1)]
-    #[arg(require_equals = true, default_missing_value = "true")]
-    #[arg(value_parser = clap::builder::BoolishValueParser::new())]
-    pub force: Option<bool>,
     /// Virtual nodes for each unit of weight, fixed when the directory is made [default: 256]
     #[arg(long, env = "KV_VNODES", value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=4096))]
@@ -69,6 +56,19 @@ pub struct CoordinatorArgs {
     /// Seconds that a node must be DOWN until it is taken off the ring [default: 0, never]
     #[arg(long, env = "KV_AUTOHEAL", value_name = "S")]
     pub autoheal: Option<u64>,
+    /// Rebuild a lost coordinator in an empty --data from what the nodes of --node know, then serve
+    #[arg(long, env = "KV_RECOVER", value_name = "BOOL", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = clap::builder::BoolishValueParser::new())]
+    pub recover: Option<bool>,
+    /// Where nodes answer that --recover asks first; they name the others
+    #[arg(long, env = "KV_NODE", value_name = "HOST:PORT", value_delimiter = ',')]
+    pub node: Vec<String>,
+    /// Let --recover go on without members that do not answer, while a majority does
+    #[arg(long, env = "KV_FORCE", value_name = "BOOL", num_args = 0..=1)]
+    #[arg(require_equals = true, default_missing_value = "true")]
+    #[arg(value_parser = clap::builder::BoolishValueParser::new())]
+    pub force: Option<bool>,
     /// Stop when standard input ends: how a child follows its parent
     #[arg(long, env = "KV_STOP_ON_EOF", value_name = "BOOL", num_args = 0..=1)]
     #[arg(require_equals = true, default_missing_value = "true")]

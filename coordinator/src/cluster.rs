@@ -27,6 +27,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::events::Events;
 use crate::feed::Feed;
 use crate::fence::Deposed;
+use crate::heartbeat::Due;
 use crate::herald::Herald;
 use crate::job::Job;
 use crate::lag::Lag;
@@ -111,6 +112,7 @@ pub(crate) struct Cluster {
     /// Whether nodes obey another coordinator by now.
     pub(crate) deposed: Mutex<Option<Deposed>>,
     pub(crate) herald: Herald,
+    pub(crate) due: Due,
     started: Instant,
     pub(crate) events: Events,
     pub(crate) counters: Counters,
@@ -154,6 +156,7 @@ impl Cluster {
             claimant,
             deposed: Mutex::default(),
             herald: Herald::default(),
+            due: Due::default(),
             durable: Mutex::new(Durable { state, log }),
             view: Mutex::new(Arc::new(view)),
             replaced: Mutex::default(),
@@ -308,6 +311,9 @@ impl Cluster {
     fn publish(&self, state: &State) -> Arc<View> {
         let old = self.view();
         let fresh = Arc::new(View::of(state, Some(&old), &self.claimant, self.now_ms()));
+        let stay = fresh.identities();
+        let gone = |node: &Arc<Node>| !stay.contains(node.member.uuid.as_str());
+        self.herald.are_gone(old.everybody().into_values().filter(gone));
         self.replace(
             &mut self.view.lock().expect("no panic while the lock is held"),
             Arc::clone(&fresh),
@@ -354,6 +360,12 @@ impl View {
     /// A member, or a node that is leaving.
     pub(crate) fn anybody(&self, id: &NodeId) -> Option<&Arc<Node>> {
         self.nodes.get(id).or_else(|| self.leaving.get(id))
+    }
+
+    /// The identities of their data directories.
+    pub(crate) fn identities(&self) -> BTreeSet<&str> {
+        let all = self.nodes.values().chain(self.leaving.values());
+        all.map(|node| node.member.uuid.as_str()).collect()
     }
 
     /// The members and the nodes that are leaving.

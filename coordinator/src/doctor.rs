@@ -25,6 +25,7 @@ impl Cluster {
         let diagnosis = examine(&Checkup {
             topology: &view.topology,
             keyspaces: &view.keyspaces,
+            deposed: self.deposed().map(|deposed| deposed.sentence()),
             nodes: &nodes,
             stage,
             paused,
@@ -51,7 +52,7 @@ impl Cluster {
             for_ms: now_ms.saturating_sub(opinion.since_ms),
             stranger: opinion.stranger,
             disk: told.map_or(DiskState::Ok, |size| size.state),
-            ring_epoch: told.and_then(|size| self.behind(size)),
+            ring_epoch: size.and_then(|size| self.behind(size)),
             owed: owed().map(|debt| debt.keys).sum(),
             overflown: owed().any(|debt| debt.overflow),
             keys: told.map(|size| size.size),

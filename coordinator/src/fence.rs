@@ -8,12 +8,17 @@
 //! # Caveats
 //!
 //! Deposed is for good, until a restart asks the nodes anew. Between the moment when another coordinator claims the
-//! first node and the next heartbeat, up to half a second by default, nodes that were not claimed yet still
-//! answer; a coordinator that takes over claims all nodes before it serves.
+//! first node and the next refusal or heartbeat, half a second later by default, nodes that were not claimed yet still
+//! answer; a coordinator that takes over claims all that answer before it serves.
 
-use ringkv_shared::net::{Claimant, NodeApiClient, Peer, PeerError};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use ringkv_shared::net::{Claimant, Client, NodeApiClient, Peer, PeerError};
 use ringkv_shared::protocol::node::{Reign, SizeReply};
 use ringkv_shared::{ErrorName, Failure, NodeId};
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Node};
 
@@ -64,11 +69,39 @@ impl Deposed {
 impl Cluster {
     /// Takes note of whom a member obeys, and under which ring.
     pub(crate) fn heard_reign(&self, node: &Node, reply: &SizeReply) {
+        // One that has left may obey whom it likes.
+        let view = self.view();
+        if view.nodes.get(&node.id).is_none_or(|member| member.member != node.member) {
+            return;
+        }
         let Reign { coordinator: epoch, ring } = reply.reign;
         match standing(&self.claimant, reply.coordinator.as_deref(), epoch) {
             Standing::Ours => self.herald.heard(&node.member.uuid, Some(ring)),
             Standing::Claimable => self.herald.heard(&node.member.uuid, None),
             Standing::Anothers => self.depose(Deposed { node: node.id.clone(), epoch }),
+        }
+    }
+
+    /// Asks all nodes whom they obey as soon as one has refused something as stale, until `shutdown`.
+    pub(crate) async fn heed_refusals(self: Arc<Self>, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.claimant.refused() => {}
+            }
+            let (view, deadline) = (self.view(), self.settings().heartbeat());
+            join_all(view.nodes.values().map(|node| self.ask_reign(node, deadline))).await;
+            // Refused for an older ring, or by a node that was just claimed: not asked again and again.
+            tokio::time::sleep(deadline).await;
+        }
+    }
+
+    async fn ask_reign(&self, node: &Node, deadline: Duration) {
+        let size = async |client: &Client| NodeApiClient::size(client).await;
+        // Who does not answer is asked by the next heartbeat.
+        let reply = node.pulse.call(deadline, size).await.ok();
+        if let Some(reply) = reply.filter(|reply| reply.uuid == node.member.uuid) {
+            self.heard_reign(node, &reply);
         }
     }
 
@@ -108,7 +141,7 @@ impl Cluster {
             return Err(anothers(id, addr));
         }
         let peer = Peer::of_member(addr, &found.uuid, self.claimant.clone());
-        let call = async |client: &ringkv_shared::net::Client| NodeApiClient::size(client).await;
+        let call = async |client: &Client| NodeApiClient::size(client).await;
         match peer.call(self.timeout(), call).await {
             Ok(_) => Ok(peer),
             // Claimed by another one since it was asked.

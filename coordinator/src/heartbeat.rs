@@ -8,7 +8,7 @@
 //! A beat ends when its last node has answered or its deadline is over, and the pause comes after it: with
 //! a node that is silent, beats are twice as far apart.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -22,6 +22,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::unix_ms;
 use crate::cluster::{Cluster, Node};
+
+/// The epoch of the ring that nodes were to know at the last heartbeats.
+///
+/// A node is told of a new ring in the background, so one that does not know the newest is behind only if it did
+/// not learn it from one heartbeat to the next.
+#[derive(Default)]
+pub(crate) struct Due(Mutex<[u64; 2]>);
+
+impl Due {
+    /// A heartbeat begins, and this is the ring that requests are made under.
+    fn begin(&self, ring: u64) {
+        let mut rings = self.0.lock().expect("no panic while the lock is held");
+        *rings = [rings[1], ring];
+    }
+
+    /// The ring that every node which answers knows by now.
+    pub(crate) fn ring(&self) -> u64 {
+        self.0.lock().expect("no panic while the lock is held")[0]
+    }
+}
 
 /// So long a sleep is told even when it excused nobody.
 const SLEEP_TOLD: Duration = Duration::from_secs(1);
@@ -44,6 +64,7 @@ pub(crate) async fn watch(cluster: Arc<Cluster>, shutdown: CancellationToken) {
 /// One heartbeat of all nodes, at once, that was to begin when `planned`.
 pub(crate) async fn beat(cluster: &Cluster, planned: Instant) {
     cluster.written.note(cluster.writes.last(), unix_ms());
+    cluster.due.begin(cluster.claimant.reign().ring);
     let view = cluster.view();
     let late = planned.elapsed();
     let everybody = view.nodes.values().chain(view.leaving.values());

@@ -9,9 +9,12 @@
 //! Order matters: first nobody works from an older view any more, then requests are made under the new ring, and
 //! only then nodes refuse the older one.
 //!
+//! A node whose joining was taken back is released, so that it can join another cluster.
+//!
 //! # Caveats
 //!
-//! Up to when stamps were given (`CLOCK`) changes with the writes; it is told only each [`CLOCK_TOLD`].
+//! A node that was DOWN when it left, or holds something, still obeys this coordinator: only with an empty data
+//! directory it joins another cluster. Up to when stamps were given (`CLOCK`) changes with the writes; it is told only each [`CLOCK_TOLD`].
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,8 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures::future::join_all;
-use ringkv_shared::net::{Client, NodeApiClient};
-use ringkv_shared::protocol::node::ClusterMap;
+use ringkv_shared::net::{Claimant, Client, NodeApiClient};
+use ringkv_shared::protocol::node::{Claim, ClusterMap};
 use ringkv_shared::{ErrorName, Failure};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -43,6 +46,9 @@ pub(crate) struct Herald {
     news: Notify,
     /// How often there was something new. Monotonic.
     edition: AtomicU64,
+    /// Nodes that are on no ring any more, to be let go. Each is tried once; at most as many as ever left since
+    /// the last telling.
+    gone: Mutex<Vec<Arc<Node>>>,
     /// What each node has confirmed, by the identity of its data directory.
     told: Mutex<BTreeMap<String, Told>>,
 }
@@ -58,6 +64,11 @@ impl Herald {
     pub(crate) fn has_news(&self) {
         self.edition.fetch_add(1, Ordering::AcqRel);
         self.news.notify_one();
+    }
+
+    /// These nodes are in the cluster no more.
+    pub(crate) fn are_gone(&self, nodes: impl Iterator<Item = Arc<Node>>) {
+        self.gone.lock().expect("no panic while the lock is held").extend(nodes);
     }
 
     /// A node knows this ring of ours, or none. Who knows less than it should is told.
@@ -99,6 +110,7 @@ pub(crate) async fn tell(cluster: Arc<Cluster>, shutdown: CancellationToken) {
         }
         if cluster.deposed().is_none() {
             cluster.tell_members().await;
+            cluster.let_go().await;
         }
     }
 }
@@ -179,7 +191,18 @@ impl Cluster {
         edition: u64,
     ) -> Option<(Arc<Node>, Failure)> {
         let (ring, map) = (map.ring_epoch, map.clone());
-        let adopt = async move |client: &Client| NodeApiClient::adopt(client, map).await;
+        let Claimant { coordinator, after, epoch, .. } = &*self.claimant;
+        let claim = Claim {
+            node: node.member.uuid.clone(),
+            coordinator: coordinator.clone(),
+            epoch: *epoch,
+            after: after.clone(),
+        };
+        // Claimed once more: it may have been released since the connection was made.
+        let adopt = async move |client: &Client| {
+            NodeApiClient::claim(client, claim).await?;
+            NodeApiClient::adopt(client, map).await
+        };
         match node.peer.call(self.timeout(), adopt).await {
             Ok(_) => {
                 let uuid = node.member.uuid.clone();
@@ -192,6 +215,21 @@ impl Cluster {
                 Some((node.clone(), failure))
             }
         }
+    }
+
+    /// Lets nodes go whose joining was taken back, and others that left with nothing.
+    async fn let_go(&self) {
+        let gone =
+            std::mem::take(&mut *self.herald.gone.lock().expect("no panic while the lock is held"));
+        let view = self.view();
+        let members = view.identities();
+        let is_back = |node: &Node| members.contains(node.member.uuid.as_str());
+        let releases = gone.iter().filter(|node| !is_back(node)).map(|node| async {
+            if let Err(failure) = self.release(node).await {
+                tracing::info!(node = %node.id, "still obeys this coordinator: {failure}");
+            }
+        });
+        join_all(releases).await;
     }
 
     /// Lets a node go that is on no ring any more: it obeys nobody from then on, and can join any cluster.

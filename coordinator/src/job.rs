@@ -57,12 +57,12 @@ struct LinkState {
 
 impl Job {
     pub(crate) fn idle() -> Self {
-        let mut job = Self::start(Run::ended(RebalanceState::Idle), false, 0);
+        let mut job = Self::start(Run::ended(RebalanceState::Idle), false);
         job.report.state = RebalanceState::Idle;
         job
     }
 
-    pub(crate) fn start(run: Run, dry_run: bool, total: u64) -> Self {
+    pub(crate) fn start(run: Run, dry_run: bool) -> Self {
         let report = RebalanceReport {
             status: Status::Ok,
             state: RebalanceState::Running,
@@ -75,7 +75,7 @@ impl Job {
             waited_ms: 0,
             eta_ms: None,
             scanned: 0,
-            total,
+            total: 0,
             copied: 0,
             removed: 0,
             failed: 0,
@@ -139,6 +139,9 @@ impl Job {
     /// What it is going to do was counted. A dry run has then done, in thought, all there is to do.
     pub(crate) fn counted(&mut self, preview: &Preview) {
         self.report.planned = preview.copies().keys;
+        self.report.scanned += preview.keys();
+        // This walk, one that copies and one that drops.
+        self.report.total = preview.keys() * if self.report.dry_run { 1 } else { 3 };
         for (link, load) in &preview.links {
             let state = self.links.entry(link.clone()).or_default();
             state.planned = load.keys;
@@ -153,13 +156,30 @@ impl Job {
         }
     }
 
-    /// A copy of so many bytes was made.
-    pub(crate) fn copied(&mut self, space: &KeyspaceName, key: &Blob, link: &Link, bytes: u64) {
-        self.report.copied += 1;
+    /// These were sent, so many bytes, and `changed` of them brought something new. The others had arrived.
+    pub(crate) fn copied(
+        &mut self,
+        space: &KeyspaceName,
+        keys: &[&Blob],
+        link: &Link,
+        changed: u64,
+        bytes: u64,
+    ) {
+        let changed = changed.min(keys.len() as u64);
+        self.report.copied += changed;
         self.report.bytes += bytes;
-        self.links.entry(link.clone()).or_default().copied(Instant::now(), bytes);
+        self.links.entry(link.clone()).or_default().copied(Instant::now(), changed, bytes);
+        (changed..keys.len() as u64).for_each(|_| self.arrived(link));
         let (of, to) = (of(space), &link.1);
-        self.narrate(format!("Copied key '{key}'{of} to {to}"));
+        if changed == keys.len() as u64 {
+            keys.iter().for_each(|key| self.narrate(format!("Copied key '{key}'{of} to {to}")));
+        } else if changed > 0 {
+            // The node says how many, not which.
+            let all = keys.len();
+            self.narrate(format!(
+                "Copied {changed} of {all} keys{of} to {to}, which had the others"
+            ));
+        }
     }
 
     /// A copy that was planned is not needed any more.
@@ -219,12 +239,13 @@ impl Job {
 }
 
 impl LinkState {
-    fn copied(&mut self, now: Instant, bytes: u64) {
-        self.done.add(bytes);
+    fn copied(&mut self, now: Instant, keys: u64, bytes: u64) {
+        self.done.keys += keys;
+        self.done.bytes += bytes;
         // In steps, so that it stays short.
         match self.lately.back_mut().filter(|(at, _)| *at + STEP > now) {
-            Some((_, count)) => *count += 1,
-            None => self.lately.push_back((now, 1)),
+            Some((_, count)) => *count += keys,
+            None => self.lately.push_back((now, keys)),
         }
         while self.lately.front().is_some_and(|(at, _)| *at + LATELY < now) {
             self.lately.pop_front();
@@ -288,7 +309,7 @@ mod tests {
     use ringkv_shared::protocol::cluster::Stage;
 
     fn job() -> Job {
-        Job::start(Run::begin(Stage::Staged, false), false, 0)
+        Job::start(Run::begin(Stage::Staged, false), false)
     }
 
     fn told(job: &Job, after: u64) -> String {
@@ -322,7 +343,7 @@ mod tests {
         };
         assert_eq!(told(&state, 0), (0, 0, 0, 0.0, None));
         for second in 0..4 {
-            (0..10).for_each(|_| state.copied(start + Duration::from_secs(second), 10));
+            state.copied(start + Duration::from_secs(second), 10, 100);
         }
         state.arrived = 10;
         assert_eq!(told(&state, 4), (40, 10, 0, 10.0, Some(5000)));
@@ -336,18 +357,22 @@ mod tests {
         let (mut job, space) = (job(), KeyspaceName::default());
         let link: Link = ("a".parse().unwrap(), "b".parse().unwrap());
         let mut preview = Preview::new(true);
-        preview.links.insert(link.clone(), Load { keys: 3, bytes: 30 });
+        preview.links.insert(link.clone(), Load { keys: 4, bytes: 40 });
         job.counted(&preview);
         let (from, to) = link.clone();
         let planned = [Planned { from, to, bytes: 10 }];
-        ["x", "y", "z"].iter().for_each(|key| job.ledger.plan(&space, &(*key).into(), &planned));
-        for key in ["x", "new"] {
+        ["w", "x", "y", "z"]
+            .iter()
+            .for_each(|key| job.ledger.plan(&space, &(*key).into(), &planned));
+        for key in ["x", "new", "w"] {
             job.tried(&space, &key.into(), &link);
-            job.copied(&space, &key.into(), &link, 10);
+            job.copied(&space, &[&key.into()], &link, 1, 10);
         }
+        job.tried(&space, &"z".into(), &link);
+        job.copied(&space, &[&"z".into()], &link, 0, 10);
         job.ledger.arrived(&space, &"y".into(), &[]).iter().for_each(|link| job.arrived(link));
         job.close_ledger();
         let RebalanceReport { planned, arrived, extra, copied, bytes, .. } = job.report(0);
-        assert_eq!((planned, extra, copied, arrived, bytes), (3, 1, 2, 2, 20));
+        assert_eq!((planned, extra, copied, arrived, bytes), (4, 1, 3, 2, 40));
     }
 }

@@ -166,15 +166,11 @@ impl Cluster {
         for key in &copied.refused {
             job.narrate(format!("Not copied from {from} to {to}: {key} is too large"));
         }
-        let records = copied.records.iter().zip(&copied.sizes);
-        let there = records.filter(|(record, _)| !copied.stale.contains(&record.key));
-        let mut made = 0;
-        for (record, bytes) in there {
-            job.copied(space, &record.key, link, *bytes);
-            made += 1;
-        }
+        let records = copied.records.iter().map(|record| &record.key);
+        let made: Vec<&Blob> = records.filter(|key| !copied.stale.contains(key)).collect();
+        job.copied(space, &made, link, copied.changed, copied.bytes / 2);
         // What was gone or deleted meanwhile.
-        (made + copied.refused.len()..batch.len()).for_each(|_| job.arrived(link));
+        (made.len() + copied.refused.len()..batch.len()).for_each(|_| job.arrived(link));
         // Another owner may have said so first.
         if copied.dropped == copied.stale.len() as u64 {
             copied.stale.iter().for_each(|key| job.removed(space, key, from));

@@ -43,6 +43,7 @@ impl Cluster {
             pending: begun,
             stage: view.stage,
             keyspaces: keyspaces.map(|keyspace| view.row(keyspace.clone())).collect(),
+            replaced: self.deposed().map(|deposed| deposed.sentence()),
         }
     }
 
@@ -297,7 +298,7 @@ impl Cluster {
             membership,
             weight: newest.get(id).map_or(0, |seat| seat.weight),
             zone: seat.and_then(|seat| seat.zone.clone()),
-            ring_epoch: told.and_then(|size| self.behind(size)),
+            ring_epoch: size.and_then(|size| self.behind(size)),
             share: topology.newest().ring.share(id),
             keys: told.map(|size| size.size),
             log_bytes: told.map(|size| size.log_bytes),
@@ -308,9 +309,9 @@ impl Cluster {
         }
     }
 
-    /// The ring epoch that a node knows, when it obeys and was to be told of a later one.
+    /// The ring epoch that a node knows, when it should have learnt of a later one by now.
     pub(crate) fn behind(&self, size: &SizeReply) -> Option<u64> {
-        let (theirs, ours) = (size.reign.ring, self.view().topology.epoch);
-        (size.coordinator.is_some() && theirs < ours).then_some(theirs)
+        let theirs = size.reign.ring;
+        (size.coordinator.is_some() && theirs < self.due.ring()).then_some(theirs)
     }
 }

@@ -22,7 +22,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use ringkv_shared::change::{Mark, Refusal, Run, Task};
 use ringkv_shared::plan::{Ledger, Preview};
-use ringkv_shared::protocol::cluster::{Health, RebalanceReport, RebalanceState, Stage};
+use ringkv_shared::protocol::cluster::{
+    Health, RebalanceReport, RebalanceState, RebalanceStep, Stage,
+};
 use ringkv_shared::topology::differences;
 use ringkv_shared::{ErrorName, Failure};
 use tokio::sync::OwnedMutexGuard;
@@ -126,6 +128,17 @@ impl Cluster {
         Ok(job.report(0))
     }
 
+    /// How far it is, with the lines after that number. One that rests since another coordinator is paused, too.
+    pub(crate) fn progress(&self, after: u64) -> RebalanceReport {
+        let job = self.lock_job();
+        let mut report = job.report(after);
+        if !job.is_under_way() && self.stage() == (Stage::Copying, true) {
+            report.state = RebalanceState::Paused;
+            report.step = RebalanceStep::Copying;
+        }
+        report
+    }
+
     fn said(&self, job: &mut MutexGuard<'_, Job>, text: &str) {
         if !job.report.dry_run {
             self.events.tell(text.to_owned());
@@ -148,14 +161,7 @@ impl Cluster {
     }
 
     fn start_run(self: &Arc<Self>, alone: OwnedMutexGuard<()>, run: Run, dry_run: bool) {
-        let view = self.view();
-        let last = view.nodes.values().filter_map(|node| node.opinion(0).last);
-        let held: u64 = last.map(|size| size.size + size.tombstones).sum();
-        // Counting, copying, dropping.
-        let walks = if dry_run { 1 } else { 3 };
-        let least = view.topology.newest().copies.values().min().copied();
-        let copies = least.unwrap_or(1).max(1) as u64;
-        *self.lock_job() = Job::start(run, dry_run, held * walks / copies);
+        *self.lock_job() = Job::start(run, dry_run);
         let cluster = Arc::clone(self);
         tokio::spawn(async move {
             let (state, error) = match dry_run {
@@ -163,7 +169,9 @@ impl Cluster {
                 false => cluster.run_to_its_end().await,
             };
             let mut job = cluster.lock_job();
-            job.run = Run::ended(state);
+            if dry_run {
+                job.run = Run::ended(state);
+            }
             job.end(state, error);
             // Before it can be seen to have ended.
             drop(alone);
@@ -243,7 +251,6 @@ impl Cluster {
             .count_all(&view, target, |space, key, planned| ledger.plan(space, key, planned))
             .await?;
         let mut job = self.lock_job();
-        job.report.scanned += count.preview.keys();
         job.counted(&count.preview);
         job.ledger = ledger;
         if job.report.dry_run {

@@ -20,7 +20,7 @@
 //! # Caveats
 //!
 //! What was staged and not told yet is lost: it was in force for nothing. With more than half of the
-//! members gone for good there is no recovery: `kv wal salvage` makes new nodes of their directories for a new cluster.
+//! members gone for good there is no recovery: `kv salvage` makes new nodes of their directories for a new cluster.
 //! The clocks of the old coordinator's machine and of this one are taken to agree to less than 30 s.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,7 +82,7 @@ impl RecoverError {
                 "start them, or go on without them, which may take an older ring for the newest: --force".into()
             }
             Self::Minority { .. } => {
-                "start more of them; from directories of nodes that are lost: kv wal salvage".into()
+                "start more of them; from directories of nodes that are lost: kv salvage".into()
             }
             Self::Elsewhere { node } => {
                 format!("if {node} has left this cluster, and it is no member to wait for: --force")

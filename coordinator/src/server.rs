@@ -112,6 +112,7 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
     let telling = tokio::task::spawn_local(herald::tell(cluster.clone(), shutdown.clone()));
     let healing = tokio::task::spawn_local(autoheal::watch(cluster.clone(), shutdown.clone()));
     let moving = tokio::task::spawn_local(rebalance::watch(cluster.clone(), shutdown.clone()));
+    tokio::task::spawn_local(cluster.clone().heed_refusals(shutdown.clone()));
     tokio::task::spawn_local(end_waits(cluster.clone(), shutdown.clone()));
     print_ready(local);
     let service = Coordinator { methods: Api(cluster).into_rpc().into() };

@@ -36,8 +36,6 @@ pub(crate) struct Way<'a> {
 pub(crate) struct Copied {
     /// What was sent, without values.
     pub(crate) records: Vec<Record>,
-    /// The bytes of each as it was sent, one way.
-    pub(crate) sizes: Vec<u64>,
     /// How many of them brought something new.
     pub(crate) changed: u64,
     /// Those that counted as deleted at the target.
@@ -46,7 +44,7 @@ pub(crate) struct Copied {
     pub(crate) dropped: u64,
     /// Those that the target cannot take, for they have grown too large there. They hold up nobody else.
     pub(crate) refused: Vec<Blob>,
-    /// Bytes that travelled, about.
+    /// Bytes that travelled, about: from the source, and to the target.
     pub(crate) bytes: u64,
 }
 
@@ -58,7 +56,6 @@ impl Copied {
         self.refused.extend(other.refused);
         self.bytes += other.bytes;
         self.records.extend(other.records);
-        self.sizes.extend(other.sizes);
     }
 }
 
@@ -106,8 +103,7 @@ impl Cluster {
         if records.is_empty() {
             return Ok(Copied::default());
         }
-        let sizes: Vec<u64> = records.iter().map(bytes_of).collect();
-        let bytes = sizes.iter().sum::<u64>() * 2;
+        let bytes = records.iter().map(bytes_of).sum::<u64>() * 2;
         let without: Vec<Record> = records.iter().map(without_values).collect();
         let name = Some(space.clone());
         let apply = async move |client: &Client| {
@@ -118,7 +114,7 @@ impl Cluster {
         let gone = without.iter().filter(|record| stale.contains(&record.key));
         let dropped = self.forget(known(view, from)?, space, gone.map(as_it_is).collect()).await?;
         let (changed, refused) = (reply.changed, Vec::new());
-        Ok(Copied { records: without, sizes, changed, stale, dropped, refused, bytes })
+        Ok(Copied { records: without, changed, stale, dropped, refused, bytes })
     }
 
     /// What a node holds of these keys, as far as it fits one answer.

@@ -176,7 +176,7 @@ fn known(is: bool, node: &NodeId, topology: &Topology) -> Result<(), Failure> {
     }
     let nodes: Vec<&str> = topology.newest().ring.members().keys().map(NodeId::as_str).collect();
     let nodes = if nodes.is_empty() { "none yet".to_owned() } else { nodes.join(" ") };
-    let message = format!("no node {node} on the ring, or it is to leave");
+    let message = format!("no node {node} on the ring");
     Err(Failure::new(ErrorName::NodeNotFound, message).hint(format!("nodes: {nodes}")))
 }
 

@@ -31,6 +31,8 @@ const B: Uuid = Uuid::from_u128(0xb);
 /// Whom the node obeys, and how much n2 is owed.
 type Seen = (Obeys, usize);
 
+type Ask = fn(&Rig) -> Result<(), NotDone>;
+
 fn n2() -> NodeId {
     "n2".parse().unwrap()
 }
@@ -45,7 +47,7 @@ fn map(ring: u64) -> String {
 }
 
 /// What a coordinator asks, or another one after it; in this order all is done.
-fn steps() -> Vec<fn(&Rig) -> Result<(), NotDone>> {
+fn steps() -> Vec<Ask> {
     vec![
         |rig| rig.engine.claim(A, 1, &[]).map(drop),
         |rig| rig.engine.adopt(1, &map(1)).map(drop),

@@ -94,6 +94,9 @@ fn show_report(reply: &ShowReply, width: Option<usize>) -> Report {
             report = report.say(format!("{id} knows the ring of epoch {epoch} only, so far"));
         }
     }
+    if let Some(replaced) = &reply.replaced {
+        report = report.warn(format!("warning: {replaced}; it reads and writes nothing"));
+    }
     let (epoch, replication) = (reply.epoch, reply.replication);
     report = report.say(format!("epoch {epoch}, replication {replication}{}", change_words(reply)));
     report = reply.keyspaces.iter().map(keyspace::line).fold(report, Report::say);

@@ -96,6 +96,10 @@ impl Cluster {
         self.coordinator.as_ref().expect("it runs").pause();
     }
 
+    pub(crate) fn resume_coordinator(&self) {
+        self.coordinator.as_ref().expect("it runs").resume();
+    }
+
     pub(crate) fn node(&self, id: &str) -> &Server {
         self.nodes[index(id)].as_ref().expect("it runs")
     }

@@ -167,3 +167,35 @@ fn a_recovery_says_what_it_misses_and_writes_nothing() {
     let usage = kv(&["coordinator", "--recover", "--data", text(&cluster.data("c3"))]);
     assert_eq!(usage.status.code(), Some(2));
 }
+
+#[test]
+fn a_node_that_was_away_is_told_what_has_changed() {
+    let mut cluster = Cluster::quick(3, 2);
+    cluster.kill("n3");
+    cluster.caller().wait_until("n3", "health", json!("DOWN"));
+    cluster.caller().call("keyspace", json!({"name": "clicks", "change": {"create": true}}));
+    told(&cluster, &["n1", "n2"], "KEYSPACE clicks");
+    cluster.start("n3");
+    told(&cluster, &["n3"], "KEYSPACE clicks");
+}
+
+/// What was added and is taken back before anything was copied is free for another cluster.
+#[test]
+fn a_node_that_is_not_wanted_after_all_obeys_nobody() {
+    let mut cluster = Cluster::of(2, 1);
+    cluster.fill(20);
+    let (id, addr) = cluster.spare();
+    let add = json!({"id": id, "addr": addr});
+    let mut caller = cluster.caller();
+    caller.call("addnode", add.clone());
+    told(&cluster, &[&id], "ADD n3");
+    caller.call("removenode", json!({"id": id}));
+    let mut node = Caller::to(&addr);
+    wait_for("it is let go", || {
+        node.call("cluster", json!([]))["coordinator"].is_null().then_some(())
+    });
+    let other = Server::coordinator(&cluster.data("other"));
+    Caller::to(&other.addr).call("addnode", add);
+    cluster.readable(20);
+    caller.call("put", json!(["k0", "v0"]));
+}

@@ -4,6 +4,7 @@
 mod support;
 
 mod behind;
+mod changes;
 mod cluster;
 mod coordinators;
 mod entropy;
@@ -16,3 +17,4 @@ mod silence;
 mod starts;
 mod strangers;
 mod tombstones;
+mod watching;

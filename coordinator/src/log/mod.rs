@@ -267,25 +267,8 @@ fn open_private(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use super::text::tests::events;
     use super::*;
-
-    fn events() -> Vec<Event> {
-        let lines = [
-            "RING 4",
-            "BOOT 1",
-            "ADD n1 127.0.0.1:5001 1 u1",
-            "FINAL",
-            "KEYSPACE default 5000",
-            "KEYSPACE orders n=1 r=1 w=1 policy=siblings sloppy=off ttl=0",
-            "KEYSPACE clicks n=1 r=1 w=1 policy=lww sloppy=on ttl=5000",
-            "REPLICAS orders 2",
-            "REPLICAS 2",
-            "FINAL",
-            "DROPPED clicks",
-            "FORGOTTEN clicks n1",
-        ];
-        lines.map(|line| line.parse().unwrap()).into()
-    }
 
     fn made(dir: &Path) -> State {
         let mut state = State::new();
@@ -309,28 +292,6 @@ mod tests {
         let mut again = State::new();
         Log::open(dir.path(), &mut again).unwrap();
         assert_eq!(again.boot_epoch, 2);
-    }
-
-    /// Cut anywhere, the log opens with a prefix of its events; flip a bit anywhere but in the last
-    /// newline, whose loss cannot be told from a torn write, and it does not open.
-    #[test]
-    fn cuts_are_mended_and_damage_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        made(dir.path());
-        let text = std::fs::read(dir.path().join("coordinator.log")).unwrap();
-        let all = events();
-        for cut in 0..text.len() {
-            let got = replay(&text[..cut]).unwrap().events;
-            assert_eq!(got, all[..got.len()], "cut at {cut}");
-        }
-        for bit in 0..text.len() * 8 {
-            let mut bad = text.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            if let Ok(replayed) = replay(&bad) {
-                assert_eq!(bit / 8, text.len() - 1, "bit {bit}");
-                assert_eq!(replayed.events, all[..all.len() - 1]);
-            }
-        }
     }
 
     fn opened(dir: &Path) -> (State, Log) {
@@ -375,27 +336,6 @@ mod tests {
         put_in_force(dir.path()).unwrap();
         assert_eq!(std::fs::read_to_string(in_force(dir.path())).unwrap(), new);
         goes_on(dir.path(), &state);
-    }
-
-    /// Cut at every byte, a log that was compacted and goes on has the state of the compaction and a
-    /// prefix of what came after; cut within what the compaction wrote, which was synced before it was
-    /// named so, it does not open as something else.
-    #[test]
-    fn a_compacted_log_is_cut_as_any_other() {
-        let events = events();
-        let mut state = State::new();
-        events.iter().for_each(|event| state.apply(event));
-        let lines = state.lines();
-        let after = ["BOOT 2", "CLOCK 9", "REPLICAS 1"].map(|line| line.parse().unwrap());
-        let all = [&lines[..], &after].concat();
-        let text = written(&all).0;
-        for cut in 0..=text.len() {
-            let got = replay(&text.as_bytes()[..cut]).unwrap().events;
-            assert_eq!(got, all[..got.len()], "cut at {cut}");
-        }
-        let whole = replay(text.as_bytes()).unwrap();
-        assert_eq!(whole.events, all);
-        assert_eq!(whole.tail, written(&all).1);
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub struct Checkup<'a> {
     pub topology: &'a Topology,
     /// What holds for each keyspace.
     pub keyspaces: &'a BTreeMap<KeyspaceName, Keyspace>,
+    /// Why this coordinator is not the one any more, in a sentence, if another has taken over.
+    pub deposed: Option<String>,
     /// Every member.
     pub nodes: &'a BTreeMap<NodeId, Vitals>,
     /// How far a change of the ring is.
@@ -81,7 +83,8 @@ pub struct Diagnosis {
 /// Looks at everything.
 #[must_use]
 pub fn examine(checkup: &Checkup<'_>) -> Diagnosis {
-    let mut now = nodes::findings(checkup);
+    let mut now: Vec<Finding> = deposed(checkup).into_iter().collect();
+    now.extend(nodes::findings(checkup));
     now.extend(ring::findings(checkup));
     let dead = checkup.dead();
     let losses: Vec<_> = checkup
@@ -97,6 +100,15 @@ pub fn examine(checkup: &Checkup<'_>) -> Diagnosis {
         findings.sort_by_key(|finding| Reverse(finding.severity));
     }
     Diagnosis { now, next }
+}
+
+fn deposed(checkup: &Checkup<'_>) -> Option<Finding> {
+    let text = checkup.deposed.clone()?;
+    Some(finding(
+        Severity::Critical,
+        text,
+        "connect to the one that the nodes obey, and stop this one",
+    ))
 }
 
 impl Checkup<'_> {

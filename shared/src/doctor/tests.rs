@@ -58,6 +58,7 @@ fn found((n, r, w): (usize, usize, usize), text: &str, more: &str) -> (Vec<Strin
     let diagnosis = examine(&Checkup {
         topology: &topology,
         keyspaces: &keyspaces,
+        deposed: has("deposed").then(|| "this coordinator was replaced".to_owned()),
         nodes: &nodes,
         stage: stages.iter().find(|(word, _)| has(word)).map_or(Stage::Idle, |(_, stage)| *stage),
         paused: has("paused"),
@@ -82,9 +83,10 @@ fn found((n, r, w): (usize, usize, usize), text: &str, more: &str) -> (Vec<Strin
 #[test]
 fn what_is_wrong_now() {
     #[rustfmt::skip]
-    let table: [((usize, usize, usize), &str, &str, &[&str]); 24] = [
+    let table: [((usize, usize, usize), &str, &str, &[&str]); 25] = [
         ((3, 2, 2), "n1 n2 n3", "", &[]),
         ((1, 1, 1), "", "", &["C the cluster has no nodes: nothing can be stored"]),
+        ((3, 2, 2), "n1 n2:down n3", "deposed", &["C this coordinator was replaced", "W n2 has been DOWN for 62 s"]),
         ((3, 2, 2), "n1 n2:down n3", "", &["W n2 has been DOWN for 62 s"]),
         ((3, 1, 1), "n1 n2:suspect n3", "", &["n n2 missed its last heartbeat"]),
         ((1, 1, 1), "n1:down", "", &["C 100.0 % of default cannot be read (N=1, R=1) without n1", "W n1 has been DOWN for 62 s"]),

@@ -17,7 +17,10 @@
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::Notify;
+
 use crate::protocol::claim::{Claim, Reign};
+use crate::{ErrorName, Failure};
 
 /// How every request begins that jsonrpsee makes, but a batch.
 const HEAD: &str = r#"{"jsonrpc":"2.0","#;
@@ -33,12 +36,27 @@ pub struct Claimant {
     pub epoch: u32,
     /// The epoch of its ring. Monotonic.
     ring: AtomicU64,
+    /// A node has refused it.
+    refused: Notify,
 }
 
 impl Claimant {
     /// A coordinator that knows of no ring yet: its epoch is 0.
     pub fn new(coordinator: impl Into<String>, after: Vec<String>, epoch: u32) -> Self {
-        Self { coordinator: coordinator.into(), after, epoch, ring: AtomicU64::new(0) }
+        let (coordinator, ring, refused) = (coordinator.into(), AtomicU64::new(0), Notify::new());
+        Self { coordinator, after, epoch, ring, refused }
+    }
+
+    /// Waits until a node has refused something as stale, since this was last waited for: perhaps it obeys another.
+    pub async fn refused(&self) {
+        self.refused.notified().await;
+    }
+
+    /// Takes note of a refusal.
+    pub(super) fn heard(&self, failure: &Failure) {
+        if failure.name == ErrorName::StaleEpoch {
+            self.refused.notify_one();
+        }
     }
 
     /// Under which epochs it asks now.

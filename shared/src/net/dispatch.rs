@@ -179,6 +179,9 @@ pub(super) fn too_many() -> MethodResponse {
     MethodResponse::error(Id::Null, error)
 }
 
+/// Says whether a method may start that was asked for under these epochs.
+pub(super) type Admit<'a> = &'a dyn Fn(&str, Option<Reign>) -> Result<(), Failure>;
+
 /// What a server serves, as far as starting calls goes.
 pub(super) struct Served<'a> {
     /// The methods.
@@ -186,7 +189,7 @@ pub(super) struct Served<'a> {
     /// The parameters of a method in words.
     pub(super) takes: &'a dyn Fn(&str) -> Option<&'static str>,
     /// Whether a method may start that was asked for under these epochs.
-    pub(super) admit: &'a dyn Fn(&str, Option<Reign>) -> Result<(), Failure>,
+    pub(super) admit: Admit<'a>,
     /// The most bytes in an answer.
     pub(super) answer_bytes_max: usize,
 }

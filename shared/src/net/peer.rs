@@ -76,6 +76,7 @@ impl Member {
             return Err(PeerError::Unreachable(io::Error::other(error)));
         };
         let failure = failure_from_object(&object);
+        self.claimant.heard(&failure);
         match failure.name {
             ErrorName::StaleEpoch | ErrorName::DiskFull => Err(PeerError::Refused(failure)),
             // Whatever answers there, it is not that node.
@@ -138,7 +139,9 @@ impl Peer {
         let error = match timeout_at(by, call(&client)).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(Error::Call(object))) => {
-                return Err(PeerError::Refused(failure_from_object(&object)));
+                let failure = failure_from_object(&object);
+                self.member.iter().for_each(|member| member.claimant.heard(&failure));
+                return Err(PeerError::Refused(failure));
             }
             Ok(Err(other)) => PeerError::Lost(other.to_string()),
             Err(_) => PeerError::TimedOut(deadline),

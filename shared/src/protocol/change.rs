@@ -106,7 +106,7 @@ pub struct RebalanceReport {
     /// `planned + extra = copied + failed + arrived`.
     #[serde(default)]
     pub extra: u64,
-    /// Bytes copied: keys and values, and 60 bytes for each record.
+    /// Bytes sent: keys and values, and 60 bytes for each record.
     #[serde(default)]
     pub bytes: u64,
     /// How long its links held back so far, added up, for the rate limit and for the requests of others, in
@@ -155,7 +155,7 @@ pub struct LinkReport {
     /// Copies beyond these that were found to be needed.
     #[serde(default)]
     pub extra: u64,
-    /// Bytes copied.
+    /// Bytes sent.
     #[serde(default)]
     pub bytes: u64,
     /// Copies a second, lately.

@@ -110,6 +110,9 @@ pub struct ShowReply {
     /// The keyspaces, when there are others than `default`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keyspaces: Vec<KeyspaceRow>,
+    /// That nodes obey another coordinator, so that this one serves no more: a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
 }
 
 /// The answer to `stats`.

@@ -12,7 +12,7 @@ use ringkv_shared::{KeyspaceName, NodeId, Version};
 
 use crate::history::{History, Step};
 
-const KEYS: u8 = 16;
+const KEYS: u8 = 10;
 /// Bytes of a key and its value.
 const BYTES: u64 = 100;
 
