@@ -212,7 +212,7 @@ fn the_shell_is_set_by_dot_commands(shop: &Shop) {
 }
 
 fn json_is_one_object_a_command(shop: &Shop) {
-    let table: [(&[&str], i32); 68] = [
+    let table: [(&[&str], i32); 67] = [
         (&["put", "j", "1"], 0),
         (&["put", "j"], 2),
         (&["get", "j"], 0),

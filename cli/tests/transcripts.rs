@@ -4,12 +4,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What stands before a `[..]` in a transcript: process ids, ports, times, identities, checksums.
-const VARYING: [&str; 35] = [
+const VARYING: [&str; 48] = [
     "_ms\":",
     " after ",
     " within ",
     " every ",
-    " DOWN for ",
+    " for ",
+    "Paused while copying: ",
+    "records, ",
+    " was; ",
+    " s of ",
+    "data.log:",
+    " s=",
+    " d=",
+    " r=",
+    " m=",
+    "OBY ",
+    "log ",
+    "\"coordinator\":\"",
+    "\"log_bytes\":",
     " synced in ",
     "_us\":",
     " x",

@@ -24,6 +24,8 @@ use ringkv_shared::protocol::cluster::{
 
 use super::observe::{bytes, span};
 use super::plan::{copies, old_copies};
+use super::rebalance::POLL_INTERVAL;
+use crate::exit;
 use crate::report::Report;
 use crate::session::Session;
 use crate::table::Table;
@@ -52,15 +54,28 @@ pub(super) async fn resume(s: &mut Session) -> Result<Report, Failure> {
     Ok(Report::new(&reply).say(sentence))
 }
 
-/// Takes it back.
+/// Takes it back, and waits until that is done.
 pub(super) async fn cancel(s: &mut Session) -> Result<Report, Failure> {
     let mut reply = s.call(async |c| ClusterApiClient::cancel(c).await).await?;
+    let made = reply.copied;
+    while reply.state == RebalanceState::Running {
+        tokio::time::sleep(POLL_INTERVAL).await;
+        reply = s.call(async |c| ClusterApiClient::progress(c, Some(NO_LINES)).await).await?;
+    }
     reply.lines.clear();
-    let made = match reply.copied {
+    Ok(cancel_report(&reply, made, s.out.width()))
+}
+
+/// The report of `cancel`, after so many copies had been made.
+fn cancel_report(reply: &RebalanceReport, made: u64, width: Option<usize>) -> Report {
+    if reply.state != RebalanceState::Cancelled {
+        return Report { exit: exit::PARTIAL, ..report(reply, width) };
+    }
+    let made = match made {
         0 => String::new(),
-        count => format!("; {} that had been made go again", copies(count)),
+        count => format!("; {} that had been made went again", copies(count)),
     };
-    Ok(Report::new(&reply).say(format!("Cancelled: the ring is as it was{made}.")))
+    Report::new(reply).say(format!("Cancelled: the ring is as it was{made}."))
 }
 
 /// The report of `progress`.
@@ -266,6 +281,19 @@ mod tests {
              it ended with: n4 went DOWN\n  nothing is lost; run rebalance again"
         );
         assert!(told(quiet("idle")).starts_with("No rebalance has run"));
+    }
+
+    #[test]
+    fn who_cancels_hears_how_it_ended() {
+        let cancelled = cancel_report(&reply(json!({"state": "cancelled"})), 2, None);
+        assert_eq!(
+            text(&cancelled.narrated),
+            "Cancelled: the ring is as it was; 2 copies that had been made went again."
+        );
+        assert_eq!(cancelled.exit, 0);
+        let stuck = cancel_report(&reply(json!({"state": "failed"})), 2, None);
+        assert!(text(&stuck.narrated).starts_with("Failed while copying"));
+        assert_eq!(stuck.exit, 5);
     }
 
     #[test]

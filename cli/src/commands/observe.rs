@@ -64,7 +64,8 @@ pub(super) async fn config(
 /// The report of `show`.
 fn show_report(reply: &ShowReply, width: Option<usize>) -> Report {
     let mut header = vec!["NODE", "ADDRESS", "STATUS", "KEYS", "SHARE", "LOG", "LAST SEEN"];
-    let weighted = reply.nodes.iter().any(|row| row.weight != 1);
+    // Who leaves weighs nothing on the ring to be.
+    let weighted = reply.nodes.iter().any(|row| row.weight > 1);
     header.extend(weighted.then_some("WEIGHT"));
     let zoned = reply.nodes.iter().any(|row| row.zone.is_some());
     header.extend(zoned.then_some("ZONE"));

@@ -34,7 +34,7 @@ use crate::session::Session;
 use crate::{exit, interrupt};
 
 /// How often to ask how far it is.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How many lines of narration are shown when nothing else was asked for.
 const LINES_SHOWN: u64 = 20;
 

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use ringkv_shared::net::ClusterApiClient;
-use ringkv_shared::protocol::cluster::ChangeReply;
+use ringkv_shared::protocol::cluster::{ChangeReply, Stage};
 use ringkv_shared::{Failure, NodeId, Zone};
 use tokio::net::TcpStream;
 
@@ -32,7 +32,7 @@ pub(super) async fn add(
     weight: Option<u32>,
     zone: Option<Zone>,
 ) -> Result<Report, Failure> {
-    let addr = spawn_if_needed(s, &id, addr).await?;
+    let addr = spawn_if_needed(s, &id, None, addr).await?;
     let name = id.clone();
     let reply =
         s.call(async |c| ClusterApiClient::addnode(c, name, addr, weight, zone).await).await?;
@@ -55,7 +55,7 @@ pub(super) async fn replace(
     new: NodeId,
     addr: String,
 ) -> Result<Report, Failure> {
-    let addr = spawn_if_needed(s, &new, addr).await?;
+    let addr = spawn_if_needed(s, &new, Some(&old), addr).await?;
     let (from, to) = (old.clone(), new.clone());
     let reply = s.call(async |c| ClusterApiClient::replacenode(c, from, to, addr).await).await?;
     refresh_nodes(s).await;
@@ -98,13 +98,21 @@ pub(super) async fn set_replication(s: &mut Session, n: usize) -> Result<Report,
 }
 
 /// In a local cluster, starts the node at a port of this machine; says where it is. Who has that
-/// port already, started by hand, is taken as it is.
-async fn spawn_if_needed(s: &Session, id: &NodeId, addr: String) -> Result<String, Failure> {
+/// port already, started by hand, is taken as it is. None is started that would be refused: one that is there
+/// already, one in the place of nobody, or any while a change is under way.
+async fn spawn_if_needed(
+    s: &Session,
+    id: &NodeId,
+    old: Option<&NodeId>,
+    addr: String,
+) -> Result<String, Failure> {
     let info = s.call(async |c| ClusterApiClient::info(c).await).await?;
     let port = addr.strip_prefix("127.0.0.1:").and_then(|port| port.parse().ok());
     let (Some(supervisor), Some(port)) = (info.supervisor, port) else { return Ok(addr) };
-    let taken = s.call(async |c| ClusterApiClient::show(c).await).await?;
-    if taken.nodes.iter().any(|row| row.id == *id) {
+    let show = s.call(async |c| ClusterApiClient::show(c).await).await?;
+    let is_there = |id: &NodeId| show.nodes.iter().any(|row| row.id == *id);
+    let busy = matches!(show.stage, Stage::Copying | Stage::Clearing);
+    if busy || is_there(id) || old.is_some_and(|old| !is_there(old)) {
         return Ok(addr);
     }
     // Asked before anybody is looked for at the port: a cluster for tests takes other ports than

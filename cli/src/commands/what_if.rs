@@ -93,6 +93,11 @@ fn verdict(reply: &WhatIfReply) -> String {
     let then = if reply.plan.is_some() { "Then, with" } else { "With" };
     let given = format!("{then} {} dead,", names(&reply.dead));
     match (unreadable, read_only) {
+        (0, 0) if reply.outages.iter().any(|o| o.unreadable_share + o.read_only_share > 0.0) => {
+            format!(
+                "{given} every key that is there can be read and written, but not every key that could be."
+            )
+        }
         (0, 0) => format!("{given} every key can be read and written."),
         (0, count) => format!(
             "{given} every key can be read, and {count} of {} cannot be written.",
@@ -163,10 +168,15 @@ mod tests {
              Nothing was changed."
         );
         let first = |outages| killed(outages).lines().next().unwrap().to_owned();
+        let every = "With n2 n5 dead, every key that is there can be read and written";
         assert_eq!(
             first(vec![outage("default", 0, 0)]),
-            "With n2 n5 dead, every key can be read and written."
+            format!("{every}, but not every key that could be.")
         );
+        let mut whole = outage("default", 0, 0);
+        whole["unreadable_share"] = json!(0.0);
+        whole["read_only_share"] = json!(0.0);
+        assert_eq!(first(vec![whole]), "With n2 n5 dead, every key can be read and written.");
         assert_eq!(
             first(vec![outage("default", 0, 0), outage("orders", 0, 2)]),
             "With n2 n5 dead, every key can be read, and 2 of 60 keys cannot be written."

@@ -7,7 +7,7 @@
 //! | `> COMMAND` | a command |
 //! | `! exit N` | the exit code of the command before it; without it 0 |
 //! | `@cluster nodes=3 rf=2 ports=5001 memory=4KiB` | a fresh cluster; all but `nodes` may be left out |
-//! | `@wait status n1 DOWN 5s`, `@wait keys n1 10 5s` | wait until `show` says so |
+//! | `@wait status n1 DOWN 5s`, `@wait keys n1 10 5s` | wait until `show` says so; `10+` is 10 or more |
 //! | `@file NAME` … `@end` | a file in the script's directory or a folder there, which commands call `$DIR/NAME` |
 //! | anything else | what the command before it prints |
 //!
@@ -107,6 +107,8 @@ pub(super) enum Until {
     Health(Health),
     /// How many keys it holds.
     Keys(u64),
+    /// How many keys it holds, at least.
+    KeysFrom(u64),
 }
 
 /// What is wrong with a script, and where.
@@ -213,8 +215,12 @@ fn parse_directive(directive: &str) -> Result<Kind, String> {
         ["cluster", options @ ..] => cluster(options).map(Kind::Cluster),
         ["wait", "status", node, health, within] => wait(node, status(health)?, within),
         ["wait", "keys", node, count, within] => {
-            let count = count.parse().map_err(|_| format!("{count:?} is no number of keys"))?;
-            wait(node, Until::Keys(count), within)
+            let (number, until): (&str, fn(u64) -> Until) = match count.strip_suffix('+') {
+                Some(number) => (number, Until::KeysFrom),
+                None => (count, Until::Keys),
+            };
+            let bad = |_| format!("{count:?} is no number of keys: write 10, or 10+ for at least");
+            wait(node, until(number.parse().map_err(bad)?), within)
         }
         ["wait", ..] => Err("@wait status n1 DOWN 5s, or: @wait keys n1 10 5s".to_owned()),
         _ => Err(format!("unknown directive @{directive}; there are @cluster @wait @file")),
@@ -288,11 +294,12 @@ nope not found
 ! exit 3
 @wait status n1 DOWN 5s
 @wait keys n2 7 300ms
+@wait keys n2 7+ 5s
 ";
         let script = parse(text).unwrap();
         assert_eq!(script.title, "01-x — a title");
         let lines: Vec<usize> = script.steps.iter().map(|step| step.line).collect();
-        assert_eq!(lines, [3, 4, 5, 8, 14, 17, 18]);
+        assert_eq!(lines, [3, 4, 5, 8, 14, 17, 18, 19]);
         let kinds: Vec<&Kind> = script.steps.iter().map(|step| &step.kind).collect();
         assert_eq!(
             *kinds[0],
@@ -311,6 +318,8 @@ nope not found
         assert_eq!((get.exit, get.end), (3, 17));
         let Kind::Wait(wait) = kinds[6] else { panic!() };
         assert_eq!((wait.until, wait.within), (Until::Keys(7), Duration::from_millis(300)));
+        let Kind::Wait(wait) = kinds[7] else { panic!() };
+        assert_eq!(wait.until, Until::KeysFrom(7));
     }
 
     #[test]

@@ -64,6 +64,23 @@ impl<S: Shell, C: FnMut(&str) -> S> Live<S, C> {
     }
 }
 
+impl<S: Shell, C: FnMut(&str) -> S> Live<S, C> {
+    /// Nodes are told of their cluster in the background: a script begins when they all have been.
+    async fn all_know_the_ring(&mut self) -> Result<(), Failure> {
+        let by = Instant::now() + SHOW_DEADLINE;
+        while self.show().await?.nodes.iter().any(|row| row.ring_epoch.is_some()) {
+            if Instant::now() >= by {
+                return Err(Failure::new(
+                    ErrorName::NotApplied,
+                    "the nodes do not get to know their cluster",
+                ));
+            }
+            sleep(WAIT_POLL).await;
+        }
+        Ok(())
+    }
+}
+
 impl<S: Shell, C: FnMut(&str) -> S> Stage for Live<S, C> {
     async fn cluster(&mut self, spec: ClusterSpec) -> Result<(), Failure> {
         self.close().await;
@@ -78,7 +95,7 @@ impl<S: Shell, C: FnMut(&str) -> S> Stage for Live<S, C> {
         let cluster = LocalCluster::start(options).await.map_err(as_failure)?;
         let shell = (self.connect)(cluster.coordinator_addr());
         self.cluster = Some((cluster, shell));
-        Ok(())
+        self.all_know_the_ring().await
     }
 
     async fn run_line(&mut self, line: &str) -> (String, u8) {
@@ -141,6 +158,7 @@ fn holds(row: &NodeRow, until: Until) -> bool {
     match until {
         Until::Health(health) => row.health == health,
         Until::Keys(count) => row.keys == Some(count),
+        Until::KeysFrom(count) => row.keys.is_some_and(|keys| keys >= count),
     }
 }
 

@@ -21,6 +21,7 @@ fn plan(quorums: Quorums) -> Plan {
         faults: 6,
         spares: 0,
         changes: 0,
+        haste: 0,
         upkeep_every: 20_000,
     }
 }

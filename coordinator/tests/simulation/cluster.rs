@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rand::Rng as _;
 use ringkv_shared::causal::{Context, Siblings};
-use ringkv_shared::protocol::node::{FetchReply, Record, WriteReply};
+use ringkv_shared::protocol::node::{FetchReply, Record, Reign, WriteReply};
 use ringkv_shared::ring::Ring;
 use ringkv_shared::topology::Placement;
 use ringkv_shared::{Blob, NodeId, Version};
@@ -37,6 +37,8 @@ pub(crate) struct Plan {
     pub(crate) spares: usize,
     /// Changes of the ring.
     pub(crate) changes: usize,
+    /// Of 100 of these, how many are done before a request is answered.
+    pub(crate) haste: u32,
     /// Microseconds between hand-off, comparison and collection; 0: never.
     pub(crate) upkeep_every: u64,
 }
@@ -52,7 +54,8 @@ pub(crate) enum Broken {
     SeenAll,
     /// Writes go to the owners of the ring in force only, though another is pending.
     OneRing,
-    /// A change does not wait for requests that were begun before it.
+    /// Requests that were begun before a change are neither waited for nor refused. Each of both rules alone
+    /// is enough here.
     NoWait,
     /// A change is put in force before its copies are made.
     Uncopied,
@@ -105,7 +108,7 @@ impl Cluster {
             world.plan(0, Event::Change);
         }
         let upkeep = Upkeep::new(router.topology.current.clone());
-        let changing = Changing::wished(plan.changes);
+        let changing = Changing::wished(plan.changes, plan.haste);
         let (history, seen, clients) = Default::default();
         let left = plan.ops;
         Self { seed, plan, world, router, upkeep, changing, history, seen, clients, left }
@@ -121,7 +124,7 @@ impl Cluster {
     /// Mends everything and lets what is under way end.
     pub(crate) fn heal(&mut self) {
         self.world.heal();
-        self.router.heartbeat(&self.world);
+        self.router.heartbeat(&mut self.world);
         let until = self.world.now + 20_000 + LATE_MAX;
         while self.world.now < until || !self.changing.is_over(&self.router.topology) {
             self.step();
@@ -131,8 +134,8 @@ impl Cluster {
     fn step(&mut self) {
         let event = self.world.next().expect("there is a heartbeat at least");
         let told = match event {
-            Event::Call { to, ticket, call } => {
-                self.arrive(&to, ticket, &call);
+            Event::Call { to, ticket, call, reign } => {
+                self.arrive(&to, ticket, &call, reign);
                 Vec::new()
             }
             Event::Upkeep => {
@@ -164,7 +167,7 @@ impl Cluster {
                 Vec::new()
             }
             Event::Heartbeat => {
-                self.router.heartbeat(&self.world);
+                self.router.heartbeat(&mut self.world);
                 self.world.plan(5_000, Event::Heartbeat);
                 Vec::new()
             }
@@ -222,13 +225,13 @@ impl Cluster {
 
     /// A request arrives. What a node numbers itself replaces what it holds then, and all that it numbered
     /// before.
-    fn arrive(&mut self, to: &NodeId, ticket: u64, call: &Call) {
+    fn arrive(&mut self, to: &NodeId, ticket: u64, call: &Call, reign: Option<Reign>) {
         let direct = self.router.direct_of(ticket);
         let seen = match call {
             Call::Put(key, _) => self.held(to, key).map(|record| record.seen()).unwrap_or_default(),
             _ => Context::empty(),
         };
-        let reply = self.world.arrive(to, ticket, call);
+        let reply = self.world.arrive(to, ticket, call, reign);
         let Some(op) = direct else { return };
         if let Some(reply) = reply.and_then(|reply| reply.ok::<WriteReply>()) {
             let write = &mut self.history.writes[op];

@@ -23,6 +23,7 @@ fn every_request_has_one_answer() {
         faults: 8,
         spares: 0,
         changes: 0,
+        haste: 0,
         upkeep_every: 0,
     };
     with_seeds(80, plan, |cluster| {

@@ -21,6 +21,7 @@ fn hints_drain() {
         faults: 10,
         spares: 0,
         changes: 0,
+        haste: 0,
         upkeep_every: 0,
     };
     let mut owed_before = 0;

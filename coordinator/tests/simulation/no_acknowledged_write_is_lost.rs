@@ -23,6 +23,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         faults: 8,
         spares: 0,
         changes: 0,
+        haste: 0,
         upkeep_every: if seed.is_multiple_of(2) { 15_000 } else { 5_000 },
     }
 }

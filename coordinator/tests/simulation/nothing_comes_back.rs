@@ -18,6 +18,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         faults: 8,
         spares: 0,
         changes: 0,
+        haste: 0,
         upkeep_every: 5_000,
     }
 }

@@ -13,6 +13,7 @@ use ringkv_node::disk::{Disk as _, SimDisk};
 use ringkv_node::{Committer, CompactionPolicy, Engine, EngineOptions, NodeService};
 use ringkv_shared::NodeId;
 use ringkv_shared::net::Service as _;
+use ringkv_shared::protocol::node::Reign;
 
 use crate::message::{Call, Outcome, Reply};
 
@@ -71,9 +72,9 @@ impl Replica {
     }
 
     /// Carries out a request; the reply is for who looks on, its receiver gets it with a commit.
-    pub(crate) fn take(&mut self, ticket: u64, call: &Call) -> Option<Reply> {
+    pub(crate) fn take(&mut self, ticket: u64, call: &Call, reign: Option<Reign>) -> Option<Reply> {
         let running = self.running.as_mut()?;
-        let reply = running.answer(call);
+        let reply = running.answer(call, reign);
         let settle = Box::pin(running.engine.settle());
         running.held.push(Held { settle, ticket, reply: reply.clone() });
         Some(reply)
@@ -97,14 +98,22 @@ impl Replica {
     /// What it would answer now, durable or not, if it runs; for who looks on, and never a part of the
     /// story.
     pub(crate) fn look(&self, call: &Call) -> Option<Reply> {
-        self.running.as_ref().map(|running| running.answer(call))
+        self.look_under(call, None)
+    }
+
+    /// The same, as a coordinator asks.
+    pub(crate) fn look_under(&self, call: &Call, reign: Option<Reign>) -> Option<Reply> {
+        self.running.as_ref().map(|running| running.answer(call, reign))
     }
 }
 
 impl Running {
-    fn answer(&self, call: &Call) -> Reply {
+    fn answer(&self, call: &Call, reign: Option<Reign>) -> Reply {
         let methods = self.service.methods();
         let (method, params) = call.request();
+        if let Err(failure) = self.service.admit(method, reign) {
+            return Reply { outcome: Outcome::Refused, result: failure.to_string().into() };
+        }
         let request =
             format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
         let response = methods.raw_json_request(&request, 1).now_or_never();

@@ -18,6 +18,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
         faults: 10,
         spares: 0,
         changes: 0,
+        haste: 0,
         upkeep_every: if seed.is_multiple_of(3) { 0 } else { 9_000 },
     }
 }

@@ -3,15 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ringkv_shared::causal::{Context, Recent};
-use ringkv_shared::protocol::node::{GetReply, Record, ReplicaWrite, SpaceKey, Via};
+use ringkv_shared::protocol::node::{
+    Claim, ClusterMap, GetReply, ObeysReply, Record, Reign, ReplicaWrite, SizeReply, SpaceKey, Via,
+};
 use ringkv_shared::quorum::{Get, Put, PutStep, Quorum, ReadState, WriteOutcome};
 use ringkv_shared::ring::key_position;
 use ringkv_shared::topology::{Placement, Topology, WriteSet};
 use ringkv_shared::{Blob, KeyspaceName, NodeId, Version};
+use serde_json::json;
 
 use crate::cluster::Broken;
 use crate::message::{Call, Outcome, Reply};
+use crate::upkeep::{ask, tell};
 use crate::world::World;
+
+/// The identity of who routes.
+const COORDINATOR: &str = "00000000-0000-4000-8000-000000000001";
 
 /// How the cluster is set.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +118,8 @@ impl Router {
     }
 
     /// It looks who is there.
-    pub(crate) fn heartbeat(&mut self, world: &World) {
+    pub(crate) fn heartbeat(&mut self, world: &mut World) {
+        self.claim(world);
         self.down = world.replicas.keys().filter(|id| !world.is_there(id)).cloned().collect();
     }
 
@@ -186,9 +194,38 @@ impl Router {
         rings.into_iter().all(|ring| ring == self.topology.epoch)
     }
 
-    /// Nodes are told of the ring; they refuse what was sent under an older one.
+    fn reign(&self) -> Reign {
+        Reign { coordinator: self.epoch, ring: self.told }
+    }
+
+    /// The ring is told: nodes refuse from then on what was sent under an older one.
     pub(crate) fn tell_ring(&mut self, world: &mut World) {
         self.told = self.topology.epoch;
+        self.claim(world);
+    }
+
+    /// Has all that are there obey, and know the ring; who is away is asked with a later heartbeat.
+    fn claim(&self, world: &mut World) {
+        let there = world.replicas.keys().filter(|node| world.is_there(node));
+        for node in there.cloned().collect::<Vec<_>>() {
+            let size: SizeReply = ask(world, &node, "size", json!([]));
+            if size.reign == self.reign() {
+                continue;
+            }
+            let claim = Claim {
+                node: size.uuid,
+                coordinator: COORDINATOR.to_owned(),
+                epoch: self.epoch,
+                after: Vec::new(),
+            };
+            let map = ClusterMap { ring_epoch: self.told, lines: "RING 8\n".to_owned() };
+            let obeys: ObeysReply = tell(world, &node, "claim", json!([claim]));
+            assert_eq!(obeys.reign.coordinator, self.epoch);
+            let reply = world.replicas[&node]
+                .look_under(&Call::Other("adopt", json!([map])), Some(self.reign()));
+            assert!(reply.is_some_and(|reply| reply.outcome == Outcome::Ok));
+            world.commit(&node);
+        }
     }
 
     fn carry_out(&mut self, world: &mut World, op: usize, steps: Vec<PutStep>) {
@@ -282,7 +319,10 @@ impl Router {
     fn send(&mut self, world: &mut World, to: &NodeId, purpose: Purpose, call: Call) {
         self.last_ticket += 1;
         self.tickets.insert(self.last_ticket, (to.clone(), purpose));
-        world.send(to, self.last_ticket, call);
+        let reign = Some(self.reign());
+        let unfenced = matches!(purpose, Purpose::Direct(_)) || self.broken == Some(Broken::NoWait);
+        let reign = reign.filter(|_| !unfenced);
+        world.send(to, self.last_ticket, call, reign);
     }
 
     /// A reply, or none in time. What comes a second time is not heard.

@@ -213,7 +213,7 @@ pub(crate) fn copy(world: &mut World, key: &Blob, from: &NodeId, to: &NodeId, vi
 }
 
 /// A call that changes nothing.
-fn ask<T: DeserializeOwned>(
+pub(crate) fn ask<T: DeserializeOwned>(
     world: &World,
     node: &NodeId,
     method: &'static str,
@@ -224,7 +224,7 @@ fn ask<T: DeserializeOwned>(
 }
 
 /// A call that changes something, durable when it returns.
-fn tell<T: DeserializeOwned>(
+pub(crate) fn tell<T: DeserializeOwned>(
     world: &mut World,
     node: &NodeId,
     method: &'static str,

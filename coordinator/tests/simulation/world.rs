@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use ringkv_shared::NodeId;
+use ringkv_shared::protocol::node::Reign;
 
 use crate::message::{Call, Reply};
 use crate::replica::Replica;
@@ -15,8 +16,8 @@ use crate::replica::Replica;
 /// Something that happens.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// A request arrives at a node.
-    Call { to: NodeId, ticket: u64, call: Call },
+    /// A request arrives at a node; of who routes, with its epochs.
+    Call { to: NodeId, ticket: u64, call: Call, reign: Option<Reign> },
     /// A reply arrives at who routes.
     Reply { ticket: u64, reply: Reply },
     /// Nobody answered in time.
@@ -117,7 +118,7 @@ impl World {
 
     /// Sends a request. A node that is not there is known to be unreachable at once, or never
     /// answers.
-    pub(crate) fn send(&mut self, to: &NodeId, ticket: u64, call: Call) {
+    pub(crate) fn send(&mut self, to: &NodeId, ticket: u64, call: Call, reign: Option<Reign>) {
         self.tell(|| format!("#{ticket} -> {to} {call:?}"));
         if !self.replicas[to].is_up() && self.chance(50) {
             let reply = Reply::failed(crate::message::Outcome::Unreachable);
@@ -126,7 +127,7 @@ impl World {
         }
         self.plan(DEADLINE, Event::Late { ticket });
         if !self.cut.contains(to) {
-            self.travel(Event::Call { to: to.clone(), ticket, call });
+            self.travel(Event::Call { to: to.clone(), ticket, call, reign });
         }
     }
 
@@ -150,12 +151,18 @@ impl World {
     }
 
     /// A request has arrived. What the node is going to answer, if it is there.
-    pub(crate) fn arrive(&mut self, to: &NodeId, ticket: u64, call: &Call) -> Option<Reply> {
+    pub(crate) fn arrive(
+        &mut self,
+        to: &NodeId,
+        ticket: u64,
+        call: &Call,
+        reign: Option<Reign>,
+    ) -> Option<Reply> {
         let replica = self.replicas.get_mut(to).expect("only members are written to");
         if self.cut.contains(to) {
             return None;
         }
-        let reply = replica.take(ticket, call)?;
+        let reply = replica.take(ticket, call, reign)?;
         let after = self.rng.random_range(10..=COMMIT_MAX);
         self.plan(after, Event::Commit { node: to.clone() });
         Some(reply)
