@@ -26,10 +26,14 @@
 //! writes: written as `cluster.tmp`, synced, renamed, and the directory synced. All that is done at once, in the
 //! thread that serves: it is rare, and short.
 //!
+//! The room for the next one is taken ahead, in `cluster.tmp`: a coordinator that starts anew has to be obeyed on a full
+//! disk, too, for who is to delete keys there?
+//!
 //! # Caveats
 //!
 //! When the last two steps fail nobody knows what a power cut would leave. Then the node has to stop, as after any
-//! sync that failed: the next start makes durable what it sees, and goes by that.
+//! sync that failed: the next start makes durable what it sees, and goes by that. On a full disk there is no room for a
+//! map of more than 64 KiB, nor where room cannot be reserved.
 
 use std::fmt::Display;
 use std::io;
@@ -41,7 +45,7 @@ use ringkv_shared::limits::MAP_BYTES_MAX;
 use uuid::Uuid;
 
 use crate::StorageError;
-use crate::disk::Open;
+use crate::disk::{DiskFile, Open};
 use crate::log::files::{self, DataDir};
 use crate::log::record::checksum;
 use crate::replica::Obeys;
@@ -49,11 +53,15 @@ use crate::replica::Obeys;
 const HEADER: &str = "#ringkv-cluster 1";
 /// The most bytes of such a file: the lines around the map take less than the rest.
 const FILE_BYTES_MAX: usize = MAP_BYTES_MAX + 256;
+/// The room that is taken ahead, in bytes: for the map of some hundred nodes.
+const ROOM_BYTES: u64 = 64 * 1024;
 
 /// The file of a data directory.
 #[derive(Debug)]
 pub(crate) struct ClusterFile {
     dir: Arc<DataDir>,
+    /// The next one, empty, with room.
+    next: Option<Arc<dyn DiskFile>>,
     /// Whether a change of its name failed: it is not known what a power cut would leave.
     broken: bool,
 }
@@ -91,7 +99,7 @@ impl ClusterFile {
     ///
     /// It is damaged, or cannot be read.
     pub(crate) fn open(dir: &Arc<DataDir>) -> Result<(Self, Obeys), StorageError> {
-        let file = Self { dir: Arc::clone(dir), broken: false };
+        let file = Self { dir: Arc::clone(dir), next: None, broken: false };
         let obeys = file.read()?;
         Ok((file, obeys))
     }
@@ -114,7 +122,7 @@ impl ClusterFile {
     ///
     /// See [`NotKept`].
     pub(crate) fn keep(&mut self, obeys: &Obeys) -> Result<(), NotKept> {
-        let (dir, path) = (Arc::clone(&self.dir), self.path());
+        let (dir, path, tmp) = (Arc::clone(&self.dir), self.path(), self.tmp());
         if self.broken {
             let before = io::Error::other("a change of it failed before");
             return Err(NotKept::Unknown(StorageError::io("changing", &path)(before)));
@@ -122,18 +130,37 @@ impl ClusterFile {
         let Some(coordinator) = obeys.coordinator() else {
             return self.named(files::remove(dir.disk(), &path));
         };
-        let tmp = dir.path().join("cluster.tmp");
-        let text = encode(dir.uuid(), coordinator, obeys);
-        let written = files::write_new(dir.disk(), &tmp, text.as_bytes());
-        let kept = match written {
-            Ok(_) => self.named(files::rename(dir.disk(), &tmp, &path)),
+        let kept = match self.write(&encode(dir.uuid(), coordinator, obeys)) {
+            Ok(()) => self.named(files::rename(dir.disk(), &tmp, &path)),
             Err(error) => Err(NotKept::Unchanged(error)),
         };
         if matches!(kept, Err(NotKept::Unchanged(_))) {
-            // If this does not delete it, the next change takes its place, or the next start deletes it.
+            // If this does not delete it, the next one is written over it, or the next start deletes it.
             let _ = dir.disk().remove(&tmp);
         }
+        if !self.broken {
+            self.take_room();
+        }
         kept
+    }
+
+    /// Takes the room for the next change, if it can be had.
+    pub(crate) fn take_room(&mut self) {
+        let next = self.dir.disk().open(&self.tmp(), Open::New);
+        self.next = next.and_then(|next| next.reserve(0, ROOM_BYTES).map(|()| next)).ok();
+    }
+
+    /// Writes the next one and syncs it.
+    fn write(&mut self, text: &str) -> Result<(), StorageError> {
+        let tmp = self.tmp();
+        let next = match self.next.take() {
+            Some(next) => next,
+            None => files::open(self.dir.disk(), &tmp, Open::New)?,
+        };
+        next.write_at(text.as_bytes(), 0).map_err(StorageError::io("writing", &tmp))?;
+        // What is left of the room is there for the one after.
+        next.truncate(text.len() as u64).map_err(StorageError::io("cutting", &tmp))?;
+        next.sync().map_err(StorageError::io("syncing", &tmp))
     }
 
     /// Makes a change of the name durable, if it was done.
@@ -151,6 +178,10 @@ impl ClusterFile {
 
     fn path(&self) -> PathBuf {
         self.dir.path().join("cluster")
+    }
+
+    fn tmp(&self) -> PathBuf {
+        self.dir.path().join("cluster.tmp")
     }
 }
 

@@ -143,7 +143,7 @@ impl Engine {
     pub fn open(options: EngineOptions) -> Result<(Self, Committer, Compactor), StorageError> {
         let started = Instant::now();
         let dir = Arc::new(DataDir::open(Arc::clone(&options.disk), &options.data, &options.id)?);
-        let (cluster, obeys) = ClusterFile::open(&dir)?;
+        let (mut cluster, obeys) = ClusterFile::open(&dir)?;
         let mut ballast = Ballast::new(Arc::clone(&dir));
         let open = || open::open(&dir, options.snapshots_kept, options.memory);
         let opened = match open() {
@@ -151,6 +151,7 @@ impl Engine {
             Err(error) if error.is_full() && ballast.free_left_over() => open()?,
             opened => opened?,
         };
+        cluster.take_room();
         let (rotations, rotations_rx) = mpsc::channel(1);
         let (compactions, compactions_rx) = mpsc::channel(COMPACT_REQUESTS_MAX);
         let (failures, failures_rx) = mpsc::channel(1);

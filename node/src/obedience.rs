@@ -9,7 +9,8 @@
 //!
 //! # Caveats
 //!
-//! On a disk that is full nobody new is obeyed, since there is no room to write it down.
+//! Where it cannot be written down nobody new is obeyed: so a coordinator that starts anew does not get a node whose
+//! disk takes nothing at all.
 
 use ringkv_shared::protocol::node::Reign;
 use uuid::Uuid;
