@@ -33,7 +33,7 @@
 //!
 //! When the last two steps fail nobody knows what a power cut would leave. Then the node has to stop, as after any
 //! sync that failed: the next start makes durable what it sees, and goes by that. On a full disk there is no room for a
-//! map of more than 64 KiB, nor where room cannot be reserved.
+//! map of more than 64 KiB, nor where room cannot be reserved. `kv wal verify` is about the log, and does not look here.
 
 use std::fmt::Display;
 use std::io;

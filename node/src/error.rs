@@ -47,7 +47,7 @@ pub enum StorageError {
         later_fine: u64,
     },
     /// It cannot be told whom the node obeys.
-    #[error("{}: {why}; it says whom the node obeys, and that is not made up. Nothing was changed", file.display())]
+    #[error("{}: damaged: {why}; so it is not known whom the node obeys. Nothing was changed", file.display())]
     BadCluster {
         /// The file.
         file: PathBuf,
@@ -116,8 +116,8 @@ impl StorageError {
                  it, start it with an empty directory, addnode and rebalance"
                     .to_owned()
             }
-            Self::BadCluster { .. } => "move the file away, and the node's coordinator tells it again; \
-                 until then it obeys whoever claims it first: first stop a coordinator that was replaced"
+            Self::BadCluster { .. } => "move the file away and start the node: its coordinator tells it again; but until then \
+                 the node obeys whoever claims it first, even a coordinator that was replaced: stop that one before"
                 .to_owned(),
             Self::Unreadable { .. } => "write the key again, or replace this node: removenode it, \
                  start it with an empty directory, addnode and rebalance"

@@ -16,7 +16,7 @@
 //! | `PAD` | it has it now |
 //! | `OVF` | notes for the node `n=` were thrown away: those made before `t=`, and perhaps new ones |
 //! | `CLR` | nothing is owed to the node `n=` any more |
-//! | `FGT` | the keyspace is gone: so are its floors, and what was owed of it |
+//! | `FGT` | the keyspace is gone, or the node left its cluster: so are its floors, and what was owed of it |
 //!
 //! `t=` is in unix milliseconds; the other fields are those of [`record`](super::record). In a snapshot these lines
 //! come first, so that no one looks for them among a million keys.
