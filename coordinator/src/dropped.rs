@@ -2,7 +2,7 @@
 //!
 //! A keyspace that is not in the coordinator's state is unknown, whatever nodes still hold of it. A
 //! node that was away when it was dropped must not bring it back, so the log keeps who has not confirmed,
-//! and none of that name can be made until all have. Who joins the ring later, perhaps with old data, is told
+//! and none of that name can be made until all have. Who joins the ring later, perhaps with salvaged data, is told
 //! of all that were ever dropped before it is a member.
 //!
 //! # Caveats

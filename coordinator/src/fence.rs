@@ -21,6 +21,7 @@ use ringkv_shared::{ErrorName, Failure, NodeId};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Node};
+use crate::events::counted;
 
 /// Who said that this coordinator is not the one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +131,10 @@ impl Cluster {
 
     /// Claims a node that is to be a member; nothing was sent to it but its own identity. What it says then is asked
     /// under our epochs.
+    ///
+    /// One that obeys us and is no member was one, and has left without being cleared. It joins only empty: what it
+    /// has left may have been deleted since, and no tombstone or floor stands against it, for who owns its keys now
+    /// may be another than who collected them.
     pub(crate) async fn claim(
         &self,
         id: &NodeId,
@@ -139,6 +144,9 @@ impl Cluster {
         let whom = found.coordinator.as_deref();
         if standing(&self.claimant, whom, found.reign.coordinator) == Standing::Anothers {
             return Err(anothers(id, addr));
+        }
+        if whom.is_some() && found.size + found.tombstones > 0 {
+            return Err(left_over(id, addr, found));
         }
         let peer = Peer::of_member(addr, &found.uuid, self.claimant.clone());
         let call = async |client: &Client| NodeApiClient::size(client).await;
@@ -157,6 +165,20 @@ fn anothers(id: &NodeId, addr: &str) -> Failure {
     let message = format!("{id} at {addr} obeys another coordinator; nothing was changed");
     Failure::new(ErrorName::NodeExists, message).hint(format!(
         "for a new node, start it with an empty --data; to take over its whole cluster: kv coordinator --recover --data NEWDIR --node {addr}"
+    ))
+}
+
+fn left_over(id: &NodeId, addr: &str, found: &SizeReply) -> Failure {
+    let keys = counted(found.size, "key");
+    let tombstones = match found.tombstones {
+        0 => String::new(),
+        some => format!(" and {}", counted(some, "tombstone")),
+    };
+    let message = format!(
+        "{id} at {addr} has left this cluster and still holds {keys}{tombstones} of that time; nothing was changed"
+    );
+    Failure::new(ErrorName::NotApplied, message).hint(format!(
+        "what was deleted since would come back: start it with an empty --data, then addnode {id} {addr}; keys that nobody else has come back with load and its log"
     ))
 }
 
