@@ -50,7 +50,7 @@ impl Cluster {
 
     /// Begins to tell the nodes that have not confirmed yet, unless that is under way.
     pub(crate) fn tell_dropped_again(self: &Arc<Self>) {
-        if self.view().dropped.is_empty() {
+        if self.view().dropped.is_empty() || self.deposed().is_some() {
             return;
         }
         if let Ok(telling) = Arc::clone(&self.telling).try_lock_owned() {

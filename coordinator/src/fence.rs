@@ -7,6 +7,7 @@
 //!
 //! # Caveats
 //!
+//! A directory that was copied, or put back from a backup, is noticed at the start, by nodes that answer then.
 //! Deposed is for good, until a restart asks the nodes anew. Between the moment when another coordinator claims the
 //! first node and the next refusal or heartbeat, half a second later by default, nodes that were not claimed yet still
 //! answer; a coordinator that takes over claims all that answer before it serves.
@@ -28,8 +29,15 @@ use crate::events::counted;
 pub(crate) struct Deposed {
     /// The node.
     node: NodeId,
-    /// Under which epoch the other one has claimed it.
-    epoch: u32,
+    why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// Another one has claimed the node under this epoch.
+    Replaced(u32),
+    /// The node was told by this directory what is not in it any more, under these epochs.
+    PutBack(Reign),
 }
 
 /// Whom a node obeys, as this coordinator sees it.
@@ -62,8 +70,17 @@ fn standing(claimant: &Claimant, coordinator: Option<&str>, epoch: u32) -> Stand
 impl Deposed {
     /// The sentence that says so.
     pub(crate) fn sentence(&self) -> String {
-        let Self { node, epoch } = self;
-        format!("this coordinator was replaced: {node} obeys another one since epoch {epoch}")
+        let node = &self.node;
+        match self.why {
+            Why::Replaced(epoch) => {
+                format!(
+                    "this coordinator was replaced: {node} obeys another one since epoch {epoch}"
+                )
+            }
+            Why::PutBack(reign) => format!(
+                "this coordinator's directory is older than what it told {node} under {reign}: a copy, or put back from a backup"
+            ),
+        }
     }
 }
 
@@ -79,7 +96,27 @@ impl Cluster {
         match standing(&self.claimant, reply.coordinator.as_deref(), epoch) {
             Standing::Ours => self.herald.heard(&node.member.uuid, Some(ring)),
             Standing::Claimable => self.herald.heard(&node.member.uuid, None),
-            Standing::Anothers => self.depose(Deposed { node: node.id.clone(), epoch }),
+            Standing::Anothers => {
+                self.depose(Deposed { node: node.id.clone(), why: Why::Replaced(epoch) });
+            }
+        }
+    }
+
+    /// After the first heartbeat, and before any node was claimed: what nodes say of us was said by an earlier start.
+    /// If that knew of this start already, or of a later ring, this directory is not what it was. Numbers would be
+    /// given twice, and keys looked for where they were.
+    pub(crate) fn notice_if_put_back(&self) {
+        let view = self.view();
+        let ours =
+            |reply: &SizeReply| reply.coordinator.as_ref() == Some(&self.claimant.coordinator);
+        for node in view.nodes.values() {
+            let reign = node.opinion(0).last.filter(ours).map(|reply| reply.reign);
+            let newer = |reign: &Reign| {
+                reign.coordinator >= self.claimant.epoch || reign.ring > view.topology.epoch
+            };
+            if let Some(reign) = reign.filter(newer) {
+                self.depose(Deposed { node: node.id.clone(), why: Why::PutBack(reign) });
+            }
         }
     }
 
