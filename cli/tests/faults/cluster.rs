@@ -13,6 +13,8 @@ pub(crate) struct Cluster {
     nodes: Vec<Option<Server>>,
     addrs: Vec<String>,
     coordinator: Option<Server>,
+    /// Where the coordinator listens: a free port at first, then the same one after each start.
+    listen: String,
     /// More arguments of the coordinator.
     more: &'static [&'static str],
 }
@@ -33,8 +35,9 @@ impl Cluster {
 
     fn with(more: &'static [&'static str], nodes: usize, replicas: usize) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
+        let (nodes_so_far, addrs, listen) = (Vec::new(), Vec::new(), "127.0.0.1:0".to_owned());
         let mut cluster =
-            Self { dir, nodes: Vec::new(), addrs: Vec::new(), coordinator: None, more };
+            Self { dir, nodes: nodes_so_far, addrs, coordinator: None, listen, more };
         cluster.start_coordinator();
         for _ in 0..nodes {
             let (id, addr) = cluster.spare();
@@ -67,15 +70,18 @@ impl Cluster {
     }
 
     pub(crate) fn restart_coordinator(&mut self) -> Caller {
-        self.coordinator.take().expect("it runs").kill();
+        self.take_coordinator().kill();
         self.start_coordinator();
         self.caller()
     }
 
-    fn start_coordinator(&mut self) {
-        let data = self.data("c");
-        let args = [&coordinator_args(&data)[..], self.more].concat();
-        self.coordinator = Some(Server::start(&args));
+    /// Starts the coordinator on its data, where it was.
+    pub(crate) fn start_coordinator(&mut self) {
+        let (data, listen) = (self.data("c"), ["--listen", &self.listen]);
+        let args = [&coordinator_args(&data)[..1], &listen, &coordinator_args(&data)[3..], self.more];
+        let coordinator = Server::start(&args.concat());
+        self.listen.clone_from(&coordinator.addr);
+        self.coordinator = Some(coordinator);
     }
 
     /// The coordinator, to be kept or killed; the cluster has none until [`Cluster::recover`].
@@ -156,7 +162,14 @@ impl Cluster {
         ids.iter().map(|id| self.dump(id).iter().filter(live).count()).sum()
     }
 
-    fn dump(&self, id: &str) -> Vec<Value> {
+    /// The nodes that run.
+    pub(crate) fn running(&self) -> Vec<String> {
+        let ids = (1..).map(|i| format!("n{i}")).zip(&self.nodes);
+        ids.filter(|(_, node)| node.is_some()).map(|(id, _)| id).collect()
+    }
+
+    /// All that a node holds, tombstones too.
+    pub(crate) fn dump(&self, id: &str) -> Vec<Value> {
         let page = json!({"limit": 10_000, "tombstones": true});
         let page = Caller::to(self.addr_of(id)).call("dump", page);
         assert!(page["next"].is_null(), "all fits one page");

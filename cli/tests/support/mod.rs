@@ -19,14 +19,27 @@ const WINDOW: usize = 100;
 const POLL: Duration = Duration::from_millis(10);
 
 /// Waits until `done` gives something.
-pub(crate) fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, done: impl FnMut() -> Option<T>) -> T {
+    wait_looking_each(POLL, what, done)
+}
+
+/// The same for what does not last: it looks more often.
+pub(crate) fn wait_closely<T>(what: &str, done: impl FnMut() -> Option<T>) -> T {
+    wait_looking_each(Duration::from_millis(1), what, done)
+}
+
+fn wait_looking_each<T>(
+    pause: Duration,
+    what: &str,
+    mut done: impl FnMut() -> Option<T>,
+) -> T {
     let by = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = done() {
             return value;
         }
         assert!(Instant::now() < by, "waited in vain: {what}");
-        std::thread::sleep(POLL);
+        std::thread::sleep(pause);
     }
 }
 
@@ -163,9 +176,14 @@ pub(crate) struct Caller(BufReader<TcpStream>);
 
 impl Caller {
     pub(crate) fn to(addr: &str) -> Self {
-        let stream = TcpStream::connect(addr).expect("it listens");
+        Self::try_to(addr).expect("it listens")
+    }
+
+    /// `None` when nobody listens there.
+    pub(crate) fn try_to(addr: &str) -> Option<Self> {
+        let stream = TcpStream::connect(addr).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
-        Self(BufReader::new(stream))
+        Some(Self(BufReader::new(stream)))
     }
 
     /// Sends one call without waiting; an error means that the server is gone.
