@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::load::{Book, FIXED, Load};
+use crate::load::{Book, Load};
 use crate::support::{Caller, wait_closely, wait_for};
 
 /// The step at which somebody is killed.
@@ -51,10 +51,10 @@ struct Scene {
 }
 
 impl Scene {
-    /// Three members, N=2, and `n4` to come.
+    /// Three members, N=2, `n4` to `n6` to come.
     fn set(w: usize) -> Self {
         let mut cluster = Cluster::quick(3, 2);
-        cluster.spare();
+        (0..3).for_each(|_| drop(cluster.spare()));
         cluster.caller().call("keyspace", json!({"name": "default", "change": {"r": 1, "w": w}}));
         let book = Some(Book::open(&cluster));
         Self { cluster, book, n: 2, w }
@@ -71,6 +71,7 @@ impl Scene {
     fn carry_out(&mut self, row: &Row) {
         let (change, when, killed, ring) = *row;
         let mut caller = self.cluster.caller();
+        caller.call("config", json!(["anti_entropy", "0"]));
         self.stage(&mut caller, change);
         let before = caller.call("show", json!([]));
         let mut book = self.book.take().expect("it is here between rows");
@@ -83,8 +84,8 @@ impl Scene {
         self.comes_to_its_end(&mut caller, row);
         let mut book = load.stop();
         assert!(book.count() > asked, "{row:?}: it was asked meanwhile");
-        let gone = u64::from(killed.contains(&"c"));
-        assert!(book.broken - broken <= gone, "{row:?}: only who is killed hangs up");
+        let gone = killed.contains(&"c");
+        assert!(gone || book.broken == broken, "{row:?}: nobody else hangs up");
         self.n = n;
         let show = caller.call("show", json!([]));
         assert_eq!((members(&show), &show["replication"]), (ring.into(), &json!(n)), "{row:?}: {before} {show}");
@@ -162,7 +163,7 @@ impl Scene {
     /// node was killed it may have failed, and says so; then it is begun again, as somebody would who has no
     /// patience, for it would begin again later by itself.
     fn comes_to_its_end(&self, caller: &mut Caller, row: &Row) {
-        let by_itself = row.2 == ["c"] && row.1 != Counting;
+        let by_itself = row.2.contains(&"c") && row.1 != Counting;
         wait_for(&format!("{row:?} is done"), || {
             let (stage, report) = (caller.call("show", json!([]))["stage"].clone(), caller.call("progress", json!([])));
             if report["state"] == "running" {
@@ -197,6 +198,11 @@ impl Scene {
             self.check_acknowledged(book, &told);
         }
         caller.rebalance();
+        // Deletes are forgotten now: what stays somewhere by mistake comes back.
+        let t = std::time::Instant::now();
+        let check = caller.call("check", json!({"repair": true}));
+        eprintln!("check {:?}", t.elapsed());
+        assert_eq!((&check["silent"], &check["different"]), (&json!(null), &json!(0)), "{check}");
         book.account(&self.cluster, &told);
         self.check_placement(caller, book, true, &told);
         book.settle(&self.cluster);
@@ -290,12 +296,48 @@ fn who_gives_keys_away_is_killed_at_each_step() {
 fn who_gets_keys_is_killed_at_each_step() {
     Scene::set(2).play(&[
         (Join("n4"), Counting, &["n4"], "n1 n2 n3 n4"),
-        (Replace("n4", "n5"), Committed, &["n4"], "n1 n2 n3 n4"),
+        (Leave("n4"), Committed, &["n1"], "n1 n2 n3"),
+        (Join("n4"), Committed, &["n4"], "n1 n2 n3 n4"),
+        (Copies(3), Copying, &["n2"], "n1 n2 n3 n4"),
+        (Copies(2), Final, &["n4"], "n1 n2 n3 n4"),
+        (Replace("n3", "n5"), Copying, &["n5"], "n1 n2 n4 n5"),
+        (Leave("n5"), Dropping, &["n4"], "n1 n2 n4"),
+        (Replace("n2", "n6"), Cancelled, &["n6"], "n1 n2 n4"),
     ]);
 }
 
 #[test]
-fn who_only_looks_on_is_killed_at_each_step() {
-    Scene::set(2).play(&[]);
-    let _ = FIXED;
+fn another_member_is_killed_at_each_step() {
+    Scene::set(2).play(&[
+        (Replace("n1", "n4"), Counting, &["n3"], "n2 n3 n4"),
+        (Replace("n4", "n5"), Committed, &["n3"], "n2 n3 n5"),
+        (Join("n6"), Copying, &["n2"], "n2 n3 n5 n6"),
+        (Weight("n6", 4), Final, &["n2"], "n2 n3 n5 n6"),
+        (Leave("n6"), Dropping, &["n2"], "n2 n3 n5"),
+        (Join("n6"), Cancelled, &["n3"], "n2 n3 n5"),
+    ]);
+}
+
+#[test]
+fn the_coordinator_and_a_node_are_killed_at_once() {
+    Scene::set(2).play(&[
+        (Join("n4"), Counting, &["c", "n4"], "n1 n2 n3 n4"),
+        (Leave("n1"), Committed, &["n1", "c"], "n2 n3 n4"),
+        (Join("n1"), Copying, &["c", "n1"], "n1 n2 n3 n4"),
+        (Replace("n2", "n5"), Final, &["c", "n2"], "n1 n3 n4 n5"),
+        (Leave("n5"), Dropping, &["n5", "c"], "n1 n3 n4"),
+        (Weight("n3", 3), Cancelled, &["c", "n1", "n3", "n4"], "n1 n3 n4"),
+    ]);
+}
+
+/// With W=1 a read may miss the last write, and no write is lost.
+#[test]
+fn with_one_acknowledgement_no_write_is_lost() {
+    Scene::set(1).play(&[
+        (Join("n4"), Copying, &["n1"], "n1 n2 n3 n4"),
+        (Leave("n1"), Final, &["n1"], "n2 n3 n4"),
+        (Join("n1"), Committed, &["n1", "c"], "n1 n2 n3 n4"),
+        (Replace("n2", "n5"), Dropping, &["n3"], "n1 n3 n4 n5"),
+        (Leave("n3"), Cancelled, &["n3"], "n1 n3 n4 n5"),
+    ]);
 }
