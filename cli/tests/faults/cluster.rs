@@ -36,8 +36,7 @@ impl Cluster {
     fn with(more: &'static [&'static str], nodes: usize, replicas: usize) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (nodes_so_far, addrs, listen) = (Vec::new(), Vec::new(), "127.0.0.1:0".to_owned());
-        let mut cluster =
-            Self { dir, nodes: nodes_so_far, addrs, coordinator: None, listen, more };
+        let mut cluster = Self { dir, nodes: nodes_so_far, addrs, coordinator: None, listen, more };
         cluster.start_coordinator();
         for _ in 0..nodes {
             let (id, addr) = cluster.spare();
@@ -78,7 +77,8 @@ impl Cluster {
     /// Starts the coordinator on its data, where it was.
     pub(crate) fn start_coordinator(&mut self) {
         let (data, listen) = (self.data("c"), ["--listen", &self.listen]);
-        let args = [&coordinator_args(&data)[..1], &listen, &coordinator_args(&data)[3..], self.more];
+        let args =
+            [&coordinator_args(&data)[..1], &listen, &coordinator_args(&data)[3..], self.more];
         let coordinator = Server::start(&args.concat());
         self.listen.clone_from(&coordinator.addr);
         self.coordinator = Some(coordinator);
@@ -112,6 +112,22 @@ impl Cluster {
 
     pub(crate) fn addr_of(&self, id: &str) -> &str {
         &self.addrs[index(id)]
+    }
+
+    /// Kills a node, or `c`, the coordinator.
+    pub(crate) fn kill_any(&mut self, id: &str) {
+        match id {
+            "c" => self.take_coordinator().kill(),
+            id => self.kill(id),
+        }
+    }
+
+    /// Starts a node, or `c`, the coordinator, where it was.
+    pub(crate) fn start_any(&mut self, id: &str) {
+        match id {
+            "c" => self.start_coordinator(),
+            id => self.start(id),
+        }
     }
 
     pub(crate) fn kill(&mut self, id: &str) {

@@ -14,6 +14,7 @@ mod kills;
 mod load;
 mod membership;
 mod quorums;
+mod scene;
 mod silence;
 mod starts;
 mod steps;

@@ -28,11 +28,7 @@ pub(crate) fn wait_closely<T>(what: &str, done: impl FnMut() -> Option<T>) -> T 
     wait_looking_each(Duration::from_millis(1), what, done)
 }
 
-fn wait_looking_each<T>(
-    pause: Duration,
-    what: &str,
-    mut done: impl FnMut() -> Option<T>,
-) -> T {
+fn wait_looking_each<T>(pause: Duration, what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let by = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = done() {
