@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Caller, PATIENT, Server, coordinator_args, wait_for};
+use crate::support::{
+    Caller, PATIENT, Server, coordinator_args, node_args, wait_for, with_full_disk,
+};
 
 pub(crate) struct Cluster {
     dir: TempDir,
@@ -48,8 +50,17 @@ impl Cluster {
 
     /// Starts one more node that is no member yet: its id and address.
     pub(crate) fn spare(&mut self) -> (String, String) {
+        self.spare_by(|args| Server::start(args))
+    }
+
+    /// The same with so little room on its disk; started again, it has enough.
+    pub(crate) fn spare_with_full_disk(&mut self, blocks: u32) -> (String, String) {
+        self.spare_by(|args| Server::run(with_full_disk(blocks, args)))
+    }
+
+    fn spare_by(&mut self, start: impl Fn(&[&str]) -> Server) -> (String, String) {
         let id = format!("n{}", self.nodes.len() + 1);
-        let node = Server::node(&id, &self.data(&id), "127.0.0.1:0");
+        let node = start(&node_args(&id, &self.data(&id), "127.0.0.1:0"));
         let addr = node.addr.clone();
         self.nodes.push(Some(node));
         self.addrs.push(addr.clone());

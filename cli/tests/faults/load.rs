@@ -15,7 +15,7 @@ use crate::cluster::Cluster;
 use crate::support::{Caller, wait_for};
 
 /// Keys that are read only.
-pub(crate) const FIXED: usize = 1200;
+pub(crate) const FIXED: usize = 800;
 /// Keys that are written.
 const WRITTEN: usize = 200;
 /// Requests in flight at a time.

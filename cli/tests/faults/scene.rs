@@ -112,7 +112,6 @@ impl Scene {
     /// The load stops, the ring is as it should be, and every acknowledged key is where it should be.
     pub(crate) fn is_over(&mut self, ring: &str, killed: &[&str]) {
         let mut book = self.load.take().expect("it has begun").stop();
-        eprintln!("{} {:?}", self.title, book.answers);
         assert!(book.answers.contains_key("put ok"), "{:?}", book.answers);
         let coordinator_killed = killed.contains(&"c");
         assert!(coordinator_killed || book.broken == self.broken, "{}: it hung up", self.title);

@@ -165,10 +165,11 @@ fn the_coordinator_and_a_node_are_killed_at_once() {
 fn with_one_acknowledgement_no_write_is_lost() {
     Scene::set(1).play(&[
         (Join("n4"), Copying, &["n1"], "n1 n2 n3 n4"),
-        (Leave("n1"), Final, &["n1"], "n2 n3 n4"),
+        (Leave("n1"), Copying, &["n1"], "n2 n3 n4"),
         (Join("n1"), Committed, &["n1", "c"], "n1 n2 n3 n4"),
         (Replace("n2", "n5"), Dropping, &["n3"], "n1 n3 n4 n5"),
         (Leave("n3"), Cancelled, &["n3"], "n1 n3 n4 n5"),
+        (Leave("n3"), Final, &["n3"], "n1 n4 n5"),
     ]);
 }
 
@@ -254,4 +255,20 @@ fn a_newcomer_that_sleeps_gets_its_keys_when_it_wakes() {
     caller.wait_until("n4", "health", json!("UP"));
     scene.comes_to_its_end(true);
     scene.is_over("n1 n2 n3 n4", &[]);
+}
+
+/// The newcomer has no room for all its keys: what was acknowledged is where it was, and when there is room it gets
+/// them.
+#[test]
+fn a_newcomer_without_room_gets_its_keys_when_there_is_some() {
+    let mut scene = Scene::set(2);
+    assert_eq!(scene.cluster.spare_with_full_disk(48).0, "n7");
+    let mut caller = scene.cluster.caller();
+    scene.begin("the newcomer has no room", Join("n7"));
+    caller.call("rebalance", json!({}));
+    wait_for("it has failed", || (state(&mut caller).0 == "failed").then_some(()));
+    scene.cluster.start("n7");
+    caller.wait_until("n7", "health", json!("UP"));
+    scene.comes_to_its_end(true);
+    scene.is_over("n1 n2 n3 n7", &["n7"]);
 }

@@ -139,6 +139,14 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("a UTF-8 path")
 }
 
+/// `kv <args>` in a process whose files may not grow beyond so many blocks: a disk that is full.
+pub(crate) fn with_full_disk(blocks: u32, args: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_kv")]).args(args);
+    command
+}
+
 /// Runs `kv <args>` to its end.
 pub(crate) fn kv(args: &[&str]) -> Output {
     kv_with(args, &[])
