@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `load` | sends nothing more, waits for what is under way, counts what was loaded |
 //! | `rebalance` | stops telling; the coordinator goes on |
+//! | `cancel` | stops waiting; the coordinator goes on taking back |
 //! | `watch`, `events --follow` | end, and tell where to go on |
 //! | `source`, `-e`, standard input | the command that runs ends as it would alone, no other follows |
 //! | what only reads | ends at once: nothing was changed |

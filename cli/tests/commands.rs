@@ -306,7 +306,8 @@ fn completions_and_pages_name_every_command() {
     assert!(kv(&["help", "demo"]).contains("--detach"));
     let page = kv(&["man"]);
     for name in &names {
-        assert!(page.contains(&format!("kv\\-{name}(1)")), "{name}: {page}");
+        let listed = format!("kv\\-{}(1)", name.replace('-', "\\-"));
+        assert!(page.contains(&listed), "{name}: {page}");
         assert!(kv(&["man", name]).contains(&format!(".TH kv-{name} 1")), "{name}");
     }
     for shell in ["bash", "zsh", "fish"] {

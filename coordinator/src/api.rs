@@ -35,6 +35,13 @@ impl Api {
         self.0.reigns().map_err(failure_into_object)?;
         Ok(&self.0)
     }
+
+    /// What came of a change, when the nodes know of it.
+    async fn changed<T>(&self, change: impl Future<Output = Result<T, Failure>>) -> Answer<T> {
+        let changed = change.await;
+        self.0.tell_now().await;
+        changed.map_err(failure_into_object)
+    }
 }
 
 #[async_trait]
@@ -46,20 +53,20 @@ impl ClusterApiServer for Api {
         options: Option<WriteOptions>,
     ) -> Answer<ClusterWrite> {
         let cluster = self.reigning()?;
-        let put = cluster.put(key, value, options.unwrap_or_default());
-        cluster.latency.of(put).await.map_err(failure_into_object)
+        let _timed = cluster.latency.of_request();
+        cluster.put(key, value, options.unwrap_or_default()).await.map_err(failure_into_object)
     }
 
     async fn get(&self, key: Blob, options: Option<ReadOptions>) -> Answer<ClusterGet> {
         let cluster = self.reigning()?;
-        let get = cluster.get(key, options.unwrap_or_default());
-        cluster.latency.of(get).await.map_err(failure_into_object)
+        let _timed = cluster.latency.of_request();
+        cluster.get(key, options.unwrap_or_default()).await.map_err(failure_into_object)
     }
 
     async fn del(&self, key: Blob, options: Option<WriteOptions>) -> Answer<ClusterWrite> {
         let cluster = self.reigning()?;
-        let del = cluster.del(key, options.unwrap_or_default());
-        cluster.latency.of(del).await.map_err(failure_into_object)
+        let _timed = cluster.latency.of_request();
+        cluster.del(key, options.unwrap_or_default()).await.map_err(failure_into_object)
     }
 
     async fn mput(
@@ -120,26 +127,25 @@ impl ClusterApiServer for Api {
         weight: Option<u32>,
         zone: Option<Zone>,
     ) -> Answer<ChangeReply> {
-        self.reigning()?
-            .addnode(id, addr, weight.unwrap_or(1), zone)
-            .await
-            .map_err(failure_into_object)
+        self.changed(self.reigning()?.addnode(id, addr, weight.unwrap_or(1), zone)).await
     }
 
     async fn replacenode(&self, old: NodeId, id: NodeId, addr: String) -> Answer<ChangeReply> {
-        self.reigning()?.replacenode(old, id, addr).await.map_err(failure_into_object)
+        self.changed(self.reigning()?.replacenode(old, id, addr)).await
     }
 
     async fn setweight(&self, id: NodeId, weight: u32) -> Answer<ChangeReply> {
-        self.reigning()?.setweight(id, weight).await.map_err(failure_into_object)
+        self.changed(self.reigning()?.setweight(id, weight)).await
     }
 
     async fn setzone(&self, id: NodeId, zone: Option<Zone>) -> Answer<ChangeReply> {
-        self.reigning()?.setzone(id, zone).await.map_err(failure_into_object)
+        self.changed(self.reigning()?.setzone(id, zone)).await
     }
 
     async fn plan(&self, clear: Option<bool>) -> Answer<PlanReply> {
-        self.reigning()?.plan(clear.unwrap_or(false)).await.map_err(failure_into_object)
+        let clear = clear.unwrap_or(false);
+        let plan = self.reigning()?.plan(clear);
+        if clear { self.changed(plan).await } else { plan.await.map_err(failure_into_object) }
     }
 
     async fn pause(&self) -> Answer<RebalanceReport> {
@@ -167,14 +173,11 @@ impl ClusterApiServer for Api {
     }
 
     async fn removenode(&self, id: NodeId, force: Option<bool>) -> Answer<ChangeReply> {
-        self.reigning()?.removenode(id, force.unwrap_or(false)).await.map_err(failure_into_object)
+        self.changed(self.reigning()?.removenode(id, force.unwrap_or(false))).await
     }
 
     async fn setreplica(&self, n: usize, keyspace: Option<KeyspaceName>) -> Answer<ChangeReply> {
-        self.reigning()?
-            .setreplica(&keyspace.unwrap_or_default(), n)
-            .await
-            .map_err(failure_into_object)
+        self.changed(self.reigning()?.setreplica(&keyspace.unwrap_or_default(), n)).await
     }
 
     async fn rebalance(
@@ -261,7 +264,11 @@ impl ClusterApiServer for Api {
         change: Option<KeyspaceChange>,
     ) -> Answer<KeyspaceReply> {
         let cluster = if change.is_some() { self.reigning()? } else { &self.0 };
-        cluster.keyspace(name.as_ref(), change.as_ref()).await.map_err(failure_into_object)
+        let keyspace = cluster.keyspace(name.as_ref(), change.as_ref());
+        if change.is_some() {
+            return self.changed(keyspace).await;
+        }
+        keyspace.await.map_err(failure_into_object)
     }
 
     async fn info(&self) -> Answer<InfoReply> {

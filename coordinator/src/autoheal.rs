@@ -10,7 +10,7 @@ use ringkv_shared::protocol::cluster::Stage;
 use ringkv_shared::{Failure, NodeId};
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Node};
 
 /// Looks once a heartbeat, until `shutdown`.
 pub(crate) async fn watch(cluster: Arc<Cluster>, shutdown: CancellationToken) {
@@ -55,13 +55,13 @@ impl Cluster {
         let (view, now_ms) = (self.view(), self.now_ms());
         let after = self.settings().autoheal();
         let after_ms = after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-        let opinion = |(id, node): (&NodeId, &Arc<crate::cluster::Node>)| {
+        let opinion = |(id, node): (&NodeId, &Arc<Node>)| {
             let opinion = node.opinion(now_ms);
             let (health, since_ms) = (opinion.health, opinion.since_ms);
             (id.clone(), heal::Opinion { health, since_ms })
         };
         let opinions: BTreeMap<_, _> = view.nodes.iter().map(opinion).collect();
-        let settled = self.stage().0 == Stage::Idle;
+        let settled = view.stage == Stage::Idle;
         heal::decide(&view.topology.current, settled, &opinions, now_ms, after_ms)
     }
 }

@@ -7,14 +7,13 @@
 //!
 //! A node that holds the only copies of a keyspace and is DOWN can only be removed by force, and then
 //! the change is in force at once. Keyspaces with more copies have one too few of some keys until the next
-//! rebalance. In a cluster that holds nothing and is asked all the time a change may wait for `rebalance`, too.
+//! rebalance.
 
 use std::net::ToSocketAddrs as _;
 
-use futures::future::join_all;
 use ringkv_shared::net::{NodeApiClient, Peer, PeerError};
 use ringkv_shared::protocol::Status;
-use ringkv_shared::protocol::cluster::{ChangeReply, Stage};
+use ringkv_shared::protocol::cluster::ChangeReply;
 use ringkv_shared::protocol::node::SizeReply;
 use ringkv_shared::ring::Seat;
 use ringkv_shared::topology::Topology;
@@ -22,14 +21,12 @@ use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId, Zone};
 use tokio::sync::OwnedMutexGuard;
 
 use crate::checks::check_weight;
-use crate::cluster::{Cluster, Node, View};
+use crate::cluster::{Cluster, Node};
 use crate::keyspace::check_quorums;
 use crate::state::{Event, Member};
 
 /// The most nodes: a ring token names its node by 16 bits.
 const NODES_MAX: usize = 1000;
-/// How often it tries to find a moment in which nobody asks anything.
-const QUIET_TRIES: usize = 5;
 
 impl Cluster {
     pub(crate) async fn addnode(
@@ -218,52 +215,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// One change at a time, and none while a rebalance runs.
-    pub(crate) fn alone(&self) -> Result<OwnedMutexGuard<()>, Failure> {
-        self.reigns()?;
-        self.changing.clone().try_lock_owned().map_err(|_| {
-            let job = self.lock_job();
-            let (message, hint) = match (job.is_under_way(), job.run.rests()) {
-                (true, true) => (
-                    "a rebalance is paused half-way",
-                    "to go on: resume; to go back to the ring as it was: cancel",
-                ),
-                (true, false) => (
-                    "a rebalance is under way",
-                    "progress tells how far it is; pause lets it rest, cancel takes it back",
-                ),
-                _ => ("another change of the ring is under way", "wait until it has finished"),
-            };
-            Failure::new(ErrorName::Busy, message).hint(hint)
-        })
-    }
-
-    /// Alone, and the last change is done: what is staged together is one change.
-    pub(crate) fn may_stage(&self) -> Result<OwnedMutexGuard<()>, Failure> {
-        let alone = self.alone()?;
-        self.may_stage_with(&alone)?;
-        Ok(alone)
-    }
-
-    fn may_stage_with(&self, _alone: &OwnedMutexGuard<()>) -> Result<(), Failure> {
-        let (message, hint) = match self.stage() {
-            (Stage::Idle | Stage::Staged, _) => return Ok(()),
-            (Stage::Copying, true) => (
-                "a change of the ring is paused half-way; nothing was staged",
-                "to go on with it: resume; to go back to the ring as it was: cancel",
-            ),
-            (Stage::Copying, false) => (
-                "a change of the ring was begun and is not done; nothing was staged",
-                "to go on with it: rebalance; to go back to the ring as it was: cancel",
-            ),
-            (Stage::Clearing, _) => (
-                "old copies of the last change are not dropped yet; nothing was staged",
-                "to go on with it: rebalance",
-            ),
-        };
-        Err(Failure::new(ErrorName::Busy, message).hint(hint))
-    }
-
     fn check_addr_is_free(&self, addr: &str) -> Result<(), Failure> {
         let view = self.view();
         match view.nodes.values().find(|node| node.member.addr == addr) {
@@ -313,50 +264,6 @@ impl Cluster {
                 .hint(format!("addnode {} {addr}", size.id)));
         }
         Ok(size)
-    }
-
-    /// Puts a staged placement in force when no node holds anything that would have to be copied, and nobody is
-    /// writing. Else it waits for `rebalance`.
-    async fn finalise_if_empty(&self) {
-        for _ in 0..QUIET_TRIES {
-            let last = self.writes.last();
-            // From here on no write up to that number is under way.
-            self.publish_again();
-            self.older_views_unused().await;
-            let view = self.view();
-            let nobody = view.topology.current.ring.members().is_empty();
-            if view.topology.staged.is_none() || !(nobody || self.all_empty(&view).await) {
-                return;
-            }
-            match self.commit_if_quiet(&Event::Final, last) {
-                Ok(false) => {}
-                done => return self.end_at_once(done.map(drop)).await,
-            }
-        }
-    }
-
-    async fn all_empty(&self, view: &View) -> bool {
-        let sizes = join_all(view.nodes.values().map(|node| async {
-            let size =
-                node.peer.call(self.timeout(), async |client| NodeApiClient::size(client).await);
-            size.await.is_ok_and(|size| size.size == 0 && size.tombstones == 0)
-        }));
-        sizes.await.into_iter().all(|empty| empty)
-    }
-
-    /// What was put in force without copying is done. The staging was done whether the log takes the rest or
-    /// not: then that waits for `rebalance`.
-    async fn end_at_once(&self, finalised: Result<(), Failure>) {
-        let view = self.view();
-        if let Err(failure) = finalised {
-            tracing::warn!("the change stays staged: {failure}");
-        } else if view.stage == Stage::Clearing {
-            self.older_views_unused().await;
-            self.release_left(&view).await;
-            if let Err(failure) = self.commit(&Event::Done) {
-                tracing::warn!("nodes that left are not forgotten yet: {failure}");
-            }
-        }
     }
 
     fn changed(&self, before: &Topology, of: Option<&NodeId>) -> ChangeReply {

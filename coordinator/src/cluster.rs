@@ -311,9 +311,6 @@ impl Cluster {
     fn publish(&self, state: &State) -> Arc<View> {
         let old = self.view();
         let fresh = Arc::new(View::of(state, Some(&old), &self.claimant, self.now_ms()));
-        let stay = fresh.identities();
-        let gone = |node: &Arc<Node>| !stay.contains(node.member.uuid.as_str());
-        self.herald.are_gone(old.everybody().into_values().filter(gone));
         self.replace(
             &mut self.view.lock().expect("no panic while the lock is held"),
             Arc::clone(&fresh),
@@ -323,6 +320,9 @@ impl Cluster {
 
     fn replace(&self, view: &mut Arc<View>, fresh: Arc<View>) {
         let old = std::mem::replace(view, fresh);
+        let stay = view.identities();
+        let gone = |node: &Arc<Node>| !stay.contains(node.member.uuid.as_str());
+        self.herald.are_gone(old.everybody().into_values().filter(gone));
         old.users.close();
         self.lock_replaced().push(old.users.clone());
     }

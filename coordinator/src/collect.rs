@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use futures::future::join_all;
 use ringkv_shared::merkle::{Digest, leaf_of_key};
 use ringkv_shared::net::{Client, NodeApiClient};
+use ringkv_shared::protocol::cluster::Stage;
 use ringkv_shared::protocol::node::{Collection, Record};
 use ringkv_shared::sync::{Standing, collection};
 use ringkv_shared::{Blob, Failure, NodeId, Version};
@@ -44,7 +45,8 @@ impl Cluster {
         let mark = before.chain([mark]).min().unwrap_or(mark);
         let silent = view.nodes.values().filter(|node| node.is_down());
         let silent = silent.map(|node| node.id.clone()).collect();
-        Standing { pending: view.topology.pending.is_some(), silent, mark }
+        let pending = matches!(view.stage, Stage::Copying | Stage::Clearing);
+        Standing { pending, silent, mark }
     }
 }
 

@@ -19,7 +19,6 @@ impl Cluster {
         let nodes: BTreeMap<_, _> = rows
             .map(|(node, size)| (node.id.clone(), self.vitals(node, size.as_ref(), &debts, now_ms)))
             .collect();
-        let (stage, paused) = self.stage();
         let anti_entropy = self.settings().anti_entropy();
         let verified_ms = self.sync.verified_ms(&view).unwrap_or(now_ms);
         let diagnosis = examine(&Checkup {
@@ -27,8 +26,8 @@ impl Cluster {
             keyspaces: &view.keyspaces,
             deposed: self.deposed().map(|deposed| deposed.sentence()),
             nodes: &nodes,
-            stage,
-            paused,
+            stage: view.stage,
+            paused: view.paused,
             running: self.lock_job().report.state == RebalanceState::Running,
             unverified_ms: now_ms.saturating_sub(verified_ms),
             anti_entropy_ms: anti_entropy

@@ -326,7 +326,10 @@ impl<'a> Round<'a> {
         let Some(key) = group.first().map(|(_, record)| record.key.clone()) else { return false };
         let mut owners = topology.current.owners(&self.space, key.as_bytes());
         owners.retain(|owner| !silent.contains(owner));
-        let counts = |node: &NodeId| topology.pending.is_none() || owners.contains(node);
+        // Who is only to join has no say yet.
+        let settled = topology.pending.is_none();
+        let counts =
+            |node: &NodeId| (settled && topology.current.has(node)) || owners.contains(node);
         let holdings: Vec<Holding> = group
             .into_iter()
             .filter(|(node, _)| counts(node))

@@ -4,8 +4,8 @@
 //! nothing at an owner that is none any more. And from what nodes were told a lost coordinator is rebuilt, see
 //! [`crate::recover`].
 //!
-//! What rests on it waits for it ([`Cluster::adopted`]); everything else is told in the background, the
-//! newest map only. A node that was away is told when it answers a heartbeat again with an older ring.
+//! What rests on it waits for it ([`Cluster::adopted`]); a change that somebody made is told before it is answered;
+//! everything else is told in the background, the newest map only. A node that was away is told when it answers a heartbeat again with an older ring.
 //! Order matters: first nobody works from an older view any more, then requests are made under the new ring, and
 //! only then nodes refuse the older one.
 //!
@@ -34,6 +34,8 @@ use crate::cluster::{Cluster, Node};
 /// How often nodes are told up to when stamps were given, when that is all that has changed. With the time it takes
 /// less than the minute that a recovery allows for.
 const CLOCK_TOLD: Duration = Duration::from_secs(30);
+/// How long news are gathered in the background, so that one map tells several. What a person changes is told at once.
+const GATHERED: Duration = Duration::from_secs(1);
 /// How many times as long as a request all nodes that are UP have to confirm what is waited for.
 const ADOPT_DEADLINES: u32 = 5;
 
@@ -99,7 +101,7 @@ pub(crate) async fn tell(cluster: Arc<Cluster>, shutdown: CancellationToken) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = cluster.herald.news.notified() => {}
+            () = cluster.herald.news.notified() => tokio::time::sleep(GATHERED).await,
             () = sleep_until(clock_at) => {
                 clock_at = Instant::now() + CLOCK_TOLD;
                 if std::mem::replace(&mut clock_ms, cluster.clock_ms()) == clock_ms {
@@ -159,10 +161,11 @@ impl Cluster {
         }
     }
 
-    /// Has all members that answer within a heartbeat obey this coordinator, before it serves; the others are told
-    /// later.
-    pub(crate) async fn claim_all(&self) {
-        let deadline = self.settings().heartbeat();
+    /// Tells all members that answer within two heartbeats, and claims those that were not claimed yet; the others
+    /// are told later. Before the first request is served, and before a change that somebody made is answered: so
+    /// what was answered is not lost with the coordinator.
+    pub(crate) async fn tell_now(&self) {
+        let deadline = self.settings().heartbeat() * 2;
         if self.deposed().is_none() {
             let _ = tokio::time::timeout(deadline, self.tell_members()).await;
         }

@@ -19,13 +19,23 @@ const WINDOW: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Latency(Mutex<VecDeque<(Instant, Duration)>>);
 
+/// A request under way.
+pub(crate) struct Timed<'a> {
+    latency: &'a Latency,
+    started: Instant,
+}
+
+impl Drop for Timed<'_> {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.latency.note(now, now - self.started);
+    }
+}
+
 impl Latency {
-    /// Carries out a request, and notes how long it took.
-    pub(crate) async fn of<T>(&self, request: impl Future<Output = T>) -> T {
-        let started = Instant::now();
-        let answer = request.await;
-        self.note(Instant::now(), started.elapsed());
-        answer
+    /// A request begins; it ends when the guard is dropped.
+    pub(crate) fn of_request(&self) -> Timed<'_> {
+        Timed { latency: self, started: Instant::now() }
     }
 
     fn note(&self, now: Instant, took: Duration) {

@@ -68,6 +68,7 @@ mod requests;
 mod sending;
 mod server;
 mod settings;
+mod staging;
 mod state;
 mod sync;
 mod transfer;

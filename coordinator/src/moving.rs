@@ -218,12 +218,12 @@ impl Cluster {
         self.hold_back(wait).await
     }
 
-    /// Waits, and counts that; not on when it is to be left.
+    /// Waits, and counts that; not on when it is to be left, or when another limit is set.
     async fn hold_back(&self, wait: Duration) -> Walked {
-        let until = Instant::now() + wait;
+        let (until, limits) = (Instant::now() + wait, self.limits());
         loop {
             let left = until.saturating_duration_since(Instant::now()).min(LOOK_UP);
-            if left.is_zero() {
+            if left.is_zero() || self.limits() != limits {
                 return Walked::All;
             }
             tokio::time::sleep(left).await;

@@ -207,8 +207,12 @@ pub(crate) fn everything(space: &KeyspaceName) -> Range {
     Range { keys_only: true, tombstones: true, ..range }
 }
 
-/// Who has to take part is there, is who it was, and has room for what it is to get.
+/// Who has to take part in a change is there, is who it was, and has room for what it is to get. Without a change
+/// what can be put right is put right.
 pub(crate) fn may_run(view: &View, target: &Placement, preview: &Preview) -> Result<(), Failure> {
+    if *target == view.topology.current {
+        return Ok(());
+    }
     for node in view.nodes.values().filter(|node| target.has(&node.id)) {
         let (id, opinion) = (&node.id, node.opinion(0));
         let takes_part = |what: String, hint: String| {

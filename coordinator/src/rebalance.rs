@@ -9,7 +9,7 @@
 //! | release | nodes that are on no ring any more obey nobody |
 //!
 //! It can be stopped anywhere, by a crash too: [`watch`] goes on with what the log says is not done. Anti-entropy
-//! does not work at the same time as a walk.
+//! rests until it has ended or rests itself.
 //!
 //! # Caveats
 //!
@@ -187,7 +187,7 @@ impl Cluster {
 
     /// To its end; the failure is why it ended early.
     async fn run_to_its_end(&self) -> (RebalanceState, Option<Failure>) {
-        let mut error = None;
+        let (mut error, mut piece) = (None, None);
         loop {
             let task = {
                 let mut job = self.lock_job();
@@ -202,10 +202,16 @@ impl Cluster {
                     return (state, error.filter(|_| state == RebalanceState::Failed));
                 }
                 Task::Rest => {
+                    piece = None;
                     self.run_changed.notified().await;
                     continue;
                 }
-                task => self.do_task(task).await,
+                task => {
+                    if piece.is_none() {
+                        piece = Some(self.sync.piece.lock().await);
+                    }
+                    self.do_task(task).await
+                }
             };
             match done {
                 Ok(Walked::All) => self.lock_job().run.did(task, true),
@@ -219,10 +225,6 @@ impl Cluster {
     }
 
     async fn do_task(&self, task: Task) -> Result<Walked, Failure> {
-        let _piece = match task {
-            Task::Count | Task::Copy | Task::Drop => Some(self.sync.piece.lock().await),
-            _ => None,
-        };
         let view = self.view();
         match task {
             Task::Count => self.count().await?,

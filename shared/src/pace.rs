@@ -43,6 +43,8 @@ pub struct Limits {
 pub struct Pace {
     /// When the time is over that the bytes of earlier batches take.
     free: Duration,
+    /// The limit that this was reckoned with.
+    rate: Option<u64>,
     /// When it looked last.
     looked: Option<Duration>,
     /// Of [`FULL`].
@@ -51,7 +53,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { free: Duration::ZERO, looked: None, speed: FULL }
+        Self { free: Duration::ZERO, rate: None, looked: None, speed: FULL }
     }
 }
 
@@ -88,6 +90,9 @@ impl Pace {
 
     /// A batch of so many bytes is to go: how long it has to wait for the limit.
     pub fn take(&mut self, now: Duration, limits: &Limits, bytes: u64) -> Duration {
+        if std::mem::replace(&mut self.rate, limits.rate) != limits.rate {
+            self.free = now;
+        }
         let start = self.free.max(now);
         let Some(rate) = limits.rate.filter(|rate| *rate > 0) else {
             self.free = now;
@@ -172,6 +177,17 @@ mod tests {
         }
         look(Some(1000), 50);
         assert_eq!(pace.rest(Duration::from_secs(60)), REST_MAX);
+    }
+
+    #[test]
+    fn another_limit_holds_at_once() {
+        let mut pace = Pace::default();
+        let limit = |rate| Limits { rate, slow: None };
+        assert_eq!(pace.take(ms(0), &limit(Some(1000)), 60_000), ms(0));
+        assert_eq!(pace.take(ms(0), &limit(Some(1000)), 1000), ms(60_000));
+        assert_eq!(pace.take(ms(1), &limit(Some(2000)), 1000), ms(0));
+        assert_eq!(pace.take(ms(1), &limit(Some(2000)), 1000), ms(500));
+        assert_eq!(pace.take(ms(2), &limit(None), 1000), ms(0));
     }
 
     #[test]

@@ -25,6 +25,10 @@ use crate::session::Session;
 
 /// Shows keyspaces, or changes one.
 pub(super) async fn run(s: &mut Session, args: KeyspaceArgs) -> Result<Report, Failure> {
+    if args.action.is_some_and(KeyspaceAction::changes) {
+        // Another N is a staged change like every other.
+        s.planned = None;
+    }
     let action = args.action.unwrap_or_default();
     let change = change(&args);
     let name = args.name;

@@ -91,7 +91,7 @@ fn show_report(reply: &ShowReply, width: Option<usize>) -> Report {
     }
     for NodeRow { id, ring_epoch, .. } in &reply.nodes {
         if let Some(epoch) = ring_epoch {
-            report = report.say(format!("{id} knows the ring of epoch {epoch}"));
+            report = report.say(format!("{id} knows the ring of epoch {epoch} only, so far"));
         }
     }
     if let Some(replaced) = &reply.replaced {
@@ -329,7 +329,7 @@ mod tests {
             "NODE  ADDRESS  STATUS      KEYS  SHARE   LOG  LAST SEEN  ZONE\n\
              n1    h:1      UP          5     50.0 %  1 B  now        rack-a\n\
              n2    h:2      UP leaving  5     50.0 %  1 B  now        -\n\
-             n2 knows the ring of epoch 3\n\
+             n2 knows the ring of epoch 3 only, so far\n\
              epoch 4, replication 1, a change waits for: rebalance"
         );
         reply.pending_replication = Some(2);

@@ -17,7 +17,7 @@ use crate::replica::Replica;
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A request arrives at a node; of who routes, with its epochs.
-    Call { to: NodeId, ticket: u64, call: Call, reign: Option<Reign> },
+    Call { to: NodeId, ticket: u64, call: Box<Call>, reign: Option<Reign> },
     /// A reply arrives at who routes.
     Reply { ticket: u64, reply: Reply },
     /// Nobody answered in time.
@@ -127,6 +127,7 @@ impl World {
         }
         self.plan(DEADLINE, Event::Late { ticket });
         if !self.cut.contains(to) {
+            let call = Box::new(call);
             self.travel(Event::Call { to: to.clone(), ticket, call, reign });
         }
     }
@@ -136,7 +137,8 @@ impl World {
             return;
         }
         // Which number a node gave it, its client would not hear any more.
-        let is_new_write = matches!(event, Event::Call { call: Call::Put(..), .. });
+        let is_new_write =
+            matches!(&event, Event::Call { call, .. } if matches!(**call, Call::Put(..)));
         if !is_new_write && self.chance(self.weather.twice) {
             let after = self.way();
             self.plan(after, event.clone());

@@ -106,7 +106,15 @@ impl<'a> Losses<'a> {
             let who: Vec<&str> = dead.iter().map(NodeId::as_str).collect();
             return format!("start {} again first", who.join(" "));
         }
-        let (name, more) = (&self.space.name, self.copies + 1);
+        let (Keyspace { name, .. }, copies) = (self.space, self.copies);
+        // One copy may be away, and still a read meets the last write.
+        let majority = copies / 2 + 1;
+        if majority < copies {
+            return format!(
+                "let a majority answer: keyspace set {name} --r {majority} --w {majority}"
+            );
+        }
+        let more = copies + 1;
         let set = match name.is_default() {
             true => format!("setreplica {more}"),
             false => format!("keyspace set {name} --n {more}"),

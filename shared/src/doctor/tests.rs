@@ -4,6 +4,9 @@ use super::*;
 use crate::ring::{Ring, Seat};
 use crate::topology::Placement;
 
+/// N, R and W.
+type Quorums = (usize, usize, usize);
+
 fn vitals() -> Vitals {
     Vitals {
         health: Health::Up,
@@ -44,7 +47,7 @@ fn nodes(text: &str) -> Vec<(NodeId, Seat, Vitals)> {
 }
 
 /// What is found with N, R, W of `default`, the nodes, the stage and what else is so.
-fn found((n, r, w): (usize, usize, usize), text: &str, more: &str) -> (Vec<String>, Vec<String>) {
+fn diagnosis((n, r, w): Quorums, text: &str, more: &str) -> Diagnosis {
     let rows = nodes(text);
     let ring = Ring::new(256, rows.iter().map(|(id, seat, _)| (id.clone(), seat.clone())));
     let topology =
@@ -55,7 +58,7 @@ fn found((n, r, w): (usize, usize, usize), text: &str, more: &str) -> (Vec<Strin
     let has = |word: &str| more.split(' ').any(|has| has == word);
     let stages =
         [("staged", Stage::Staged), ("copying", Stage::Copying), ("clearing", Stage::Clearing)];
-    let diagnosis = examine(&Checkup {
+    examine(&Checkup {
         topology: &topology,
         keyspaces: &keyspaces,
         deposed: has("deposed").then(|| "this coordinator was replaced".to_owned()),
@@ -65,7 +68,12 @@ fn found((n, r, w): (usize, usize, usize), text: &str, more: &str) -> (Vec<Strin
         running: has("running"),
         unverified_ms: if has("unverified") { 7_200_000 } else { 1_000 },
         anti_entropy_ms: (!has("off")).then_some(30_000),
-    });
+    })
+}
+
+/// The findings as text.
+fn found(quorums: Quorums, text: &str, more: &str) -> (Vec<String>, Vec<String>) {
+    let diagnosis = diagnosis(quorums, text, more);
     let lines = |findings: &[Finding]| {
         let line = |finding: &Finding| {
             let letter = match finding.severity {
@@ -83,7 +91,7 @@ fn found((n, r, w): (usize, usize, usize), text: &str, more: &str) -> (Vec<Strin
 #[test]
 fn what_is_wrong_now() {
     #[rustfmt::skip]
-    let table: [((usize, usize, usize), &str, &str, &[&str]); 25] = [
+    let table: [(Quorums, &str, &str, &[&str]); 25] = [
         ((3, 2, 2), "n1 n2 n3", "", &[]),
         ((1, 1, 1), "", "", &["C the cluster has no nodes: nothing can be stored"]),
         ((3, 2, 2), "n1 n2:down n3", "deposed", &["C this coordinator was replaced", "W n2 has been DOWN for 62 s"]),
@@ -119,7 +127,7 @@ fn what_is_wrong_now() {
 fn what_would_be_with_one_more_node_dead() {
     let any = "n any one node may be lost: every key can be read and written without it";
     #[rustfmt::skip]
-    let table: [((usize, usize, usize), &str, &[&str]); 9] = [
+    let table: [(Quorums, &str, &[&str]); 9] = [
         ((1, 1, 1), "", &[]),
         ((1, 1, 1), "n1", &["C losing n1 makes 100.0 % of default unreadable (N=1, R=1)"]),
         ((2, 1, 1), "n1 n2", &["n losing n1 leaves one copy of 100.0 % of default", any]),
@@ -132,6 +140,27 @@ fn what_would_be_with_one_more_node_dead() {
     ];
     for (quorums, nodes, expected) in table {
         assert_eq!(found(quorums, nodes, "").1, expected, "{quorums:?} {nodes}");
+    }
+}
+
+#[test]
+fn the_remedy_fits() {
+    #[rustfmt::skip]
+    let table = [
+        ((1, 1, 1), "n1", "add a node, and keep more copies: setreplica 2, then rebalance"),
+        ((1, 1, 1), "n1 n2", "keep more copies: setreplica 2, then rebalance"),
+        ((2, 1, 2), "n1 n2 n3", "keep more copies: setreplica 3, then rebalance"),
+        ((3, 3, 1), "n1 n2 n3", "let a majority answer: keyspace set default --r 2 --w 2"),
+        ((3, 2, 2), "n1 n2 n3:down", "start n3 again first"),
+    ];
+    for (quorums, nodes, expected) in table {
+        let next = diagnosis(quorums, nodes, "").next;
+        let hint = next[0].hint.as_deref();
+        assert_eq!(
+            (next[0].severity, hint),
+            (Severity::Critical, Some(expected)),
+            "{quorums:?} {nodes}"
+        );
     }
 }
 

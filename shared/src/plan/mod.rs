@@ -1,8 +1,8 @@
 //! What a rebalance does with each key, and how it walks over all keys.
 //!
-//! [`Merge`] joins the sorted key pages of many nodes into one sorted walk. [`decide`] looks at who holds which
+//! [`Merge`] joins the sorted key pages of many nodes into one sorted walk. [`decide()`] looks at who holds which
 //! version of a key and who should, and says what to copy and what to drop. [`Preview`] counts what that comes to
-//! before anything is done; [`reasons`] and [`risks`] say it in words, and a [`Ledger`]
+//! before anything is done; [`reasons()`] and [`risks`] say it in words, and a [`Ledger`]
 //! compares what was counted with what is done.
 
 mod decide;

@@ -1,6 +1,6 @@
 //! Counts what a rebalance would do, fed key by key.
 //!
-//! It makes the same decisions as the run, with the same [`decide`], and makes the copies in thought: so what it
+//! It makes the same decisions as the run, with the same [`decide()`], and makes the copies in thought: so what it
 //! counts is what the run does, if nobody writes meanwhile. A copy has the bytes of what its source holds, the
 //! key and all values, and [`RECORD_BYTES`] for the rest; one way, from the source.
 //!

@@ -9,11 +9,13 @@ use crate::id::{NodeId, Zone};
 use crate::version::Version;
 
 pub use super::change::{
-    BalanceRow, ChangeReply, Difference, DoctorReply, Finding, LinkPlan, LinkReport, NarrationLine,
-    Outage, PlanReply, ProbeRow, RebalanceReport, RebalanceState, RebalanceStep, Severity, Stage,
-    Supposition, WhatIfReply, WhyDownReply,
+    BalanceRow, ChangeReply, Difference, LinkPlan, LinkReport, NarrationLine, PlanReply,
+    RebalanceReport, RebalanceState, RebalanceStep, Stage,
 };
 pub use super::keyspaces::{DroppedKeyspace, KeyspaceChange, KeyspaceReply, KeyspaceRow};
+pub use super::outlook::{
+    DoctorReply, Finding, Outage, ProbeRow, Severity, Supposition, WhatIfReply, WhyDownReply,
+};
 pub use super::replicas::{CheckReport, Lineage, ReplicaCopy, WhereReply, WhyReply};
 
 pub use super::data::{

@@ -2,7 +2,7 @@
 //!
 //! [`record`] is what a replica holds for a key. [`node`] is the replica's side (the ancestor's `put get del size dump` and what the
 //! coordinator needs beside them), [`claim`] whom it obeys, [`cluster`] the coordinator's, named as the commands, [`change`] what
-//! is about changes of the ring.
+//! is about changes of the ring, [`outlook`] what is wrong or would be.
 //! Results keep the ancestor's shape, `{"status":"ok",…}`, with more members. A receiver ignores
 //! members it does not know; a parameter object with an unknown member is refused.
 
@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod data;
 pub mod keyspaces;
 pub mod node;
+pub mod outlook;
 pub mod record;
 pub mod replicas;
 

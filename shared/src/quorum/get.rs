@@ -42,12 +42,12 @@ impl Get {
     }
 
     /// The same when only the first so many owners are those of the ring in force, the others of one that
-    /// is to come. These may lack what was written before: where every read is to meet every acknowledged
-    /// write they are not asked.
+    /// is to come. These may lack what was written before, and hold what was deleted long ago: where every
+    /// read is to `meet` every acknowledged write they are not asked.
     #[must_use]
-    pub fn with_current(mut self, owners: usize) -> Self {
+    pub fn with_current(mut self, owners: usize, meet: bool) -> Self {
         self.current.truncate(owners);
-        if self.absence_proved {
+        if meet {
             self.tracker = self.tracker.of_first(owners);
         }
         self

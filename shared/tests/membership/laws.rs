@@ -8,7 +8,7 @@ use ringkv_shared::{KeyspaceName, NodeId};
 use crate::history::{Change, Step};
 
 /// Positions that are looked at, spread over the ring.
-const POSITIONS: u64 = 24;
+const POSITIONS: u64 = 16;
 
 pub(crate) fn hold(step: &Step) {
     for i in 0..POSITIONS {

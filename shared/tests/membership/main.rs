@@ -13,7 +13,7 @@ mod prediction;
 use history::History;
 
 const HISTORIES: u64 = 1_000;
-const STEPS: usize = 10;
+const STEPS: usize = 8;
 
 #[test]
 fn every_step_keeps_the_laws_of_the_ring() {
