@@ -262,7 +262,7 @@ fn a_newcomer_that_sleeps_gets_its_keys_when_it_wakes() {
 #[test]
 fn a_newcomer_without_room_gets_its_keys_when_there_is_some() {
     let mut scene = Scene::set(2);
-    assert_eq!(scene.cluster.spare_with_full_disk(48).0, "n7");
+    assert_eq!(scene.cluster.spare_with_full_disk(24).0, "n7");
     let mut caller = scene.cluster.caller();
     scene.begin("the newcomer has no room", Join("n7"));
     caller.call("rebalance", json!({}));
