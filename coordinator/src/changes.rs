@@ -55,6 +55,7 @@ impl Cluster {
             self.events.tell(format!("{id} moved to {addr}"));
         } else {
             self.check_addr_is_free(&addr)?;
+            self.check_seat_is_free(&id, None)?;
             let (size, member) = self.welcome(&id, &addr, &alone).await?;
             if before.newest().ring.members().len() >= NODES_MAX {
                 let message = format!("the cluster has {NODES_MAX} nodes, the most there can be");
@@ -83,7 +84,7 @@ impl Cluster {
                 false => failure,
             });
         }
-        self.check_seat_is_free(id)?;
+        self.check_seat_is_free(id, None)?;
         self.commit(&Event::Add { id: id.clone(), member: member.clone(), weight, zone })?;
         self.events.tell(format!("{id} stays"));
         Ok(())
@@ -108,6 +109,7 @@ impl Cluster {
             return Err(only_copy(&old, &format!("removenode {old} --force, then addnode {id}")));
         }
         self.check_addr_is_free(&addr)?;
+        self.check_seat_is_free(&id, Some(&old))?;
         let (size, member) = self.welcome(&id, &addr, &alone).await?;
         self.commit(&Event::Replace { old: old.clone(), id: id.clone(), member })?;
         self.node(&id)?.answered(size, self.now_ms());
@@ -221,12 +223,12 @@ impl Cluster {
         }
     }
 
-    /// Nobody else has the tokens that a node of this name would have.
-    fn check_seat_is_free(&self, id: &NodeId) -> Result<(), Failure> {
+    /// Nobody else has the tokens that a node of this name would have, but for one whose seat it takes.
+    fn check_seat_is_free(&self, id: &NodeId, of: Option<&NodeId>) -> Result<(), Failure> {
         let topology = &self.view().topology;
         let rings = [&topology.current.ring, &topology.newest().ring];
-        let other = rings.iter().find_map(|ring| ring.sits_for(id)).filter(|other| *other != id);
-        match other {
+        let mut sitters = rings.iter().filter_map(|ring| ring.sits_for(id));
+        match sitters.find(|other| *other != id && Some(*other) != of) {
             Some(other) => Err(taken(format!(
                 "{other} sits in the seat that was {id}'s, and has its part of the ring"
             ))),
@@ -242,7 +244,6 @@ impl Cluster {
         alone: &OwnedMutexGuard<()>,
     ) -> Result<(SizeReply, Member), Failure> {
         self.may_stage_with(alone)?;
-        self.check_seat_is_free(id)?;
         let size = self.meet(id, addr).await?;
         let peer = self.claim(id, addr, &size).await?;
         // It may come with data of another time.

@@ -368,6 +368,13 @@ impl View {
         all.map(|node| node.member.uuid.as_str()).collect()
     }
 
+    /// The members of the ring in force. Who is only to join may have been a member before, and hold what was deleted
+    /// since.
+    pub(crate) fn in_force(&self) -> BTreeMap<NodeId, Arc<Node>> {
+        let on_ring = self.nodes.iter().filter(|(id, _)| self.topology.current.has(id));
+        on_ring.map(|(id, node)| (id.clone(), node.clone())).collect()
+    }
+
     /// The members and the nodes that are leaving.
     pub(crate) fn everybody(&self) -> BTreeMap<NodeId, Arc<Node>> {
         let all = self.nodes.iter().chain(&self.leaving);

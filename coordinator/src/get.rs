@@ -89,7 +89,7 @@ impl Reading {
             cluster: Arc::clone(cluster),
             view,
             keyspace: keyspace.name.clone(),
-            get: Get::new(quorum, proved && r > 1).with_current(current),
+            get: Get::new(quorum, proved && r > 1).with_current(current, proved),
             key,
             calls: FuturesUnordered::new(),
             reports: Vec::new(),

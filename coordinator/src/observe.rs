@@ -121,10 +121,11 @@ impl Cluster {
             return (copies * all as u64 * view.keyspaces.len() as u64 / answered / kept, false);
         }
         let (mut keys, mut exact) = (0, true);
+        let in_force = view.in_force();
         for space in view.keyspaces.keys() {
             let range = Range { keyspace: space.clone(), keys_only: true, ..Range::default() };
             let range = Range { tombstones: true, page_keys: PAGE_KEYS_MAX, ..range };
-            let mut walk = Walk::new(self, view, range);
+            let mut walk = Walk::of(self, &in_force, range, None);
             while let Some(group) = walk.next().await {
                 keys += u64::from(merged(&group).and_then(shown).is_some());
             }
@@ -258,7 +259,8 @@ impl Cluster {
         let (now, _user) = self.enter();
         let view = picture.map_or(now, |picture| Arc::clone(&picture.view));
         view.keyspace(&range.keyspace)?;
-        let mut walk = Walk::of(self, &view.nodes, range, picture);
+        let in_force = view.in_force();
+        let mut walk = Walk::of(self, &in_force, range, picture);
         let (mut items, mut bytes, mut next) = (Vec::<Record>::new(), 0, None);
         let mut last = None;
         while let Some(group) = walk.next().await {

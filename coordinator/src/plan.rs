@@ -243,24 +243,25 @@ pub(crate) fn may_run(view: &View, target: &Placement, preview: &Preview) -> Res
 }
 
 /// With fewer silent nodes than copies, some owner of every key was asked. With as many as acknowledge a
-/// write, some may be at those alone, and that is told.
+/// write, some may be at those alone: of nodes that are DOWN that is told, one that is not is to be asked again.
 pub(crate) fn enough_seen(
     view: &View,
     space: &KeyspaceName,
     silent: &BTreeSet<NodeId>,
 ) -> Result<Option<String>, Failure> {
     let current = &view.topology.current;
-    let silent: Vec<&str> =
-        silent.iter().filter(|id| current.has(id)).map(NodeId::as_str).collect();
-    if silent.is_empty() || silent.len() < current.n(space) {
-        let w = view.keyspace(space)?.w;
-        let told = !silent.is_empty() && silent.len() >= w;
-        return Ok(told.then(|| {
-            let silent = silent.join(" ");
-            format!(
-                "Not asked: {silent}; writes that nobody else has acknowledged (W={w}) stay there"
-            )
-        }));
+    let silent: Vec<&NodeId> = silent.iter().filter(|id| current.has(id)).collect();
+    let w = view.keyspace(space)?.w;
+    if silent.len() < w.min(current.n(space)) {
+        return Ok(None);
+    }
+    let gone = view.up(&silent.iter().map(|id| (*id).clone()).collect::<Vec<_>>()).is_empty();
+    let silent = silent.iter().map(|id| id.as_str()).collect::<Vec<_>>();
+    if silent.len() < current.n(space) && gone {
+        return Ok(Some(format!(
+            "Not asked: {}; writes that nobody else has acknowledged (W={w}) stay there",
+            silent.join(" ")
+        )));
     }
     Err(Failure::new(
         ErrorName::Unreachable,

@@ -215,6 +215,12 @@ fn a_node_is_replaced_and_nobody_elses_keys_move() {
     let seat = caller.error("addnode", old);
     assert_eq!(seat["data"]["name"], "NODE_EXISTS", "{seat}");
     assert!(seat["message"].as_str().expect("text").contains("sits in the seat"), "{seat}");
+    // It can have its own seat back.
+    let back = json!({"old": id, "id": "n2", "addr": cluster.addr_of("n2")});
+    caller.call("replacenode", back);
+    caller.rebalance();
+    cluster.account(KEYS, 2 * KEYS);
+    assert_eq!(cluster.copies_at(&[&id]), 0);
 }
 
 /// What is staged can be taken back, wish by wish or all of it.

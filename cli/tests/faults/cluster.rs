@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Caller, PATIENT, Server, coordinator_args, wait_for};
+use crate::support::{
+    Caller, PATIENT, Server, coordinator_args, node_args, wait_for, with_full_disk,
+};
 
 pub(crate) struct Cluster {
     dir: TempDir,
@@ -13,6 +15,8 @@ pub(crate) struct Cluster {
     nodes: Vec<Option<Server>>,
     addrs: Vec<String>,
     coordinator: Option<Server>,
+    /// Where the coordinator listens: a free port at first, then the same one after each start.
+    listen: String,
     /// More arguments of the coordinator.
     more: &'static [&'static str],
 }
@@ -33,8 +37,8 @@ impl Cluster {
 
     fn with(more: &'static [&'static str], nodes: usize, replicas: usize) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let mut cluster =
-            Self { dir, nodes: Vec::new(), addrs: Vec::new(), coordinator: None, more };
+        let (nodes_so_far, addrs, listen) = (Vec::new(), Vec::new(), "127.0.0.1:0".to_owned());
+        let mut cluster = Self { dir, nodes: nodes_so_far, addrs, coordinator: None, listen, more };
         cluster.start_coordinator();
         for _ in 0..nodes {
             let (id, addr) = cluster.spare();
@@ -46,8 +50,17 @@ impl Cluster {
 
     /// Starts one more node that is no member yet: its id and address.
     pub(crate) fn spare(&mut self) -> (String, String) {
+        self.spare_by(|args| Server::start(args))
+    }
+
+    /// The same with so little room on its disk; started again, it has enough.
+    pub(crate) fn spare_with_full_disk(&mut self, blocks: u32) -> (String, String) {
+        self.spare_by(|args| Server::run(with_full_disk(blocks, args)))
+    }
+
+    fn spare_by(&mut self, start: impl Fn(&[&str]) -> Server) -> (String, String) {
         let id = format!("n{}", self.nodes.len() + 1);
-        let node = Server::node(&id, &self.data(&id), "127.0.0.1:0");
+        let node = start(&node_args(&id, &self.data(&id), "127.0.0.1:0"));
         let addr = node.addr.clone();
         self.nodes.push(Some(node));
         self.addrs.push(addr.clone());
@@ -67,15 +80,19 @@ impl Cluster {
     }
 
     pub(crate) fn restart_coordinator(&mut self) -> Caller {
-        self.coordinator.take().expect("it runs").kill();
+        self.take_coordinator().kill();
         self.start_coordinator();
         self.caller()
     }
 
-    fn start_coordinator(&mut self) {
-        let data = self.data("c");
-        let args = [&coordinator_args(&data)[..], self.more].concat();
-        self.coordinator = Some(Server::start(&args));
+    /// Starts the coordinator on its data, where it was.
+    pub(crate) fn start_coordinator(&mut self) {
+        let (data, listen) = (self.data("c"), ["--listen", &self.listen]);
+        let args =
+            [&coordinator_args(&data)[..1], &listen, &coordinator_args(&data)[3..], self.more];
+        let coordinator = Server::start(&args.concat());
+        self.listen.clone_from(&coordinator.addr);
+        self.coordinator = Some(coordinator);
     }
 
     /// The coordinator, to be kept or killed; the cluster has none until [`Cluster::recover`].
@@ -106,6 +123,22 @@ impl Cluster {
 
     pub(crate) fn addr_of(&self, id: &str) -> &str {
         &self.addrs[index(id)]
+    }
+
+    /// Kills a node, or `c`, the coordinator.
+    pub(crate) fn kill_any(&mut self, id: &str) {
+        match id {
+            "c" => self.take_coordinator().kill(),
+            id => self.kill(id),
+        }
+    }
+
+    /// Starts a node, or `c`, the coordinator, where it was.
+    pub(crate) fn start_any(&mut self, id: &str) {
+        match id {
+            "c" => self.start_coordinator(),
+            id => self.start(id),
+        }
     }
 
     pub(crate) fn kill(&mut self, id: &str) {
@@ -156,7 +189,14 @@ impl Cluster {
         ids.iter().map(|id| self.dump(id).iter().filter(live).count()).sum()
     }
 
-    fn dump(&self, id: &str) -> Vec<Value> {
+    /// The nodes that run.
+    pub(crate) fn running(&self) -> Vec<String> {
+        let ids = (1..).map(|i| format!("n{i}")).zip(&self.nodes);
+        ids.filter(|(_, node)| node.is_some()).map(|(id, _)| id).collect()
+    }
+
+    /// All that a node holds, tombstones too.
+    pub(crate) fn dump(&self, id: &str) -> Vec<Value> {
         let page = json!({"limit": 10_000, "tombstones": true});
         let page = Caller::to(self.addr_of(id)).call("dump", page);
         assert!(page["next"].is_null(), "all fits one page");

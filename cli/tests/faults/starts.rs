@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::cluster::Cluster;
 use crate::support::{
     Caller, Server, coordinator_args, kv, kv_with, node_args, run_to_end, text, wait_for,
+    with_full_disk,
 };
 
 /// Lines of `error: …` and the hint, for a person: no log record.
@@ -195,14 +196,6 @@ fn a_damaged_log_is_refused_and_left_alone() {
         assert!(told.contains(&format!("{}: line 3", text(&file))), "{told}");
         assert_eq!(std::fs::read(&file).expect("a log"), bytes, "the file is as it was");
     }
-}
-
-/// `kv <args>` in a process whose files may not grow beyond so many blocks: a disk that is full.
-fn with_full_disk(blocks: u32, args: &[&str]) -> Command {
-    let mut command = Command::new("sh");
-    let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_kv")]).args(args);
-    command
 }
 
 #[test]

@@ -19,14 +19,23 @@ const WINDOW: usize = 100;
 const POLL: Duration = Duration::from_millis(10);
 
 /// Waits until `done` gives something.
-pub(crate) fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, done: impl FnMut() -> Option<T>) -> T {
+    wait_looking_each(POLL, what, done)
+}
+
+/// The same for what does not last: it looks more often.
+pub(crate) fn wait_closely<T>(what: &str, done: impl FnMut() -> Option<T>) -> T {
+    wait_looking_each(Duration::from_millis(1), what, done)
+}
+
+fn wait_looking_each<T>(pause: Duration, what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let by = Instant::now() + PATIENCE;
     loop {
         if let Some(value) = done() {
             return value;
         }
         assert!(Instant::now() < by, "waited in vain: {what}");
-        std::thread::sleep(POLL);
+        std::thread::sleep(pause);
     }
 }
 
@@ -130,6 +139,14 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("a UTF-8 path")
 }
 
+/// `kv <args>` in a process whose files may not grow beyond so many blocks: a disk that is full.
+pub(crate) fn with_full_disk(blocks: u32, args: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_kv")]).args(args);
+    command
+}
+
 /// Runs `kv <args>` to its end.
 pub(crate) fn kv(args: &[&str]) -> Output {
     kv_with(args, &[])
@@ -163,9 +180,14 @@ pub(crate) struct Caller(BufReader<TcpStream>);
 
 impl Caller {
     pub(crate) fn to(addr: &str) -> Self {
-        let stream = TcpStream::connect(addr).expect("it listens");
+        Self::try_to(addr).expect("it listens")
+    }
+
+    /// `None` when nobody listens there.
+    pub(crate) fn try_to(addr: &str) -> Option<Self> {
+        let stream = TcpStream::connect(addr).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).expect("a valid timeout");
-        Self(BufReader::new(stream))
+        Some(Self(BufReader::new(stream)))
     }
 
     /// Sends one call without waiting; an error means that the server is gone.

@@ -216,19 +216,24 @@ mod tests {
         let topology = &state.topology;
         let newest = &topology.newest().ring;
         let may_stage = topology.pending.is_none() && state.clearing.is_none();
-        let (there, free) =
-            (newest.members().contains_key(&id(a)), newest.sits_for(&id(a)).is_none());
+        let there = newest.members().contains_key(&id(a));
+        let (unknown, seated) = (!state.members.contains_key(&id(a)), newest.sits_for(&id(a)));
         let (weight, n) = (u32::from(b % 3) + 1, usize::from(b % 4) + 1);
-        let stranger = !state.members.contains_key(&id(a)) && free;
         let event = match what % 25 {
-            0..=3 if may_stage && stranger => {
+            0..=3 if may_stage && unknown && seated.is_none() => {
                 Event::Add { member: member(&id(a)), id: id(a), weight, zone }
             }
             // It stays after all.
-            24 if may_stage && free && !there && state.members.contains_key(&id(a)) => {
+            24 if may_stage && seated.is_none() && !there && !unknown => {
                 Event::Add { member: state.members[&id(a)].clone(), id: id(a), weight, zone }
             }
-            4 | 5 if may_stage && stranger && newest.members().contains_key(&id(b)) => {
+            // Another one's seat, or its own back.
+            4 | 5
+                if may_stage
+                    && unknown
+                    && newest.members().contains_key(&id(b))
+                    && seated.is_none_or(|sitter| *sitter == id(b)) =>
+            {
                 Event::Replace { old: id(b), member: member(&id(a)), id: id(a) }
             }
             6 if may_stage && there => Event::Remove { id: id(a) },

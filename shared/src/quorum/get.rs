@@ -42,12 +42,12 @@ impl Get {
     }
 
     /// The same when only the first so many owners are those of the ring in force, the others of one that
-    /// is to come. These may lack what was written before: where every read is to meet every acknowledged
-    /// write they are not asked.
+    /// is to come. These may lack what was written before, and hold what was deleted long ago: where every
+    /// read is to `meet` every acknowledged write they are not asked.
     #[must_use]
-    pub fn with_current(mut self, owners: usize) -> Self {
+    pub fn with_current(mut self, owners: usize, meet: bool) -> Self {
         self.current.truncate(owners);
-        if self.absence_proved {
+        if meet {
             self.tracker = self.tracker.of_first(owners);
         }
         self
@@ -211,12 +211,24 @@ mod tests {
     #[test]
     fn who_is_to_own_it_is_not_of_a_quorum_that_meets_every_write() {
         let quorum = Quorum { owners: ids("abcd"), needed: 2 };
-        let mut get = Get::new(quorum, true).with_current(3);
+        let mut get = Get::new(quorum, true).with_current(3, true);
         assert_eq!(get.ask(), ids("ab"));
         get.reply(&ids("a")[0], None);
         assert_eq!((get.ask(), get.state()), (ids("c"), ReadState::Open));
         get.reply(&ids("b")[0], None);
         assert_eq!((get.ask(), get.hedge(), get.state()), (vec![], None, ReadState::TooFew));
+    }
+
+    /// The same with R=1: a has nothing, b cannot be asked, and W=2 of them have acknowledged what there is.
+    #[test]
+    fn who_is_to_own_it_brings_nothing_back() {
+        let quorum = Quorum { owners: ids("abc"), needed: 1 };
+        let mut get = Get::new(quorum, false).with_current(2, true);
+        assert_eq!(get.ask(), ids("a"));
+        get.reply(&ids("a")[0], Some(None));
+        assert_eq!((get.ask(), get.state()), (ids("b"), ReadState::Open));
+        get.reply(&ids("b")[0], None);
+        assert_eq!((get.ask(), get.state(), get.merged()), (vec![], ReadState::Enough, None));
     }
 
     /// a and b are the owners now, c is to be one and may hold what was deleted long ago: it counts only when one of
@@ -225,7 +237,7 @@ mod tests {
     fn who_is_to_own_it_proves_no_presence_while_owners_answer() {
         let start = || {
             let quorum = Quorum { owners: ids("abc"), needed: 1 };
-            let mut get = Get::new(quorum, false).with_current(2);
+            let mut get = Get::new(quorum, false).with_current(2, false);
             assert_eq!(get.ask(), ids("a"));
             get.reply(&ids("a")[0], Some(None));
             assert_eq!((get.ask(), get.state()), (ids("b"), ReadState::Open));
