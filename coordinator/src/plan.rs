@@ -141,7 +141,7 @@ fn reply(view: &View, target: &Placement, count: Count) -> PlanReply {
         removed: preview.removed(),
         links: preview.links.iter().map(link).collect(),
         balance: balance(now, target, &preview),
-        reasons: reasons(now, target, &preview),
+        reasons: reasons(now, target, &preview, &silent),
         risks: told,
         refused,
         silent: silent.into_iter().collect(),

@@ -49,11 +49,11 @@ impl Cluster {
         dry_run: bool,
         epoch: Option<u64>,
     ) -> Result<RebalanceReport, Failure> {
+        // Before it is said that one runs, which whoever asks may want to follow: it is of another plan.
+        fits(epoch, &self.view())?;
         let alone = self.alone()?;
         let view = self.view();
-        if let Some(epoch) = epoch.filter(|epoch| *epoch != view.topology.epoch) {
-            return Err(stale(epoch, &view));
-        }
+        fits(epoch, &view)?;
         if view.paused && view.stage == Stage::Copying && !dry_run {
             return Err(Failure::new(
                 ErrorName::Busy,
@@ -363,20 +363,20 @@ fn too_late(what: &str, refusal: Refusal) -> Failure {
     }
 }
 
-fn stale(seen: u64, view: &View) -> Failure {
-    let epoch = view.topology.epoch;
+/// Refuses what was planned under another ring.
+fn fits(seen: Option<u64>, view: &View) -> Result<(), Failure> {
     let topology = &view.topology;
+    let epoch = topology.epoch;
+    let Some(seen) = seen.filter(|seen| *seen != epoch) else { return Ok(()) };
     let changes = differences(&topology.current, topology.newest());
+    let stage = if topology.pending.is_some() { "under way" } else { "staged" };
     let what = match changes.len() {
-        0 => "nothing is staged".to_owned(),
-        1 => "1 change is staged".to_owned(),
-        many => format!("{many} changes are staged"),
+        0 => format!("nothing is {stage}"),
+        1 => format!("1 change is {stage}"),
+        many => format!("{many} changes are {stage}"),
     };
-    Failure::new(
-        ErrorName::StaleEpoch,
-        format!(
-            "the plan you saw was of epoch {seen}, it is {epoch} now, and {what}; nothing was done"
-        ),
-    )
-    .hint("look again: plan")
+    let message = format!(
+        "the plan you saw was of epoch {seen}, it is {epoch} now, and {what}; nothing was done"
+    );
+    Err(Failure::new(ErrorName::StaleEpoch, message).hint("look again: plan"))
 }

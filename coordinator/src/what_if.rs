@@ -26,6 +26,8 @@ use crate::walk::{Range, Walk, merged, shown};
 
 /// Keys that are named of each kind.
 const EXAMPLES_MAX: usize = 10;
+/// What can be supposed at once: each makes another ring, of some thousand tokens.
+const SUPPOSED_MAX: usize = 64;
 
 impl Cluster {
     pub(crate) async fn what_if(&self, all: &[Supposition]) -> Result<WhatIfReply, Failure> {
@@ -125,6 +127,10 @@ fn suppose(topology: &Topology, all: &[Supposition]) -> Result<Supposed, Failure
     if all.is_empty() {
         let failure = Failure::new(ErrorName::BadArgument, "nothing is supposed");
         return Err(failure.hint("what-if kill n2, what-if add n9, what-if remove n2"));
+    }
+    if all.len() > SUPPOSED_MAX {
+        let message = format!("{} changes are supposed, at most {SUPPOSED_MAX} can be", all.len());
+        return Err(Failure::new(ErrorName::TooLarge, message).hint("suppose less at a time"));
     }
     let newest = topology.newest();
     let (mut dead, mut target) = (BTreeSet::new(), newest.clone());
@@ -232,7 +238,13 @@ mod tests {
         let ring = Ring::new(4, ["n1", "n2", "n3"].map(|id| (id.parse().unwrap(), 1)));
         let current = Placement::new(ring, 2);
         let topology = Topology { epoch: 1, current, staged: None, pending: None };
-        for (text, expected) in table {
+        let many = "weight n1 2;".repeat(SUPPOSED_MAX + 1);
+        let most = many[..many.len() / (SUPPOSED_MAX + 1) * SUPPOSED_MAX].to_owned();
+        let limits = [
+            (most.as_str(), Ok("dead , ring n1*2 n2*1 n3*1")),
+            (many.as_str(), Err("65 changes are supposed, at most 64 can be")),
+        ];
+        for (text, expected) in table.into_iter().chain(limits) {
             let told = suppose(&topology, &suppositions(text)).map(|supposed| {
                 let dead: Vec<&str> = supposed.dead.iter().map(NodeId::as_str).collect();
                 let member = |(id, seat): (&NodeId, &Seat)| format!(" {id}*{}", seat.weight);

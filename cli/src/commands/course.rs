@@ -6,7 +6,7 @@
 //!   FROM  TO  COPIES  OF   BYTES   KEYS/S  LEFT
 //!   n1    n4  40      168  2.8 KB  400     0.3 s
 //!   n2    n4  80      334  5.6 KB  800     0.3 s
-//!   held back for 1.2 s of 4.5 s: for the rate limit and the requests of others
+//!   its links held back for 1.2 s, added up: for the rate limit and the requests of others
 //! ```
 //!
 //! A rebalance that was paused, that failed or that was taken back is told in the same words, with what to do.
@@ -75,7 +75,13 @@ fn cancel_report(reply: &RebalanceReport, made: u64, width: Option<usize>) -> Re
         0 => String::new(),
         count => format!("; {} that had been made went again", copies(count)),
     };
-    Report::new(reply).say(format!("Cancelled: the ring is as it was{made}."))
+    let report = Report::new(reply).say(format!("Cancelled: the ring is as it was{made}."));
+    match reply.failed {
+        0 => report,
+        _ => report
+            .warn("  not all nodes could be asked: what should have gone may still lie at others")
+            .warn("  when they are back plan shows it, and rebalance drops it"),
+    }
 }
 
 /// The report of `progress`.
@@ -92,9 +98,8 @@ fn report(reply: &RebalanceReport, width: Option<usize>) -> Report {
     }
     if reply.waited_ms > 0 {
         report = report.say(format!(
-            "  held back for {} of {}: for the rate limit and the requests of others",
-            span(reply.waited_ms),
-            span(reply.elapsed_ms)
+            "  its links held back for {}, added up: for the rate limit and the requests of others",
+            span(reply.waited_ms)
         ));
     }
     report = match reply.state {
@@ -119,6 +124,10 @@ fn headline(reply: &RebalanceReport) -> String {
         RebalanceState::Idle | RebalanceState::Running => {
             let rate = rate(reply).map_or_else(String::new, |rate| format!(", {rate}"));
             format!("{}{}: {done}{rate}.", at[..1].to_uppercase(), &at[1..])
+        }
+        // It rests since before the coordinator was started: nobody has counted.
+        RebalanceState::Paused if reply.elapsed_ms == 0 && reply.planned == 0 => {
+            format!("Paused while {at}: what is left is counted when it goes on.")
         }
         RebalanceState::Paused => format!("Paused while {at}: {done}."),
         RebalanceState::Failed => format!("Failed while {at}: {done}."),
@@ -252,7 +261,7 @@ mod tests {
              FROM  TO  COPIES  OF   BYTES   KEYS/S  LEFT\n  \
              n1    n4  40      168  2.8 KB  400     0.3 s\n  \
              n2    n4  80      334  5.6 KB  800     -\n  \
-             held back for 1.2 s of 4.5 s: for the rate limit and the requests of others"
+             its links held back for 1.2 s, added up: for the rate limit and the requests of others"
         );
         let counting = json!({"step": "counting", "links": [], "waited_ms": 0});
         assert_eq!(told(counting), "Counting: 900 of about 2000 keys looked at.");
@@ -267,6 +276,15 @@ mod tests {
         assert_eq!(
             told(quiet("paused")),
             "Paused while copying: 120 of 502 copies made (23 %).\nresume goes on, cancel takes it back."
+        );
+        // Since before the coordinator was started.
+        let mut uncounted = quiet("paused");
+        (uncounted["planned"], uncounted["copied"], uncounted["elapsed_ms"]) =
+            (0.into(), 0.into(), 0.into());
+        assert_eq!(
+            told(uncounted),
+            "Paused while copying: what is left is counted when it goes on.\n\
+             resume goes on, cancel takes it back."
         );
         assert_eq!(told(quiet("complete")), "Complete: copied 120, removed 0, failed 0, 4.50 s.");
         assert_eq!(
@@ -291,6 +309,13 @@ mod tests {
             "Cancelled: the ring is as it was; 2 copies that had been made went again."
         );
         assert_eq!(cancelled.exit, 0);
+        let blind = cancel_report(&reply(json!({"state": "cancelled", "failed": 3})), 0, None);
+        assert_eq!(
+            text(&blind.narrated),
+            "Cancelled: the ring is as it was.\n  \
+             not all nodes could be asked: what should have gone may still lie at others\n  \
+             when they are back plan shows it, and rebalance drops it"
+        );
         let stuck = cancel_report(&reply(json!({"state": "failed"})), 2, None);
         assert!(text(&stuck.narrated).starts_with("Failed while copying"));
         assert_eq!(stuck.exit, 5);

@@ -38,10 +38,10 @@ fn report(reply: &DoctorReply) -> Report {
         report = report.say("Nothing is wrong.");
     }
     report = reply.now.iter().fold(report, |report, found| finding(report, found, true));
-    report = match reply.next.as_slice() {
-        [] => report.say("Any one node may be lost: every key could still be read and written."),
-        _ => report.say("If one more node died:"),
-    };
+    // Without a node that lives there is none to lose.
+    if !reply.next.is_empty() {
+        report = report.say("If one more node died:");
+    }
     report = reply.next.iter().fold(report, |report, found| finding(report, found, false));
     let fails = reply.now.iter().any(|found| found.severity == Severity::Critical);
     let exit = if fails { exit::DIFFERS } else { exit::OK };
@@ -67,14 +67,25 @@ mod tests {
     use serde_json::{from_value, json};
 
     #[test]
-    fn a_healthy_cluster_is_told_in_two_lines() {
-        let healthy = report(&from_value(json!({"status": "ok", "now": [], "next": []})).unwrap());
+    fn a_healthy_cluster_is_told_in_three_lines() {
+        let reply = json!({"status": "ok", "now": [], "next": [
+            {"severity": "note", "text": "any one node may be lost"},
+        ]});
+        let healthy = report(&from_value(reply).unwrap());
         assert_eq!(
             text(&healthy.narrated),
-            "Nothing is wrong.\n\
-             Any one node may be lost: every key could still be read and written."
+            "Nothing is wrong.\nIf one more node died:\nnote      any one node may be lost"
         );
         assert_eq!(healthy.exit, 0);
+    }
+
+    #[test]
+    fn where_no_node_lives_none_can_be_lost() {
+        let reply = json!({"status": "ok", "now": [
+            {"severity": "critical", "text": "the cluster has no nodes"},
+        ], "next": []});
+        let empty = report(&from_value(reply).unwrap());
+        assert_eq!(text(&empty.narrated), "CRITICAL  the cluster has no nodes");
     }
 
     #[test]

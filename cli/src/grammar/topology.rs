@@ -98,7 +98,7 @@ pub(crate) enum Topology {
         #[arg(long)]
         dry_run: bool,
         /// Only if the ring has this epoch; after `plan`, a session asks for that one by itself.
-        #[arg(long, value_name = "E")]
+        #[arg(long, value_name = "E", value_parser = parse_epoch)]
         epoch: Option<u64>,
         /// Start it and come back at once.
         #[arg(long, conflicts_with = "dry_run")]
@@ -236,6 +236,11 @@ impl std::str::FromStr for ZoneWord {
         let zone = text.parse().map_err(|bad: ringkv_shared::BadZone| bad.to_string());
         zone.map(|zone| Self(Some(zone)))
     }
+}
+
+fn parse_epoch(text: &str) -> Result<u64, String> {
+    let bad = |_| format!("{text:?} is no epoch: write the number that plan showed");
+    text.parse().map_err(bad)
 }
 
 fn parse_weight(text: &str) -> Result<u32, String> {

@@ -12,6 +12,8 @@ pub(super) struct Losses<'a> {
     space: &'a Keyspace,
     /// N of the ring in force, and never more than there are nodes.
     copies: usize,
+    /// N of the ring in force, as it was asked for.
+    wanted: usize,
     /// Members of the ring in force.
     nodes: usize,
     now: Shares,
@@ -38,6 +40,7 @@ impl<'a> Losses<'a> {
         Self {
             space,
             copies: current.n(&space.name).min(current.ring.members().len()),
+            wanted: current.n(&space.name),
             nodes: current.ring.members().len(),
             now: arcs.without(dead),
             next: alive.map(|node| (node, arcs.without(&with(node)))).collect(),
@@ -113,6 +116,9 @@ impl<'a> Losses<'a> {
             return format!(
                 "let a majority answer: keyspace set {name} --r {majority} --w {majority}"
             );
+        }
+        if self.wanted > self.nodes {
+            return "add a node: addnode, then rebalance".to_owned();
         }
         let more = copies + 1;
         let set = match name.is_default() {

@@ -152,6 +152,8 @@ fn the_remedy_fits() {
         ((2, 1, 2), "n1 n2 n3", "keep more copies: setreplica 3, then rebalance"),
         ((3, 3, 1), "n1 n2 n3", "let a majority answer: keyspace set default --r 2 --w 2"),
         ((3, 2, 2), "n1 n2 n3:down", "start n3 again first"),
+        // N is enough, nodes are not.
+        ((3, 2, 2), "n1 n2", "add a node: addnode, then rebalance"),
     ];
     for (quorums, nodes, expected) in table {
         let next = diagnosis(quorums, nodes, "").next;

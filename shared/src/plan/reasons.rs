@@ -4,47 +4,81 @@
 //!
 //! Room on disks is not looked at: a node says only whether it takes writes.
 
+use std::collections::BTreeSet;
+
 use super::{NodeCount, Preview};
 use crate::protocol::cluster::Difference;
 use crate::topology::{Placement, differences};
 use crate::zones::crowded;
 use crate::{KeyspaceName, NodeId};
 
-/// Why what is moved is moved, and why what is not is not.
+/// Why what is moved is moved, and why what is not is not. Who is `silent` was not counted.
 #[must_use]
-pub fn reasons(now: &Placement, then: &Placement, preview: &Preview) -> Vec<String> {
+pub fn reasons(
+    now: &Placement,
+    then: &Placement,
+    preview: &Preview,
+    silent: &BTreeSet<NodeId>,
+) -> Vec<String> {
     let changes = differences(now, then);
     let mut told: Vec<String> =
-        changes.iter().map(|change| reason(change, now, then, preview)).collect();
+        changes.iter().map(|change| reason(change, now, then, preview, silent)).collect();
     let behind: u64 = preview.spaces.values().map(|space| space.behind).sum();
     if behind > 0 {
         told.push(format!(
-            "{} not at all owners of now as {} should be: what is missing is copied, too",
+            "{} not at all owners of now as {} should be{}: what is missing is copied, too",
             keys_are(behind),
-            if behind == 1 { "it" } else { "they" }
+            if behind == 1 { "it" } else { "they" },
+            unheard(now, silent)
         ));
     } else if changes.is_empty() {
         told.push("nothing is staged, and every owner has its copies".to_owned());
     }
     let strays = preview.removed();
     if changes.is_empty() && strays > 0 {
-        told.push(format!("{strays} copies lie where they do not belong: they are dropped"));
+        told.push(match strays {
+            1 => "1 copy lies where it does not belong: it is dropped".to_owned(),
+            many => format!("{many} copies lie where they do not belong: they are dropped"),
+        });
     }
     told
 }
 
-fn reason(change: &Difference, now: &Placement, then: &Placement, preview: &Preview) -> String {
+/// Which owners may have a key without having said so: ` (n2 n5 did not answer)`.
+fn unheard(now: &Placement, silent: &BTreeSet<NodeId>) -> String {
+    let owners = silent.iter().filter(|node| now.has(node));
+    let names: Vec<&str> = owners.map(NodeId::as_str).collect();
+    if names.is_empty() { String::new() } else { format!(" ({} did not answer)", names.join(" ")) }
+}
+
+fn reason(
+    change: &Difference,
+    now: &Placement,
+    then: &Placement,
+    preview: &Preview,
+    silent: &BTreeSet<NodeId>,
+) -> String {
     let count = |node: &NodeId| preview.nodes.get(node).copied().unwrap_or_default();
     match change {
         Difference::Add { node, weight, .. } => {
             let all: u32 = then.ring.members().values().map(|seat| seat.weight).sum();
-            gets(node, count(node), preview).unwrap_or_else(|| nothing(node, now, then, preview))
-                + &format!(": it has weight {weight} of {all}")
+            let moved =
+                gets(node, count(node), preview).unwrap_or_else(|| match count(node).before.keys {
+                    0 => nothing(node, now, then, preview),
+                    held => format!("{node} gets 0 because it has {} from before", copies(held)),
+                });
+            format!("{moved}: it has weight {weight} of {all}")
         }
         Difference::Remove { node } => {
             let NodeCount { before, drops, .. } = count(node);
             match before.keys {
+                0 if silent.contains(node) => {
+                    format!("{node} leaves: it did not answer, what it holds is not counted")
+                }
                 0 => format!("{node} leaves: it holds nothing"),
+                held if then.ring.members().is_empty() => {
+                    format!("{node} leaves, and nobody is left for its {}", copies(held))
+                }
                 held => format!(
                     "{node} leaves: of its {} {} dropped there when the others have what is theirs",
                     copies(held),
@@ -74,7 +108,7 @@ fn reason(change: &Difference, now: &Placement, then: &Placement, preview: &Prev
             let NodeCount { gets, drops, .. } = count(node);
             let to = to.as_ref().map_or("no zone".to_owned(), |zone| format!("zone {zone}"));
             format!(
-                "{node} gets {} and gives up {}: it stands in {to}, and copies of a key lie in distinct zones",
+                "{node} gets {} and gives up {}: it stands in {to}, and copies of a key lie in distinct zones while zones last",
                 copies(gets.keys),
                 drops.keys
             )
@@ -196,7 +230,7 @@ fn is_are(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Found, Walked};
+    use super::super::{Found, Load, Walked};
     use super::*;
     use crate::protocol::node::Record;
     use crate::ring::{Ring, Seat};
@@ -274,15 +308,60 @@ mod tests {
             (now.clone(), now.clone(), 1000, "nothing is staged, and every owner has its copies"),
         ];
         for (now, then, keys, says) in table {
-            let told = reasons(&now, &then, &preview(&now, &then, keys, 0));
+            let told = reasons(&now, &then, &preview(&now, &then, keys, 0), &BTreeSet::new());
             assert!(told.len() == 1 && told[0].contains(says), "{told:?}: {says}");
         }
-        let told = reasons(&now, &now, &preview(&now, &now, 1000, 31));
+        let behind = preview(&now, &now, 1000, 31);
+        let told = reasons(&now, &now, &behind, &BTreeSet::new());
         assert_eq!(
             told,
             [
                 "31 keys are not at all owners of now as they should be: what is missing is copied, too"
             ]
+        );
+    }
+
+    /// Who did not answer was not counted, and is not said to hold nothing.
+    #[test]
+    fn who_is_silent_is_named() {
+        let three = ring(&["n1", "n2", "n3"]);
+        let now = Placement::new(three.clone(), 1);
+        let without = Placement::new(three.without(&id("n3")), 1);
+        let nothing = Preview::new(true);
+        let leaves = |silent: &[&str]| {
+            let silent = silent.iter().map(|name| id(name)).collect();
+            reasons(&now, &without, &nothing, &silent)
+        };
+        assert_eq!(leaves(&[]), ["n3 leaves: it holds nothing"]);
+        assert_eq!(leaves(&["n3"]), ["n3 leaves: it did not answer, what it holds is not counted"]);
+        let two = Placement::new(three, 2);
+        let silent = [id("n2"), id("n9")].into();
+        assert_eq!(
+            reasons(&two, &two, &preview(&two, &two, 1, 1), &silent),
+            [
+                "1 key is not at all owners of now as it should be (n2 did not answer): what is missing is copied, too"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_last_who_leaves_hands_nothing_over_and_who_was_away_brings_its_copies() {
+        let one = Placement::new(ring(&["n1"]), 1);
+        let none = Placement::new(ring(&[]), 1);
+        let told = |now: &Placement, then: &Placement, preview: &Preview| {
+            reasons(now, then, preview, &BTreeSet::new())
+        };
+        assert_eq!(
+            told(&one, &none, &preview(&one, &none, 5, 0)),
+            ["n1 leaves, and nobody is left for its 5 copies"]
+        );
+        let two = Placement::new(ring(&["n1", "n2"]), 1);
+        let mut counted = preview(&two, &two, 5, 0);
+        counted.nodes.entry(id("n3")).or_default().before = Load { keys: 5, bytes: 300 };
+        let three = Placement::new(ring(&["n1", "n2", "n3"]), 1);
+        assert_eq!(
+            told(&two, &three, &counted),
+            ["n3 gets 0 because it has 5 copies from before: it has weight 1 of 3"]
         );
     }
 
