@@ -1,11 +1,5 @@
-//! What all parts of the coordinator share.
-//!
-//! The *view* is an immutable picture of members and placements. Every request takes the view
-//! once and holds it to its end; a change of the ring publishes a new view and can wait until
-//! nobody uses an older one. That wait is what makes a staged placement safe to copy for: after
-//! it, every write in flight goes to the new owners too.
+//! What all parts of the coordinator share: its log and what follows from it, the view in force, what it remembers.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -17,8 +11,7 @@ use ringkv_shared::hlc::{Hlc, Stamp};
 use ringkv_shared::net::Claimant;
 use ringkv_shared::protocol::cluster::Stage;
 use ringkv_shared::protocol::node::ClusterMap;
-use ringkv_shared::topology::Topology;
-use ringkv_shared::{ErrorName, Failure, Keyspace, KeyspaceName, NodeId, Version};
+use ringkv_shared::{ErrorName, Failure, NodeId, Version};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -37,8 +30,9 @@ pub(crate) use crate::node::{Node, Opinion};
 use crate::picture::Pictures;
 use crate::requests::Requests;
 use crate::settings::Settings;
-use crate::state::{Event, Member, State};
+use crate::state::{Event, State};
 use crate::sync::Sync;
+pub(crate) use crate::view::View;
 use crate::writes::Writes;
 use crate::written::Written;
 
@@ -48,26 +42,6 @@ const BACKGROUND_MAX: usize = 1024;
 /// How far ahead the log says up to when stamps are given, in milliseconds: after a restart they go on from
 /// there, so less than what is believed of other clocks.
 const CLOCK_AHEAD_MS: u64 = 30_000;
-
-/// A picture of the cluster that requests work from.
-pub(crate) struct View {
-    pub(crate) topology: Topology,
-    pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
-    /// Nodes that are on no ring any more and may have old copies: nobody reads there or writes.
-    pub(crate) leaving: BTreeMap<NodeId, Arc<Node>>,
-    /// How far a change of the ring is.
-    pub(crate) stage: Stage,
-    /// Whether the copying of what is pending rests.
-    pub(crate) paused: bool,
-    /// What holds for each keyspace; `default` is always there.
-    pub(crate) keyspaces: BTreeMap<KeyspaceName, Keyspace>,
-    /// Keyspaces that were dropped, and who has not confirmed it.
-    pub(crate) dropped: BTreeMap<KeyspaceName, BTreeSet<NodeId>>,
-    /// All that ever were dropped.
-    pub(crate) ever_dropped: BTreeSet<KeyspaceName>,
-    /// Requests under way with this view.
-    pub(crate) users: TaskTracker,
-}
 
 /// Requests counted since the start.
 #[derive(Default)]
@@ -356,48 +330,6 @@ impl Cluster {
     }
 }
 
-impl View {
-    /// A member, or a node that is leaving.
-    pub(crate) fn anybody(&self, id: &NodeId) -> Option<&Arc<Node>> {
-        self.nodes.get(id).or_else(|| self.leaving.get(id))
-    }
-
-    /// The identities of their data directories.
-    pub(crate) fn identities(&self) -> BTreeSet<&str> {
-        let all = self.nodes.values().chain(self.leaving.values());
-        all.map(|node| node.member.uuid.as_str()).collect()
-    }
-
-    /// The members of the ring in force. Who is only to join may have been a member before, and hold what was deleted
-    /// since.
-    pub(crate) fn in_force(&self) -> BTreeMap<NodeId, Arc<Node>> {
-        let on_ring = self.nodes.iter().filter(|(id, _)| self.topology.current.has(id));
-        on_ring.map(|(id, node)| (id.clone(), node.clone())).collect()
-    }
-
-    /// The members and the nodes that are leaving.
-    pub(crate) fn everybody(&self) -> BTreeMap<NodeId, Arc<Node>> {
-        let all = self.nodes.iter().chain(&self.leaving);
-        all.map(|(id, node)| (id.clone(), node.clone())).collect()
-    }
-
-    /// The picture of a state, keeping those nodes of `old` that have not moved.
-    fn of(state: &State, old: Option<&Self>, claimant: &Arc<Claimant>, now_ms: u64) -> Self {
-        let nodes = |members| nodes_of(members, old, claimant, now_ms);
-        Self {
-            topology: state.topology.clone(),
-            nodes: nodes(&state.members),
-            leaving: state.clearing.as_ref().map(nodes).unwrap_or_default(),
-            stage: stage_of(state),
-            paused: state.paused,
-            keyspaces: state.keyspaces.clone(),
-            dropped: state.dropped.clone(),
-            ever_dropped: state.ever_dropped.clone(),
-            users: TaskTracker::new(),
-        }
-    }
-}
-
 /// A name for a directory that has none yet.
 pub(crate) fn new_identity() -> Event {
     Event::Coordinator { uuid: uuid::Uuid::new_v4().to_string() }
@@ -414,31 +346,6 @@ fn log_failure(error: LogError) -> Failure {
     };
     let message = format!("the coordinator's log did not take the change: {error}");
     Failure::new(name, message).hint(error.hint())
-}
-
-const fn stage_of(state: &State) -> Stage {
-    match (&state.topology, &state.clearing) {
-        (Topology { pending: Some(_), .. }, _) => Stage::Copying,
-        (_, Some(_)) => Stage::Clearing,
-        (Topology { staged: Some(_), .. }, _) => Stage::Staged,
-        _ => Stage::Idle,
-    }
-}
-
-/// Nodes with their connections, those of before where they have not moved.
-fn nodes_of(
-    members: &BTreeMap<NodeId, Member>,
-    old: Option<&View>,
-    claimant: &Arc<Claimant>,
-    now_ms: u64,
-) -> BTreeMap<NodeId, Arc<Node>> {
-    let node = |(id, member): (&NodeId, &Member)| {
-        let known = old.and_then(|old| old.anybody(id));
-        let kept = known.filter(|node| node.member == *member).cloned();
-        let fresh = || Arc::new(Node::new(id, member, claimant, now_ms));
-        (id.clone(), kept.unwrap_or_else(fresh))
-    };
-    members.iter().map(node).collect()
 }
 
 #[cfg(test)]

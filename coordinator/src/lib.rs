@@ -3,15 +3,15 @@
 //! | module | what |
 //! |---|---|
 //! | `state` `log` | members, placements and epoch: a pure machine, and the text log it is replayed from |
-//! | `cluster` `node` | what all parts share: the view in force, the counters; a member with its connections |
+//! | `cluster` `view` `node` | what all parts share: log, counters; the picture a request works from; a member with its connections |
 //! | `fence` `herald` `recover` | one coordinator a cluster; what nodes are told; a lost one rebuilt from that |
 //! | `put` `sending` `get` `batch` | writes and reads, carrying out what the machines of `quorum` decide |
 //! | `writes` `requests` | the numbers of writes: given, asked for again |
 //! | `conditions` `checks` `replies` | only if …; what may be asked; what was answered, in words |
 //! | `explain` `feed` `lag` | how a request was done; writes for who watches; how far replicas are behind |
 //! | `keyspace` | what holds for all keys of a keyspace: how long values live |
-//! | `changes` | addnode, removenode, setreplica |
-//! | `rebalance` `walk` `job` | the copying that puts a change in force, and how far it is |
+//! | `changes` `staging` `plan` | addnode and all else that is wished for; when that may be; what it would do |
+//! | `rebalance` `moving` `walk` `job` `latency` | a change carried out, its copying, how far it is, and whom it holds up |
 //! | `handoff` | what nodes have missed, given to them when they are back |
 //! | `entropy` `collect` `sync` | replicas compared and mended; tombstones forgotten; what is remembered of both |
 //! | `transfer` | copies from one node to another |
@@ -72,6 +72,7 @@ mod staging;
 mod state;
 mod sync;
 mod transfer;
+mod view;
 mod walk;
 mod what_if;
 mod why;
