@@ -50,7 +50,7 @@ impl Cluster {
 
     /// Starts one more node that is no member yet: its id and address.
     pub(crate) fn spare(&mut self) -> (String, String) {
-        self.spare_by(|args| Server::start(args))
+        self.spare_by(Server::start)
     }
 
     /// The same with so little room on its disk; started again, it has enough.
