@@ -2,7 +2,7 @@
 //!
 //! A keyspace that is not in the coordinator's state is unknown, whatever nodes still hold of it. A
 //! node that was away when it was dropped must not bring it back, so the log keeps who has not confirmed,
-//! and none of that name can be made until all have. Who joins the ring later, perhaps with old data, is told
+//! and none of that name can be made until all have. Who joins the ring later, perhaps with salvaged data, is told
 //! of all that were ever dropped before it is a member.
 //!
 //! # Caveats
@@ -50,7 +50,7 @@ impl Cluster {
 
     /// Begins to tell the nodes that have not confirmed yet, unless that is under way.
     pub(crate) fn tell_dropped_again(self: &Arc<Self>) {
-        if self.view().dropped.is_empty() {
+        if self.view().dropped.is_empty() || self.deposed().is_some() {
             return;
         }
         if let Ok(telling) = Arc::clone(&self.telling).try_lock_owned() {

@@ -7,6 +7,7 @@
 //!
 //! # Caveats
 //!
+//! A directory that was copied, or put back from a backup, is noticed at the start, by nodes that answer then.
 //! Deposed is for good, until a restart asks the nodes anew. Between the moment when another coordinator claims the
 //! first node and the next refusal or heartbeat, half a second later by default, nodes that were not claimed yet still
 //! answer; a coordinator that takes over claims all that answer before it serves.
@@ -21,14 +22,22 @@ use ringkv_shared::{ErrorName, Failure, NodeId};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Node};
+use crate::events::counted;
 
 /// Who said that this coordinator is not the one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Deposed {
     /// The node.
     node: NodeId,
-    /// Under which epoch the other one has claimed it.
-    epoch: u32,
+    why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// Another one has claimed the node under this epoch.
+    Replaced(u32),
+    /// The node was told by this directory what is not in it any more, under these epochs.
+    PutBack(Reign),
 }
 
 /// Whom a node obeys, as this coordinator sees it.
@@ -61,8 +70,17 @@ fn standing(claimant: &Claimant, coordinator: Option<&str>, epoch: u32) -> Stand
 impl Deposed {
     /// The sentence that says so.
     pub(crate) fn sentence(&self) -> String {
-        let Self { node, epoch } = self;
-        format!("this coordinator was replaced: {node} obeys another one since epoch {epoch}")
+        let node = &self.node;
+        match self.why {
+            Why::Replaced(epoch) => {
+                format!(
+                    "this coordinator was replaced: {node} obeys another one since epoch {epoch}"
+                )
+            }
+            Why::PutBack(reign) => format!(
+                "this coordinator's directory is older than what it told {node} under {reign}: a copy, or put back from a backup"
+            ),
+        }
     }
 }
 
@@ -78,7 +96,27 @@ impl Cluster {
         match standing(&self.claimant, reply.coordinator.as_deref(), epoch) {
             Standing::Ours => self.herald.heard(&node.member.uuid, Some(ring)),
             Standing::Claimable => self.herald.heard(&node.member.uuid, None),
-            Standing::Anothers => self.depose(Deposed { node: node.id.clone(), epoch }),
+            Standing::Anothers => {
+                self.depose(Deposed { node: node.id.clone(), why: Why::Replaced(epoch) });
+            }
+        }
+    }
+
+    /// After the first heartbeat, and before any node was claimed: what nodes say of us was said by an earlier start.
+    /// If that knew of this start already, or of a later ring, this directory is not what it was. Numbers would be
+    /// given twice, and keys looked for where they were.
+    pub(crate) fn notice_if_put_back(&self) {
+        let view = self.view();
+        let ours =
+            |reply: &SizeReply| reply.coordinator.as_ref() == Some(&self.claimant.coordinator);
+        for node in view.nodes.values() {
+            let reign = node.opinion(0).last.filter(ours).map(|reply| reply.reign);
+            let newer = |reign: &Reign| {
+                reign.coordinator >= self.claimant.epoch || reign.ring > view.topology.epoch
+            };
+            if let Some(reign) = reign.filter(newer) {
+                self.depose(Deposed { node: node.id.clone(), why: Why::PutBack(reign) });
+            }
         }
     }
 
@@ -130,6 +168,10 @@ impl Cluster {
 
     /// Claims a node that is to be a member; nothing was sent to it but its own identity. What it says then is asked
     /// under our epochs.
+    ///
+    /// One that obeys us and is no member was one, and has left without being cleared. It joins only empty: what it
+    /// has left may have been deleted since, and no tombstone or floor stands against it, for who owns its keys now
+    /// may be another than who collected them.
     pub(crate) async fn claim(
         &self,
         id: &NodeId,
@@ -139,6 +181,9 @@ impl Cluster {
         let whom = found.coordinator.as_deref();
         if standing(&self.claimant, whom, found.reign.coordinator) == Standing::Anothers {
             return Err(anothers(id, addr));
+        }
+        if whom.is_some() && found.size + found.tombstones > 0 {
+            return Err(left_over(id, addr, found));
         }
         let peer = Peer::of_member(addr, &found.uuid, self.claimant.clone());
         let call = async |client: &Client| NodeApiClient::size(client).await;
@@ -157,6 +202,20 @@ fn anothers(id: &NodeId, addr: &str) -> Failure {
     let message = format!("{id} at {addr} obeys another coordinator; nothing was changed");
     Failure::new(ErrorName::NodeExists, message).hint(format!(
         "for a new node, start it with an empty --data; to take over its whole cluster: kv coordinator --recover --data NEWDIR --node {addr}"
+    ))
+}
+
+fn left_over(id: &NodeId, addr: &str, found: &SizeReply) -> Failure {
+    let keys = counted(found.size, "key");
+    let tombstones = match found.tombstones {
+        0 => String::new(),
+        some => format!(" and {}", counted(some, "tombstone")),
+    };
+    let message = format!(
+        "{id} at {addr} has left this cluster and still holds {keys}{tombstones} of that time; nothing was changed"
+    );
+    Failure::new(ErrorName::NotApplied, message).hint(format!(
+        "what was deleted since would come back: start it with an empty --data, then addnode {id} {addr}; keys that nobody else has come back with load and its log"
     ))
 }
 

@@ -119,7 +119,8 @@ pub(crate) async fn tell(cluster: Arc<Cluster>, shutdown: CancellationToken) {
 
 impl Cluster {
     /// Waits until no request works from an older view, and until all members that are UP have confirmed
-    /// that they know what the cluster is now. Who is DOWN is told when it is back.
+    /// that they know what the cluster is now. Who is DOWN is told when it is back; who has no room to write it down
+    /// is told when there is, for it writes nothing else either, and may be the one that is to leave.
     ///
     /// # Errors
     ///
@@ -145,9 +146,13 @@ impl Cluster {
                 )
                 .hint("start the nodes; show tells what is wrong with each"));
             }
-            let Some(behind) = up.iter().find(|node| !self.herald.knows(node, edition)) else {
-                return Ok(());
-            };
+            let (known, behind): (Vec<_>, Vec<_>) =
+                up.into_iter().partition(|node| self.herald.knows(node, edition));
+            let behind = behind.into_iter().find(|node| {
+                let why = refused.iter().find(|(of, _)| of.id == node.id);
+                known.is_empty() || why.is_none_or(|(_, why)| !takes_no_writes(why))
+            });
+            let Some(behind) = behind else { return Ok(()) };
             if Instant::now() >= by {
                 let id = &behind.id;
                 let why = refused.into_iter().find(|(of, _)| of.id == *id);
@@ -249,9 +254,65 @@ impl Cluster {
     }
 }
 
+/// Whether a node said no since its disk takes no writes.
+fn takes_no_writes(why: &Failure) -> bool {
+    why.name == ErrorName::DiskFull
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::log::Log;
+    use crate::settings::Settings;
+    use crate::state::State;
+
+    /// Answers every request, `adopt` so.
+    async fn answer(stream: TcpStream, adopt: Value) {
+        let (reader, mut writer) = stream.into_split();
+        let mut lines = BufReader::new(reader).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let request: Value = serde_json::from_str(&line).unwrap();
+            let mut answer = match request["method"].as_str() {
+                Some("adopt") => adopt.clone(),
+                _ => json!({"result": {"status": "ok", "reign": "1.0"}}),
+            };
+            (answer["jsonrpc"], answer["id"]) = (json!("2.0"), request["id"].clone());
+            writer.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
+        }
+    }
+
+    /// Where a node answers that is told of the cluster so.
+    async fn node(adopt: Value) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(answer(stream, adopt.clone()));
+            }
+        });
+        addr
+    }
+
+    #[tokio::test]
+    async fn a_node_that_can_write_nothing_down_is_not_waited_for() {
+        let told = json!({"result": {"status": "ok", "reign": "1.1"}});
+        let full = json!({"name": "DISK_FULL", "hint": "make room"});
+        let full = json!({"error": {"code": 11, "message": "it is read-only", "data": full}});
+        let dir = tempfile::tempdir().unwrap();
+        let mut state = State::new();
+        let log = Log::open(dir.path(), &mut state).unwrap();
+        for (id, adopt) in [("n1", told), ("n2", full)] {
+            let addr = node(adopt).await;
+            state.apply(&format!("ADD {id} {addr} 1 u-{id}").parse().unwrap());
+        }
+        let settings = Settings::default();
+        let cluster = Cluster::new(state, log, settings, dir.path().to_owned(), None).unwrap();
+        cluster.adopted().await.unwrap();
+    }
 
     async fn is_news(herald: &Herald) -> bool {
         tokio::select! {

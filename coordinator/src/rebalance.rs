@@ -265,10 +265,12 @@ impl Cluster {
 
     /// With a change pending, all copies must have been made.
     async fn copy_checked(&self, view: &View) -> Result<Walked, Failure> {
+        // Those that failed in a walk that was left have their turn again.
+        let before = self.lock_job().report.failed;
         let walked = self.copy_all(view).await?;
         if walked == Walked::All
             && view.topology.pending.is_some()
-            && self.lock_job().report.failed > 0
+            && self.lock_job().report.failed > before
         {
             return Err(Failure::new(
                 ErrorName::NotEnoughReplicas,

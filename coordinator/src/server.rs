@@ -104,6 +104,7 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
     let Config { settings, data, supervisor, .. } = config;
     let cluster = Arc::new(Cluster::new(state, log, settings, data, supervisor)?);
     heartbeat::beat(&cluster, Instant::now()).await;
+    cluster.notice_if_put_back();
     cluster.tell_now().await;
     tracing::info!(%local, epoch = cluster.boot_epoch(), "coordinator serves");
     let watching = tokio::task::spawn_local(heartbeat::watch(cluster.clone(), shutdown.clone()));

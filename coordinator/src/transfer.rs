@@ -144,11 +144,13 @@ impl Cluster {
         Ok(self.batch(node, call).await?.changed)
     }
 
-    /// One call with a batch; a node that has gone DOWN since is not waited for again.
+    /// One call with a batch; a node that has gone DOWN since is not waited for again. What works in the background
+    /// ends here, too, when this coordinator is not the one any more: it would move keys by a ring of before.
     pub(crate) async fn batch<T, F>(&self, node: &Node, call: F) -> Result<T, Failure>
     where
         F: AsyncFnOnce(&Client) -> Result<T, jsonrpsee::core::client::Error>,
     {
+        self.reigns()?;
         if node.is_down() {
             return Err(Failure::new(ErrorName::Unreachable, format!("{} is DOWN", node.name())));
         }

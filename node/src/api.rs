@@ -89,7 +89,7 @@ impl Service for NodeService {
     }
 
     fn is_barrier(&self, method: &str) -> bool {
-        matches!(method, "compact" | "history")
+        matches!(method, "compact" | "history" | "release")
     }
 }
 
@@ -186,15 +186,15 @@ impl NodeApiServer for Api {
     }
 
     fn cluster(&self) -> Answer<ObeysReply> {
-        let obeys = self.0.cluster();
+        let obeys = self.0.obeys();
         let map = obeys
             .map()
             .map(|map| ClusterMap { ring_epoch: obeys.told().ring, lines: map.to_string() });
         Ok(obeys_reply(&obeys, map))
     }
 
-    fn release(&self) -> Answer<DoneReply> {
-        self.0.release().map_err(|why| not_done(&self.0.options().id, why))?;
+    async fn release(&self) -> Answer<DoneReply> {
+        self.0.release().await.map_err(|why| not_done(&self.0.options().id, why))?;
         Ok(DoneReply { status: Status::Ok })
     }
 

@@ -37,6 +37,8 @@ pub struct Committer {
     /// `None` only while a blocking thread has it.
     writer: Option<Writer>,
     rotations: mpsc::Receiver<Rotation>,
+    /// What failed elsewhere so that nothing more may be promised.
+    failures: mpsc::Receiver<StorageError>,
     /// Last line written.
     written: u64,
     /// Cancelled when the node stops.
@@ -48,9 +50,10 @@ impl Committer {
         shared: Arc<Shared>,
         writer: Writer,
         rotations: mpsc::Receiver<Rotation>,
+        failures: mpsc::Receiver<StorageError>,
     ) -> Self {
         let (written, stop) = (shared.lock().tail.seq(), CancellationToken::new());
-        Self { shared, writer: Some(writer), rotations, written, stop }
+        Self { shared, writer: Some(writer), rotations, failures, written, stop }
     }
 
     /// Writes and syncs what waits, here and now: for who runs a whole cluster in one thread.
@@ -98,6 +101,7 @@ impl Committer {
             tokio::select! {
                 // In this order: while others write on, there is always work.
                 biased;
+                Some(failure) = self.failures.recv() => return Err(failure),
                 () = stop.cancelled() => return self.end().await,
                 Some(reply) = self.rotations.recv() => {
                     let rotated = self.rotate().await?;

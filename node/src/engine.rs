@@ -36,6 +36,7 @@ use ringkv_shared::protocol::node::DiskState;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::ballast::Ballast;
+use crate::cluster::ClusterFile;
 use crate::commit::{Committer, Rotation};
 use crate::compact::{CompactRequest, Compactor};
 use crate::log::files::DataDir;
@@ -46,7 +47,7 @@ use crate::log::sizes::Sizes;
 use crate::log::tail::Tail;
 use crate::pictures::Pictures;
 use crate::policy::{Reason, SinceCompaction};
-use crate::replica::Ledger;
+use crate::replica::{Ledger, Obeys};
 use crate::room::{Kind, Room, line_room};
 use crate::space::Space;
 use crate::store::{Reads, Store, Tally};
@@ -102,13 +103,18 @@ pub(crate) struct Shared {
     pub(crate) acknowledged: watch::Sender<u64>,
     pub(crate) rotations: mpsc::Sender<Rotation>,
     pub(crate) compactions: mpsc::Sender<CompactRequest>,
+    /// What ends the committer, and with it the process, besides its own failures.
+    pub(crate) failures: mpsc::Sender<StorageError>,
 }
 
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) store: Store,
-    /// Floors, debts, and whom the node obeys.
+    /// Floors and debts.
     pub(crate) ledger: Ledger,
+    /// Whom the node obeys: what its file says.
+    pub(crate) obeys: Obeys,
+    pub(crate) cluster: ClusterFile,
     /// The last line that changed them: what an answer about them depends on. Monotonic.
     pub(crate) noted: u64,
     pub(crate) tail: Tail,
@@ -137,6 +143,7 @@ impl Engine {
     pub fn open(options: EngineOptions) -> Result<(Self, Committer, Compactor), StorageError> {
         let started = Instant::now();
         let dir = Arc::new(DataDir::open(Arc::clone(&options.disk), &options.data, &options.id)?);
+        let (mut cluster, obeys) = ClusterFile::open(&dir)?;
         let mut ballast = Ballast::new(Arc::clone(&dir));
         let open = || open::open(&dir, options.snapshots_kept, options.memory);
         let opened = match open() {
@@ -144,10 +151,12 @@ impl Engine {
             Err(error) if error.is_full() && ballast.free_left_over() => open()?,
             opened => opened?,
         };
+        cluster.take_room();
         let (rotations, rotations_rx) = mpsc::channel(1);
         let (compactions, compactions_rx) = mpsc::channel(COMPACT_REQUESTS_MAX);
+        let (failures, failures_rx) = mpsc::channel(1);
         let acknowledged = watch::Sender::new(opened.tail.seq());
-        let (mut state, writer) = State::new(opened, started);
+        let (mut state, writer) = State::new(opened, (cluster, obeys), started);
         if let Err(error) = ballast.make() {
             state.room.lacks(&error);
         }
@@ -166,8 +175,9 @@ impl Engine {
             acknowledged,
             rotations,
             compactions,
+            failures,
         });
-        let committer = Committer::new(Arc::clone(&shared), writer, rotations_rx);
+        let committer = Committer::new(Arc::clone(&shared), writer, rotations_rx, failures_rx);
         let compactor = Compactor::new(Arc::clone(&shared), compactions_rx, space);
         Ok((Self(shared), committer, compactor))
     }
@@ -235,6 +245,14 @@ impl Shared {
         self.state.lock().expect("nothing panics while it holds the engine")
     }
 
+    /// Waits until the log is durable up to a line, even where the policy syncs later or never.
+    pub(crate) async fn durable(&self, seq: u64) {
+        let mut published = self.acknowledged.subscribe();
+        self.sync_due.notify_one();
+        let reached = published.wait_for(|_| self.lock().tail.durable() >= seq).await;
+        reached.expect("the sender lives as long as this");
+    }
+
     /// Drops some values from memory, if there are too many.
     pub(crate) fn evict(&self, state: &mut State) {
         if let Some(budget) = &self.options.memory {
@@ -249,12 +267,18 @@ impl Shared {
 }
 
 impl State {
-    fn new(opened: Opened, started: Instant) -> (Self, crate::log::writer::Writer) {
+    fn new(
+        opened: Opened,
+        (cluster, obeys): (ClusterFile, Obeys),
+        started: Instant,
+    ) -> (Self, crate::log::writer::Writer) {
         let Opened { store, ledger, tail, writer, replayed, since_snapshot, .. } = opened;
         let replay_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let state = Self {
             store,
             ledger,
+            obeys,
+            cluster,
             noted: 0,
             tail,
             barrier: 0,
@@ -291,7 +315,7 @@ impl State {
     }
 
     pub(crate) fn depend_on_all(&mut self) {
-        self.barrier = self.tail.seq();
+        self.barrier = self.barrier.max(self.tail.seq());
     }
 
     pub(crate) fn since_compaction(&self) -> SinceCompaction {

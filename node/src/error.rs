@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ringkv_shared::NodeId;
 use ringkv_shared::net::{ConfigError, ListenError};
 
+use crate::cluster::BadCluster;
 use crate::disk;
 use crate::log::record::BadLine;
 
@@ -44,6 +45,14 @@ pub enum StorageError {
         reason: String,
         /// How many lines after it have a good checksum.
         later_fine: u64,
+    },
+    /// It cannot be told whom the node obeys.
+    #[error("{}: damaged: {why}; so it is not known whom the node obeys. Nothing was changed", file.display())]
+    BadCluster {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: BadCluster,
     },
     /// A value that is only on the disk cannot be read back; other keys are not affected.
     #[error(
@@ -107,6 +116,9 @@ impl StorageError {
                  it, start it with an empty directory, addnode and rebalance"
                     .to_owned()
             }
+            Self::BadCluster { .. } => "move the file away and start the node: its coordinator tells it again; but until then \
+                 the node obeys whoever claims it first, even a coordinator that was replaced: stop that one before"
+                .to_owned(),
             Self::Unreadable { .. } => "write the key again, or replace this node: removenode it, \
                  start it with an empty directory, addnode and rebalance"
                 .to_owned(),
@@ -152,6 +164,7 @@ impl NodeError {
             Self::Storage(StorageError::InUse { .. }) => 73,
             Self::Storage(
                 StorageError::Damaged { .. }
+                | StorageError::BadCluster { .. }
                 | StorageError::Unreadable { .. }
                 | StorageError::Io { .. },
             ) => 74,

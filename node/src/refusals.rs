@@ -86,6 +86,15 @@ pub(crate) fn not_done(node: &NodeId, why: NotDone) -> ErrorObjectOwned {
     match why {
         NotDone::Disobeyed(why) => failure_into_object(disobeyed(node, None, why)),
         NotDone::Refused(why) => no_room(why),
+        NotDone::Failed(error) => {
+            let failure =
+                Failure::new(ErrorName::NotApplied, format!("{error}; nothing was changed"));
+            failure_into_object(failure.hint("check the disk, its free space and the permissions"))
+        }
+        NotDone::Unknown => {
+            let message = format!("{node} may or may not have written it down, and stops");
+            failure_into_object(Failure::new(ErrorName::OutcomeUnknown, message))
+        }
         NotDone::Holds { keys, tombstones } => {
             let message = format!(
                 "{node} still holds {keys} keys and {tombstones} tombstones; nothing was changed"

@@ -7,7 +7,7 @@
 //! # Caveats
 //!
 //! A write that the lost node alone has acknowledged (W=1) stays on its disk. A node that comes back after it was
-//! taken off is no member; `addnode` brings it in again.
+//! taken off is no member; `addnode` brings it in again, with an empty data directory.
 
 use std::collections::BTreeMap;
 

@@ -5,11 +5,10 @@
 //! | process ids | `(pid 4711, SIGKILL)` | `(pid [..], SIGKILL)` |
 //! | ports that the system chose | `127.0.0.1:43211` | `127.0.0.1:[..]` |
 //! | times and rates | `0.06 s`, `"ms":0.6`, `now`, `1.9 s ago` | `[..] s`, `"ms":[..]`, `[..]` |
-//! | a node's identity, and the checksums that depend on it | `node=6f1c…`, `c=77aa0312` | `node=[..]`, `c=[..]` |
+//! | identities, and the checksums that depend on it | `node=6f1c…`, `c=77aa0312` | `node=[..]`, `c=[..]` |
 //! | what is left of a time to live | `expires in 59m 59s`, `expired 0.3 s ago` | `expires in [..]`, `expired [..] ago` |
 //! | moments | `x=1767225600000`, `2026-01-01T00:00:00Z` | `[..]` |
-//! | versions that a node gave | `x9f00c001.7` | `x[..]` |
-//! | what depends on how often a node was told of the cluster | `s=7 d=6`, `OBY …`, the sizes of logs in `show` | `s=[..] d=[..]`, `[..]` |
+//! | the identity in a version that a node gave | `x9f00c001.7` | `x[..].7` |
 //! | the folder of a cluster's data | `/tmp/ringkv-5dUdE9/n1` | `[..]/n1` |
 //!
 //! Everything else is compared to the letter: owners, shares, versions, epochs, counts, sizes.
@@ -25,33 +24,19 @@
 /// The wildcard that stands for what changes.
 const ANY: &str = "[..]";
 /// What stands right before a number that changes.
-const BEFORE_NUMBER: [&str; 11] = [
-    " x=",
-    " s=",
-    " d=",
-    " r=",
-    "(pid ",
-    "\"pid\":",
-    "127.0.0.1:",
-    "_ms\":",
-    "_us\":",
-    "\"ms\":",
-    "\"log_bytes\":",
-];
+const BEFORE_NUMBER: [&str; 7] =
+    [" x=", "(pid ", "\"pid\":", "127.0.0.1:", "_ms\":", "_us\":", "\"ms\":"];
 /// What stands right after a number that changes, as a whole word.
 const AFTER_NUMBER: [&str; 3] = [" ms", " s", "/s"];
 /// What stands right before hexadecimal digits (and dashes) that change.
-const BEFORE_HEX: [&str; 6] =
-    [" c=", " prev=", " node=", "OBY ", "\"uuid\":\"", "\"coordinator\":\""];
-/// What stands right before the map of a cluster, which has ports and identities in it.
-const BEFORE_MAP: &str = " m=";
+const BEFORE_HEX: [&str; 5] = [" c=", " prev=", " node=", "\"uuid\":\"", "\"coordinator\":\""];
 /// How the name of a cluster's temporary folder begins, after the folder it is in.
 const FOLDER: &str = "/ringkv-";
 
 /// The line with `[..]` for what changes; ports are kept when the script fixed them.
 pub(super) fn mask(line: &str, ports_are_fixed: bool) -> String {
     let line = last_seen(&moment(&time_left(&folder(line))));
-    numbers(&node_version(&hex(&map(&line))), ports_are_fixed)
+    numbers(&node_version(&hex(&line)), ports_are_fixed)
 }
 
 /// `(expires in 59m 59s)` → `(expires in [..])`, however often.
@@ -98,40 +83,15 @@ fn folder(line: &str) -> String {
     format!("{}{ANY}{}", &line[..begin], &line[end..])
 }
 
-/// The last columns of `show`: the log's size, and `now`, `1.9 s ago`, `3 min ago`. They are brought together,
-/// for the size decides how wide its column is.
+/// The last column of `show`: `now`, `1.9 s ago`, `3 min ago`.
 fn last_seen(line: &str) -> String {
-    const HEADER: (&str, &str) = ("LOG", "LAST SEEN");
     let Some((before, last)) = line.rsplit_once("  ") else { return line.to_owned() };
-    if last == HEADER.1 && before.trim_end().ends_with(HEADER.0) {
-        return format!("{}  {last}", before.trim_end());
-    }
     let is_time = |time: &str| time == ANY || number_len(time) == time.len();
     let ago = last.strip_suffix(" s ago").or_else(|| last.strip_suffix(" min ago"));
-    if last == "now" || last == ANY || ago.is_some_and(is_time) {
-        return format!("{}  {ANY}", log_size(before));
+    if last == "now" || ago.is_some_and(is_time) {
+        return format!("{before}  {ANY}");
     }
     line.to_owned()
-}
-
-/// `UP  1  245 B ` → `UP  1  [..]`; what does not end in a size stays as it is.
-fn log_size(line: &str) -> String {
-    let Some((before, last)) = line.trim_end().rsplit_once("  ") else { return line.to_owned() };
-    let number = last.split_once(' ').filter(|(_, unit)| ["B", "KB", "MB", "GB"].contains(unit));
-    let is_size = number.is_some_and(|(number, _)| number_len(number) == number.len());
-    if is_size || ["-", ANY].contains(&last) {
-        return format!("{}  {ANY}", before.trim_end());
-    }
-    line.to_owned()
-}
-
-/// `m=RING%20256…` → `m=[..]`.
-fn map(line: &str) -> String {
-    let Some(at) = line.find(BEFORE_MAP).map(|at| at + BEFORE_MAP.len()) else {
-        return line.to_owned();
-    };
-    let end = line[at..].find(' ').map_or(line.len(), |length| at + length);
-    format!("{}{ANY}{}", &line[..at], &line[end..])
 }
 
 /// Identities and checksums.
@@ -149,7 +109,7 @@ fn hex(line: &str) -> String {
     masked
 }
 
-/// `x9f00c001.7`, a version that a node has given, → `x[..]`, however often.
+/// `x9f00c001.7`, a version that a node has given, → `x[..].7`, however often.
 fn node_version(line: &str) -> String {
     const DIGITS: usize = 8;
     let is_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
@@ -161,15 +121,9 @@ fn node_version(line: &str) -> String {
         let digits = from.bytes().take_while(|&c| is_hex(c)).count();
         masked.push_str(before);
         rest = from;
-        let after = match from.strip_prefix(ANY) {
-            Some(after) => after,
-            None if digits == DIGITS => &from[DIGITS..],
-            None => continue,
-        };
-        let counter = after.strip_prefix('.').map(|after| (number_len(after), after));
-        if let Some((length @ 1.., after)) = counter.filter(|_| begins) {
+        if begins && digits == DIGITS && from[DIGITS..].starts_with('.') {
             masked.push_str(ANY);
-            rest = &after[length..];
+            rest = &from[DIGITS..];
         }
     }
     masked + rest
@@ -231,9 +185,8 @@ mod tests {
         for (line, masked) in [
             ("Killed n1 (pid 4711, SIGKILL).", "Killed n1 (pid [..], SIGKILL)."),
             ("Added n3 (127.0.0.1:43211), 33.1 %", "Added n3 (127.0.0.1:[..]), 33.1 %"),
-            ("n1  127.0.0.1:43211  UP  245 B  now", "n1  127.0.0.1:[..]   UP  [..]  [..]"),
-            ("n1  UP  30.0 %  -      [..]", "n1  UP  30.0 %  [..]  [..]"),
-            ("NODE  LOG     LAST SEEN", "NODE  LOG  LAST SEEN"),
+            ("n1  127.0.0.1:43211  UP  245 B  now", "n1  127.0.0.1:[..]   UP  245 B  [..]"),
+            ("n1  127.0.0.1:[..]   UP  245 B  [..]", "n1  127.0.0.1:[..]   UP  245 B  [..]"),
             ("copied 1, removed 1, failed 0, 0.06 s", "copied 1, removed 1, failed 0, [..] s"),
             ("in 0.05 s (19980/s).", "in [..] s ([..]/s)."),
             ("(0.6 ms)", "([..] ms)"),
@@ -244,7 +197,7 @@ mod tests {
             }),
             ("It expires in 9.2 s.", "It expires in [..]."),
             ("PUT a 1 k=default v=1.1 x=1795287660481 s=1 d=0 c=77aa0312", {
-                "PUT a 1 k=default v=1.1 x=[..] s=[..] d=[..] c=[..]"
+                "PUT a 1 k=default v=1.1 x=[..] s=1 d=0 c=[..]"
             }),
             ("n1  DOWN  1.9 s ago", "n1  DOWN  [..]"),
             ("n1  DOWN  [..] s ago", "n1  DOWN  [..]"),
@@ -252,23 +205,20 @@ mod tests {
                 "{\"addr\":\"127.0.0.1:[..]\",\"last_seen_ms\":[..]}"
             }),
             ("PUT a 1 k=default v=1.1 x=- s=2 d=1 c=104a407a", {
-                "PUT a 1 k=default v=1.1 x=- s=[..] d=[..] c=[..]"
+                "PUT a 1 k=default v=1.1 x=- s=2 d=1 c=[..]"
             }),
             ("DRP banana k=default v=1.1 s=3 d=2 c=a7a19bf7", {
-                "DRP banana k=default v=1.1 s=[..] d=[..] c=[..]"
+                "DRP banana k=default v=1.1 s=3 d=2 c=[..]"
             }),
             ("#ringkv 1 node=efd71700-206c seg=000001 prev=00000000 s=0 c=0b8cd01d", {
-                "#ringkv 1 node=[..] seg=000001 prev=[..] s=[..] c=[..]"
-            }),
-            ("OBY 9f7d-3ac1 e=1 r=1.2 m=RING%20256%0A s=2 d=1 c=77aa0312", {
-                "OBY [..] e=1 r=[..] m=[..] s=[..] d=[..] c=[..]"
+                "#ringkv 1 node=[..] seg=000001 prev=[..] s=0 c=[..]"
             }),
             ("{\"log_bytes\":226,\"coordinator\":\"7f7d-1\"}", {
-                "{\"log_bytes\":[..],\"coordinator\":\"[..]\"}"
+                "{\"log_bytes\":226,\"coordinator\":\"[..]\"}"
             }),
             ("# /tmp/ringkv-5dUdE9/n1/data.log", "# [..]/n1/data.log"),
-            ("n1  x9f00c001.7  1", "n1  x[..]  1"),
-            ("context: 1.3,x9f00c001.7,+xa000c001.8", "context: 1.3,x[..],+x[..]"),
+            ("n1  x9f00c001.7  1", "n1  x[..].7  1"),
+            ("context: 1.3,x9f00c001.7,+xa000c001.8", "context: 1.3,x[..].7,+x[..].8"),
             (
                 "put hex9f00c001.7 x9f00c001 x9f00c0011.7",
                 "put hex9f00c001.7 x9f00c001 x9f00c0011.7",

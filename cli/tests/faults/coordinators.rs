@@ -131,6 +131,42 @@ fn the_old_coordinator_is_fenced_out_when_it_goes_on() {
     assert_eq!(caller.call("get", json!(["k1"]))["value"], "v1");
 }
 
+/// The coordinator's directory is put back as it was before its last start, or before a change of the ring: it would
+/// give numbers twice, and ask the wrong nodes.
+#[test]
+fn a_directory_from_a_backup_is_noticed() {
+    for change in [false, true] {
+        let mut cluster = Cluster::quick(3, 2);
+        cluster.fill(20);
+        let log = cluster.data("c").join("coordinator.log");
+        let backup = std::fs::read(&log).expect("a log");
+        let mut caller = match change {
+            true => cluster.caller(),
+            false => cluster.restart_coordinator(),
+        };
+        if change {
+            caller.call("setreplica", json!([3]));
+            caller.rebalance();
+            told(&cluster, &["n1", "n2", "n3"], "REPLICAS 3");
+        }
+        caller.call("put", json!(["k0", "new"]));
+        cluster.take_coordinator().kill();
+        std::fs::write(&log, backup).expect("put back");
+        let old = Server::coordinator(&cluster.data("c"));
+        let mut late = Caller::to(&old.addr);
+        for (method, params) in [("put", json!(["k0", "late"])), ("get", json!(["k0"]))] {
+            let error = late.error(method, params);
+            assert_eq!(error["data"]["name"], "STALE_EPOCH", "{method}: {error}");
+            let message = error["message"].as_str().expect("text");
+            assert!(message.contains("put back from a backup; nothing was applied"), "{message}");
+        }
+        old.kill();
+        let mut caller = cluster.recover("c2", "n1", &[]);
+        assert_eq!(caller.call("get", json!(["k0"]))["value"], "new");
+        assert_eq!(caller.call("show", json!([]))["replication"], if change { 3 } else { 2 });
+    }
+}
+
 /// Refused with exit code 1, `error: …` and a hint; and nothing is written.
 fn refused(cluster: &Cluster, data: &str, more: &[&str], message: &str) {
     let data = cluster.data(data);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
-use crate::support::{Caller, wait_for};
+use crate::support::{Caller, kv, text, wait_for};
 
 const KEYS: usize = 60;
 
@@ -176,7 +176,11 @@ fn a_node_that_was_away_brings_no_dropped_keyspace_back() {
     let reply = caller.call("get", json!(["k1", {"keyspace": "orders"}]));
     assert_eq!(reply["status"], "not_found", "{reply}");
 
-    // So does a node that joins with its old data, before it is a member.
+    // So does a node that joins with what was salvaged of old data, before it is a member.
+    let (old, salvaged) = (cluster.data("n3"), cluster.data("n3-salvaged"));
+    assert!(kv(&["salvage", text(&old)]).status.success());
+    std::fs::remove_dir_all(&old).expect("its directory");
+    std::fs::rename(salvaged, old).expect("another one");
     cluster.start("n3");
     assert_eq!(held(&cluster, "n3", "orders").len(), KEYS);
     caller.call("addnode", json!({"id": "n3", "addr": cluster.addr_of("n3")}));

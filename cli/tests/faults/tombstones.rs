@@ -58,8 +58,8 @@ fn rounds_collect_by_themselves() {
     });
 }
 
-/// A node goes away, is taken off the ring; all is deleted and collected; it joins again with its
-/// old data.
+/// A node goes away, is taken off the ring; all is deleted and collected; it comes back with its old data, and
+/// joins only without.
 #[test]
 fn who_was_away_through_all_of_it_brings_nothing_back() {
     let mut cluster = Cluster::quick(3, 3);
@@ -74,8 +74,17 @@ fn who_was_away_through_all_of_it_brings_nothing_back() {
     let check = caller.call("check", json!({"repair": true}));
     assert_eq!(check["collected"], 200, "{check}");
     cluster.start("n3");
-    let addr = cluster.addr_of("n3").to_owned();
-    caller.call("addnode", json!({"id": "n3", "addr": addr}));
+    let add = json!({"id": "n3", "addr": cluster.addr_of("n3")});
+    let error = caller.error("addnode", add.clone());
+    assert_eq!(error["data"]["name"], "NOT_APPLIED", "{error}");
+    let message = error["message"].as_str().expect("text");
+    assert!(message.contains("has left this cluster and still holds 300 keys"), "{message}");
+    assert!(error["data"]["hint"].as_str().expect("a hint").contains("empty --data"), "{error}");
+    assert_eq!(caller.call("show", json!([]))["nodes"].as_array().map(Vec::len), Some(2));
+    cluster.kill("n3");
+    std::fs::remove_dir_all(cluster.data("n3")).expect("its directory");
+    cluster.start("n3");
+    caller.call("addnode", add);
     let gone = |caller: &mut Caller| {
         let asked: Vec<Value> = (0..200).map(|i| json!([format!("k{i}")])).collect();
         for (i, got) in caller.calls("get", &asked).iter().enumerate() {

@@ -75,7 +75,12 @@ impl State {
         for difference in differences(&topology.current, topology.newest()) {
             match difference {
                 Difference::Add { node, .. } => {
-                    self.seat(&node, &topology.newest().ring.members()[&node], lines);
+                    let seat = &topology.newest().ring.members()[&node];
+                    self.seat(&node, seat, lines);
+                    // As a member that stays it would keep the tokens that somebody else has by now.
+                    if seat.of.is_none() && topology.current.has(&node) {
+                        lines.push(Event::Tokens { id: node.clone(), of: node });
+                    }
                 }
                 Difference::Remove { node } => lines.push(Event::Remove { id: node }),
                 Difference::Replace { old, node } => {
@@ -191,6 +196,13 @@ mod tests {
         assert_eq!(made(&expected), state);
     }
 
+    #[test]
+    fn who_stays_without_its_tokens_is_described_so() {
+        let lines = ["RING 8", "ADD n1 a:1 1 u1", "FINAL", "REPLACE n1 n2 a:2 u2", "FINAL"];
+        let state = made(&[&lines[..], &["REPLACE n2 n3 a:3 u3", "ADD n2 a:2 1 u2"]].concat());
+        assert_eq!(replay(&state.lines()), state, "{:?}", text(&state));
+    }
+
     /// The event that a number stands for, if it may happen as things are: what the coordinator checks first.
     fn event(state: &State, (what, a, b): (u8, u8, u8)) -> Option<Event> {
         let id = |number: u8| -> NodeId { format!("n{}", number % 6).parse().unwrap() };
@@ -207,9 +219,13 @@ mod tests {
         let there = newest.members().contains_key(&id(a));
         let (unknown, seated) = (!state.members.contains_key(&id(a)), newest.sits_for(&id(a)));
         let (weight, n) = (u32::from(b % 3) + 1, usize::from(b % 4) + 1);
-        let event = match what % 24 {
+        let event = match what % 25 {
             0..=3 if may_stage && unknown && seated.is_none() => {
                 Event::Add { member: member(&id(a)), id: id(a), weight, zone }
+            }
+            // It stays after all.
+            24 if may_stage && seated.is_none() && !there && !unknown => {
+                Event::Add { member: state.members[&id(a)].clone(), id: id(a), weight, zone }
             }
             // Another one's seat, or its own back.
             4 | 5

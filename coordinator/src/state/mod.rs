@@ -79,7 +79,7 @@ impl State {
             Event::After { uuid } => self.after.push(uuid.clone()),
             Event::Add { id, member, weight, zone } => {
                 self.members.insert(id.clone(), member.clone());
-                let seat = Seat { zone: zone.clone(), ..Seat::from(*weight) };
+                let seat = Seat { zone: zone.clone(), of: self.kept(id), ..Seat::from(*weight) };
                 self.stage_ring(|ring| ring.with(id.clone(), seat));
             }
             Event::Replace { old, id, member } => {
@@ -154,6 +154,15 @@ impl State {
         self.settle();
     }
 
+    /// Whose tokens a node keeps that is to leave and stays after all, if it has those of another, and nobody was
+    /// given them meanwhile.
+    fn kept(&self, id: &NodeId) -> Option<NodeId> {
+        let Topology { current, .. } = &self.topology;
+        let of = current.ring.members().get(id)?.of.clone()?;
+        let newest = &self.topology.newest().ring;
+        newest.sits_for(&of).is_none_or(|sits| sits == id).then_some(of)
+    }
+
     fn stage_ring(&mut self, change: impl FnOnce(&Ring) -> Ring) {
         let Placement { ring, copies } = self.topology.newest().clone();
         self.topology.stage(Placement { ring: change(&ring), copies });
@@ -212,6 +221,27 @@ mod tests {
         state.apply(&Event::Final);
         assert!(!state.members.contains_key(&n2));
         assert_eq!(state.topology.epoch, 5);
+    }
+
+    #[test]
+    fn who_replaced_another_and_stays_after_all_has_the_tokens_that_it_had() {
+        let lines = ["ADD n1 a:1 1 u1", "FINAL", "REPLACE n1 n9 a:9 u9", "FINAL"];
+        let mut state = replay(&[&lines[..], &["ADD n2 a:2 1 u2", "FINAL"]].concat());
+        let before = state.topology.current.clone();
+        let mut apply = |line: &str| {
+            state.apply(&line.parse().unwrap());
+            state.topology.newest().clone()
+        };
+        assert_ne!(apply("REMOVE n9"), before);
+        assert_eq!(apply("ADD n9 a:9 1 u9"), before);
+        // Somebody else has them by then.
+        apply("REPLACE n9 n8 a:8 u8");
+        let three = apply("ADD n9 a:9 1 u9").ring;
+        let (n8, n9) = ("n8".parse().unwrap(), "n9".parse().unwrap());
+        assert_eq!(
+            (&three.members()[&n8].of, &three.members()[&n9].of),
+            (&"n1".parse().ok(), &None)
+        );
     }
 
     fn space(name: &str) -> KeyspaceName {

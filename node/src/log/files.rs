@@ -8,6 +8,8 @@
 //! | `data.mark` | what of it is durable |
 //! | `data-000041.log` | closed segment 41 |
 //! | `snap-000041.log` | the map after segments 1 to 41 |
+//! | `cluster` | whom the node obeys, and what it was told of its cluster; written by `cluster.rs` |
+//! | `cluster.tmp` | room for its next content |
 //! | `ballast` | room for a compaction when the disk is full |
 //! | `data.log.torn.1` | a tail that was cut off, kept for the curious |
 //! | `*.tmp` | not finished when the node stopped; deleted on start |

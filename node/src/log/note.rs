@@ -1,4 +1,4 @@
-//! Lines of the log that change no key: floors, what is owed to other nodes, and whom the node obeys.
+//! Lines of the log that change no key: floors, and what is owed to other nodes.
 //!
 //! ```text
 //! FLR 4660 k=default ctx=1.40 s=1046 d=1045 c=5ff1a0b2
@@ -7,8 +7,6 @@
 //! OVF n=n2 t=1767225600000 s=1049 d=1048 c=11bb20aa
 //! CLR n=n2 s=1050 d=1049 c=25d2f76c
 //! FGT k=users s=1051 d=1050 c=ab03e5d7
-//! OBY 0b8e… e=3 r=3.12 m=BOOT%203%0A s=1052 d=1051 c=80a1f3c4
-//! OBY - e=0 r=0.0 m=- s=1053 d=1052 c=6d1c07b9
 //! ```
 //!
 //! | line | what it says |
@@ -18,15 +16,13 @@
 //! | `PAD` | it has it now |
 //! | `OVF` | notes for the node `n=` were thrown away: those made before `t=`, and perhaps new ones |
 //! | `CLR` | nothing is owed to the node `n=` any more |
-//! | `FGT` | the keyspace is gone: so are its floors, and what was owed of it |
-//! | `OBY` | the node obeys this coordinator, which claimed it under the epoch `e=`; under the epochs `r=` it was told that its cluster is `m=`, lines of the coordinator's log, or, `-`, nothing yet |
-//! | `OBY -` | the node obeys nobody: so all floors and debts are gone, too |
+//! | `FGT` | the keyspace is gone, or the node left its cluster: so are its floors, and what was owed of it |
 //!
 //! `t=` is in unix milliseconds; the other fields are those of [`record`](super::record). In a snapshot these lines
 //! come first, so that no one looks for them among a million keys.
 //!
 //! They count as records. Each stands for itself: replayed in order over any earlier state, they give
-//! the same floors, debts and obedience, so a snapshot may have been told some of them already.
+//! the same floors and debts, so a snapshot may have been told some of them already.
 //!
 //! # Caveats
 //!
@@ -34,14 +30,11 @@
 //! floor has in its own line what it took over from there.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use ringkv_shared::causal::Context;
-use ringkv_shared::limits::{KEY_BYTES_MAX, MAP_BYTES_MAX, VALUE_BYTES_MAX};
-use ringkv_shared::protocol::node::Reign;
+use ringkv_shared::limits::KEY_BYTES_MAX;
 use ringkv_shared::{KeyspaceName, NodeId};
-use uuid::Uuid;
 
 use super::encode;
 use super::escape::{self, BadToken};
@@ -49,12 +42,6 @@ use super::record::BadLine;
 
 /// The most versions in a floor: bounds, and hundreds of writes that nodes have numbered.
 pub const FLOOR_PARTS_MAX: usize = 500;
-
-// A map takes no more of a line than a value.
-const _: () = assert!(MAP_BYTES_MAX <= VALUE_BYTES_MAX);
-
-/// Stands for no coordinator and no map.
-const NONE: &[u8] = b"-";
 
 /// What a line says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,17 +92,6 @@ pub enum Note {
         /// The keyspace.
         keyspace: KeyspaceName,
     },
-    /// `OBY`
-    Obeys {
-        /// The coordinator, by the identity of its data directory; `None`: nobody.
-        coordinator: Option<Uuid>,
-        /// Under which epoch it claimed the node.
-        epoch: u32,
-        /// Under which epochs the map was told.
-        told: Reign,
-        /// What the node was told of its cluster: whole lines, at most [`MAP_BYTES_MAX`].
-        map: Option<Arc<str>>,
-    },
 }
 
 /// A note with its place in the log.
@@ -132,7 +108,7 @@ pub struct Noted {
 /// Whether a line that begins so is a note.
 #[must_use]
 pub(super) const fn is_note(word: &[u8]) -> bool {
-    matches!(word, b"FLR " | b"OWE " | b"PAD " | b"OVF " | b"CLR " | b"FGT " | b"OBY ")
+    matches!(word, b"FLR " | b"OWE " | b"PAD " | b"OVF " | b"CLR " | b"FGT ")
 }
 
 /// Appends the line of a note; returns its checksum.
@@ -162,19 +138,6 @@ fn spell(noted: &Noted, out: &mut Vec<u8>) {
         Note::Overflow { to, before_ms } => write!(fields, "OVF n={to} t={before_ms}"),
         Note::AllPaid { to } => write!(fields, "CLR n={to}"),
         Note::Gone { keyspace } => write!(fields, "FGT k={keyspace}"),
-        Note::Obeys { coordinator, epoch, told, map } => {
-            out.extend_from_slice(b"OBY ");
-            match coordinator {
-                Some(uuid) => out.extend_from_slice(uuid.hyphenated().to_string().as_bytes()),
-                None => out.extend_from_slice(NONE),
-            }
-            out.extend_from_slice(format!(" e={epoch} r={told} m=").as_bytes());
-            match map {
-                Some(map) => escape::encode(map.as_bytes(), out),
-                None => out.extend_from_slice(NONE),
-            }
-            Ok(())
-        }
     };
     let Noted { seq, durable, .. } = noted;
     let written = written.and_then(|()| write!(fields, " s={seq} d={durable}"));
@@ -212,12 +175,6 @@ fn read(body: &[u8]) -> Result<Noted, BadLine> {
         }
         b"OVF" => Note::Overflow { to: fields.field("n=")?, before_ms: fields.field("t=")? },
         b"CLR" => Note::AllPaid { to: fields.field("n=")? },
-        b"OBY" => Note::Obeys {
-            coordinator: fields.coordinator()?,
-            epoch: fields.field("e=")?,
-            told: fields.field("r=")?,
-            map: fields.map()?,
-        },
         _ => Note::Gone { keyspace: fields.field("k=")? },
     };
     Ok(Noted { note, seq: fields.field("s=")?, durable: fields.field("d=")? })
@@ -240,26 +197,6 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Fields<I> {
         Ok(Bytes::copy_from_slice(&key))
     }
 
-    fn coordinator(&mut self) -> Result<Option<Uuid>, BadLine> {
-        match self.next()? {
-            NONE => Ok(None),
-            uuid => parse(uuid, "coordinator").map(Some),
-        }
-    }
-
-    fn map(&mut self) -> Result<Option<Arc<str>>, BadLine> {
-        let bad = |why| BadLine::Token { what: "map", why };
-        let token = self.next()?.strip_prefix(b"m=").ok_or(BadLine::Field("m="))?;
-        if token == NONE {
-            return Ok(None);
-        }
-        let map = escape::decode(token).map_err(bad)?;
-        if map.len() > MAP_BYTES_MAX {
-            return Err(bad(BadToken::TooLong { bytes: map.len(), max: MAP_BYTES_MAX }));
-        }
-        std::str::from_utf8(&map).map(|map| Some(map.into())).map_err(|_| BadLine::Field("m="))
-    }
-
     fn field<T: std::str::FromStr>(&mut self, name: &'static str) -> Result<T, BadLine> {
         let value = self.next()?.strip_prefix(name.as_bytes());
         parse(value.ok_or(BadLine::Field(name))?, name)
@@ -277,21 +214,12 @@ mod tests {
     use crate::log::decode::decode_line;
     use crate::log::record::Line;
 
-    fn notes() -> [(Note, &'static str); 10] {
+    fn notes() -> [(Note, &'static str); 7] {
         let (to, keyspace): (NodeId, KeyspaceName) =
             ("n2".parse().unwrap(), "users".parse().unwrap());
         let key = Bytes::from_static(b"user 1");
         let floor = |text: &str| text.parse().unwrap();
         let at_ms = 1_767_225_600_000;
-        let coordinator = Some(Uuid::from_u128(0x0b8e_77aa_0312_4f8e_9c1d_7bd1_6a2b_4c7d));
-        let told = Reign { coordinator: 3, ring: 12 };
-        let obeys = |epoch, told, map: Option<&str>| Note::Obeys {
-            coordinator,
-            epoch,
-            told,
-            map: map.map(Arc::from),
-        };
-        let nobody = Note::Obeys { coordinator: None, epoch: 0, told: Reign::default(), map: None };
         [
             (
                 Note::Floor { keyspace: keyspace.clone(), leaf: 4660, floor: floor("1.40,+1.42") },
@@ -315,15 +243,6 @@ mod tests {
             ),
             (Note::AllPaid { to }, "CLR n=n2 s=1041 d=1030 c=81e3cb4c\n"),
             (Note::Gone { keyspace }, "FGT k=users s=1041 d=1030 c=2c81cca6\n"),
-            (
-                obeys(3, Reign::default(), None),
-                "OBY 0b8e77aa-0312-4f8e-9c1d-7bd16a2b4c7d e=3 r=0.0 m=- s=1041 d=1030 c=3c94cc61\n",
-            ),
-            (
-                obeys(4, told, Some("BOOT 3\nADD n1 - 1\n")),
-                "OBY 0b8e77aa-0312-4f8e-9c1d-7bd16a2b4c7d e=4 r=3.12 m=BOOT%203%0AADD%20n1%20-%201%0A s=1041 d=1030 c=9bc61a7f\n",
-            ),
-            (nobody, "OBY - e=0 r=0.0 m=- s=1041 d=1030 c=6688bbd8\n"),
         ]
     }
 
@@ -361,16 +280,6 @@ mod tests {
             "CLR s=1 d=0",
             "FGT k=users s=1",
             "FGT k=users s=1 d=0 x=1",
-            "OBY 0B8E77AA-0312-4F8E-9C1D-7BD16A2B4C7D e=3 r=0.0 m=- s=1 d=0",
-            "OBY 0b8e77aa03124f8e9c1d7bd16a2b4c7d e=3 r=0.0 m=- s=1 d=0",
-            "OBY n1 e=3 r=0.0 m=- s=1 d=0",
-            "OBY  e=3 r=0.0 m=- s=1 d=0",
-            "OBY - e=03 r=0.0 m=- s=1 d=0",
-            "OBY - e=0 r=0 m=- s=1 d=0",
-            "OBY - e=0 r=0.0 m= s=1 d=0",
-            "OBY - e=0 r=0.0 m=a%0a s=1 d=0",
-            "OBY - e=0 r=0.0 m=%FF s=1 d=0",
-            "OBY - e=0 r=0.0 s=1 d=0",
         ] {
             assert!(decode_note(bad.as_bytes()).is_err(), "{bad:?}");
         }

@@ -38,7 +38,7 @@ use crate::store::{Budget, Store};
 pub struct Opened {
     /// The map.
     pub store: Store,
-    /// Floors, debts, and whom the node obeys.
+    /// Floors and debts.
     pub ledger: Ledger,
     /// Where the log ends.
     pub tail: Tail,

@@ -21,7 +21,7 @@
 //! | `prev=` | checksum of the last line of the segment before (for a snapshot: of the last one covered) | 8 hex digits |
 //! | `PUT` `DEL` | a value, a tombstone: merged into what is held for the key | |
 //! | `DRP` `DRK` | forget all that is held for the key, for all keys of the keyspace, without a trace | |
-//! | `FLR` `OWE` `PAD` `OVF` `CLR` `FGT` `OBY` | change no key: [`note`](super::note) | |
+//! | `FLR` `OWE` `PAD` `OVF` `CLR` `FGT` | change no key: [`note`](super::note) | |
 //! | `BYE` | the node was stopped in good order here, all lines before are durable | `d=` is `s=` less 1 |
 //! | `END` | last line of a snapshot | |
 //! | key, value | tokens of [`escape`](super::escape); a value may be one of [`value`](super::value) | key 1 KiB, value 1 MiB, before escaping |

@@ -183,6 +183,11 @@ impl Debts {
         self.targets.values().any(of)
     }
 
+    /// The keyspaces of all keys that are noted, each once for every key.
+    pub fn keyspaces(&self) -> impl Iterator<Item = &KeyspaceName> {
+        self.targets.values().flat_map(|target| target.notes.keys().map(|key| &key.keyspace))
+    }
+
     /// Whether notes for a node were thrown away.
     #[must_use]
     pub fn is_overflown(&self, to: &NodeId) -> bool {

@@ -74,6 +74,11 @@ impl Floors {
         self.spaces.contains_key(keyspace)
     }
 
+    /// The keyspaces that have any.
+    pub fn keyspaces(&self) -> impl Iterator<Item = &KeyspaceName> {
+        self.spaces.keys()
+    }
+
     /// The floor of a leaf is now this; nothing lifts it.
     pub fn set(&mut self, keyspace: &KeyspaceName, leaf: u16, floor: Context) {
         if !floor.is_empty() {

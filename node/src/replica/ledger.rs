@@ -1,14 +1,16 @@
-//! Floors, debts and obedience together, as the log's notes say them.
+//! Floors and debts together, as the log's notes say them.
 //!
 //! # Caveats
 //!
 //! A page is of the moment when it is taken. Pages of different moments are no state that ever was; only with the
 //! notes made since the first of them they are.
 
+use std::collections::BTreeSet;
+
 use ringkv_shared::protocol::node::SpaceKey;
 use ringkv_shared::{KeyspaceName, NodeId};
 
-use super::{Debts, Floors, Obeys};
+use super::{Debts, Floors};
 use crate::log::note::Note;
 
 /// What notes of the log come to.
@@ -18,15 +20,11 @@ pub struct Ledger {
     pub floors: Floors,
     /// What other nodes have missed.
     pub debts: Debts,
-    /// Whom the node obeys.
-    pub obeys: Obeys,
 }
 
 /// How far the pages of a ledger have come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cursor {
-    /// Behind whom the node obeys.
-    Obeys,
     /// Behind the floor of this leaf.
     Floor(KeyspaceName, u16),
     /// Behind what is owed to this node up to this key; `None`: before its first.
@@ -48,11 +46,13 @@ impl Ledger {
                 self.floors.forget(keyspace);
                 self.debts.forget(keyspace);
             }
-            Note::Obeys { coordinator: None, .. } => *self = Self::default(),
-            Note::Obeys { coordinator, epoch, told, map } => {
-                self.obeys = Obeys::of(*coordinator, *epoch, *told, map.clone());
-            }
         }
+    }
+
+    /// The keyspaces that have a floor, or of which anything is owed.
+    #[must_use]
+    pub fn keyspaces(&self) -> BTreeSet<KeyspaceName> {
+        self.floors.keyspaces().chain(self.debts.keyspaces()).cloned().collect()
     }
 
     /// Whether a keyspace has a floor, or anything of it is owed.
@@ -64,17 +64,14 @@ impl Ledger {
     /// Up to `max` notes that say what there is, behind a cursor; none at the end.
     #[must_use]
     pub fn page(&self, after: Option<&Cursor>, max: usize) -> Vec<Note> {
-        if after.is_none() && self.obeys.coordinator().is_some() {
-            return vec![self.obeys.note()];
-        }
         let debts = match after {
             Some(Cursor::Debt(to, key)) => Some((to.clone(), key.clone())),
-            Some(Cursor::Obeys | Cursor::Floor(..)) | None => None,
+            Some(Cursor::Floor(..)) | None => None,
         };
         if debts.is_none() {
             let from = after.and_then(|after| match after {
                 Cursor::Floor(keyspace, leaf) => Some((keyspace.clone(), *leaf)),
-                Cursor::Obeys | Cursor::Debt(..) => None,
+                Cursor::Debt(..) => None,
             });
             let page = self.floors.page(from.as_ref(), max).into_iter();
             let page: Vec<Note> =
@@ -98,7 +95,6 @@ impl Cursor {
                 Some(Self::Debt(to.clone(), Some(key)))
             }
             Note::Overflow { to, .. } => Some(Self::Debt(to.clone(), None)),
-            Note::Obeys { .. } => Some(Self::Obeys),
             Note::Paid { .. } | Note::AllPaid { .. } | Note::Gone { .. } => None,
         }
     }
@@ -111,8 +107,6 @@ mod tests {
     use proptest::prelude::*;
     use ringkv_shared::Version;
     use ringkv_shared::causal::Context;
-    use ringkv_shared::protocol::node::Reign;
-    use uuid::Uuid;
 
     fn note() -> impl Strategy<Value = Note> {
         let keyspace = (0..3_u8).prop_map(|n| format!("k{n}").parse::<KeyspaceName>().unwrap());
@@ -133,13 +127,6 @@ mod tests {
             1 => (to.clone(), time).prop_map(|(to, before_ms)| Note::Overflow { to, before_ms }),
             1 => to.prop_map(|to| Note::AllPaid { to }),
             1 => keyspace.prop_map(|keyspace| Note::Gone { keyspace }),
-            2 => (0..4_u32, 0..3_u64, any::<bool>()).prop_map(|(epoch, ring, told)| {
-                // Under epoch 0: nobody is obeyed any more.
-                let coordinator = (epoch > 0).then(|| Uuid::from_u128(u128::from(epoch)));
-                let map = (told && epoch > 0).then(|| format!("ring {ring}\n").into());
-                let told = Reign { coordinator: epoch, ring };
-                Note::Obeys { coordinator, epoch, told, map }
-            }),
         ]
     }
 

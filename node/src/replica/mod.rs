@@ -7,10 +7,10 @@
 //! | `debts` | which keys other nodes have missed: hinted handoff |
 //! | `leaves` | which leaves of the digests a page of keys is of |
 //! | `obeys` | whom the node obeys, what it was told of its cluster, and what it refuses therefore |
-//! | `ledger` | these three together, as lines of the log say them: floors, debts, obedience |
+//! | `ledger` | floors and debts together, as lines of the log say them |
 //!
-//! Digests follow from the map and are nowhere on the disk. What is in the ledger are lines of the log,
-//! and part of each snapshot: [`log::note`](crate::log::note).
+//! Digests follow from the map and are nowhere on the disk. Floors and debts are lines of the log,
+//! and part of each snapshot: [`log::note`](crate::log::note). Whom the node obeys is in a file of its own.
 //!
 //! # Caveats
 //!

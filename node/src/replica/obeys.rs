@@ -25,8 +25,6 @@ use std::sync::Arc;
 use ringkv_shared::protocol::node::Reign;
 use uuid::Uuid;
 
-use crate::log::note::Note;
-
 /// Whom a node obeys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Obeys {
@@ -56,7 +54,7 @@ pub enum Disobeyed {
 }
 
 impl Obeys {
-    /// What a note says.
+    /// What was written down.
     #[must_use]
     pub const fn of(
         coordinator: Option<Uuid>,
@@ -65,13 +63,6 @@ impl Obeys {
         map: Option<Arc<str>>,
     ) -> Self {
         Self { coordinator, epoch, told, map }
-    }
-
-    /// The note that says it.
-    #[must_use]
-    pub fn note(&self) -> Note {
-        let Self { coordinator, epoch, told, map } = self.clone();
-        Note::Obeys { coordinator, epoch, told, map }
     }
 
     /// The coordinator's identity; `None`: nobody's.

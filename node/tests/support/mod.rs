@@ -102,6 +102,14 @@ impl Rig {
         }
     }
 
+    /// What comes of this; `None` if the committer failed before that.
+    pub async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = work => Some(done),
+            () = self.ended.cancelled() => None,
+        }
+    }
+
     /// Ends the node as a process that stops without a farewell.
     pub async fn kill(self) {
         self.committer.abort();

@@ -139,7 +139,7 @@ pub trait NodeApi {
     /// The node is in no cluster any more: it obeys nobody, and forgets floors and hints. Only when it holds
     /// nothing.
     #[method(name = "release")]
-    fn release(&self) -> Result<DoneReply, ErrorObjectOwned>;
+    async fn release(&self) -> Result<DoneReply, ErrorObjectOwned>;
     /// The engine's figures.
     #[method(name = "stats")]
     fn stats(&self) -> Result<NodeStats, ErrorObjectOwned>;

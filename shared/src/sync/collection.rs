@@ -10,8 +10,8 @@
 //!
 //! # Caveats
 //!
-//! The floor is the owners' of now. Somebody who was not a member meanwhile is kept out as long as one of
-//! them still owns the leaf.
+//! The floor is the owners' of now. Who was not a member meanwhile joins only empty; what was salvaged from it
+//! is kept out as long as one of them still owns the leaf.
 
 use std::collections::BTreeMap;
 
