@@ -256,3 +256,21 @@ fn what_is_staged_can_be_taken_back() {
     }
     cluster.account(KEYS, KEYS);
 }
+
+/// A node that comes with keys of its own: they are there for every reader when it has joined, and for none before.
+#[test]
+fn what_a_newcomer_brings_is_there_when_it_has_joined() {
+    let mut cluster = Cluster::of(2, 2);
+    cluster.fill(50);
+    let (id, addr) = cluster.spare();
+    Caller::to(&addr).call("put", json!(["mine", "1"]));
+    let mut caller = cluster.caller();
+    caller.call("addnode", json!({"id": id, "addr": addr}));
+    for (keys, status) in [(50, "not_found"), (51, "ok")] {
+        let page = caller.call("scan", json!({"limit": 1000, "keys_only": true}));
+        assert_eq!(page["items"].as_array().map(Vec::len), Some(keys), "{page}");
+        assert_eq!(caller.call("stats", json!([]))["keys"], keys);
+        assert_eq!(caller.call("get", json!(["mine"]))["status"], status);
+        caller.rebalance();
+    }
+}

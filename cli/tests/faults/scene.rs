@@ -52,6 +52,9 @@ impl Scene {
         let mut caller = self.cluster.caller();
         // Tombstones are collected when the scene says so.
         caller.call("config", json!(["anti_entropy", "0"]));
+        if let Change::Join(id) | Change::Replace(_, id) = change {
+            self.comes_empty(&mut caller, id);
+        }
         self.stage(&mut caller, change);
         let mut book = self.book.take().expect("it is here between two changes");
         self.next_n = if let Change::Copies(n) = change { n } else { self.n };
@@ -61,16 +64,23 @@ impl Scene {
         self.load = Some(Load::start(self.cluster.addr(), book));
     }
 
+    /// Who has left without being cleared has old copies, and joins only without them.
+    fn comes_empty(&mut self, caller: &mut Caller, id: &str) {
+        if self.cluster.dump(id).is_empty() {
+            return;
+        }
+        let back = json!({"id": id, "addr": self.cluster.addr_of(id)});
+        let refused = caller.error("addnode", back);
+        assert_eq!(refused["data"]["name"], "NOT_APPLIED", "{refused}");
+        self.cluster.kill(id);
+        std::fs::remove_dir_all(self.cluster.data(id)).expect("it was there");
+        self.cluster.start(id);
+    }
+
     fn stage(&self, caller: &mut Caller, change: Change) {
         let addr = |id: &str| self.cluster.addr_of(id).to_owned();
         let (method, params) = match change {
-            Change::Join(id) => {
-                // It may have been a member, and have what was deleted since: nobody else remembers that now.
-                if !self.cluster.dump(id).is_empty() {
-                    caller.call("check", json!({"repair": true}));
-                }
-                ("addnode", json!({"id": id, "addr": addr(id)}))
-            }
+            Change::Join(id) => ("addnode", json!({"id": id, "addr": addr(id)})),
             Change::Leave(id) => ("removenode", json!({"id": id})),
             Change::Replace(old, id) => {
                 ("replacenode", json!({"old": old, "id": id, "addr": addr(id)}))

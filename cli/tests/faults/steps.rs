@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::scene::{Change, Scene, copying, state};
 use crate::support::{wait_closely, wait_for};
+
 /// The step at which somebody is killed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum When {
@@ -27,9 +28,8 @@ enum When {
     /// The log says that it is taken back.
     Cancelled,
 }
-use When::{Cancelled, Committed, Copying, Counting, Dropping, Final};
-
 use Change::{Copies, Join, Leave, Replace, Weight};
+use When::{Cancelled, Committed, Copying, Counting, Dropping, Final};
 
 /// Change, step, who is killed (`c` is the coordinator), the ring when it is done.
 type Row = (Change, When, &'static [&'static str], &'static str);
@@ -216,7 +216,7 @@ fn a_newcomer_that_is_lost_is_given_up() {
     caller.call("config", json!(["rebalance_rate", "0"]));
     scene.comes_to_its_end(true);
     scene.is_over("n1 n2 n3 n5", &[]);
-    // It is back after all, with what it had got.
+    // It is found again, with what it had got: that goes first.
     scene.cluster.start("n4");
     scene.begin("it is found again", Join("n4"));
     scene.comes_to_its_end(true);

@@ -163,34 +163,3 @@ fn rounds_work_under_load() {
     let events = caller.call("events", json!({"after": 0}))["events"].to_string();
     assert!(!events.contains("mended"), "nothing was ever lacking: {events}");
 }
-
-/// A member that was lost when it left is found again, and joins with all that it had: what was deleted meanwhile
-/// stays deleted for every reader, though nobody has a tombstone of it any more.
-#[test]
-fn who_joins_with_old_copies_brings_nothing_back() {
-    let mut cluster = Cluster::quick(3, 2);
-    let mut caller = cluster.caller();
-    caller.call("config", json!({"name": "anti_entropy", "value": "0"}));
-    cluster.fill(100);
-    cluster.kill("n3");
-    caller.wait_until("n3", "health", json!("DOWN"));
-    caller.call("removenode", json!({"id": "n3"}));
-    caller.rebalance();
-    delete(&mut caller, 50);
-    let check = caller.call("check", json!({"repair": true}));
-    assert_eq!(check["collected"], 50, "{check}");
-
-    cluster.start("n3");
-    caller.call("addnode", json!({"id": "n3", "addr": cluster.addr_of("n3")}));
-    for pending in [true, false] {
-        assert_eq!(caller.call("show", json!([]))["pending"], pending);
-        let page = caller.call("scan", json!({"limit": 1000, "keys_only": true}));
-        assert_eq!(page["items"].as_array().map(Vec::len), Some(50), "{page}");
-        assert_eq!(caller.call("stats", json!([]))["keys"], 50);
-        let gone: Vec<Value> = (0..50).map(|i| json!([format!("k{i}")])).collect();
-        for got in caller.calls("get", &gone) {
-            assert_eq!(got["status"], "not_found", "{got}");
-        }
-        caller.rebalance();
-    }
-}
