@@ -73,9 +73,13 @@ impl Cluster {
             Ok(()) => self.pump(&mut job)?,
             // One that failed: it is not begun again by itself then.
             Err(Refusal::Ended) if self.view().stage == Stage::Copying => {
+                drop(job);
+                // Or it is begun in this moment, by what the log said before.
+                let _alone = self.alone()?;
                 if !self.view().paused {
                     self.commit(&Event::Pause)?;
                 }
+                job = self.lock_job();
             }
             Err(refusal) => return Err(too_late("paused", refusal)),
         }

@@ -148,6 +148,29 @@ fn a_rebalance_rests_until_it_is_told_to_go_on_even_by_another_coordinator() {
     cluster.account(KEYS, KEYS);
 }
 
+/// A node is silent in the middle of a batch, and who sees it lets the rebalance rest until it answers again.
+#[test]
+fn what_failed_before_a_rest_is_copied_after_it() {
+    let mut cluster = Cluster::quick(2, 1);
+    cluster.fill(KEYS);
+    let (mut caller, id, _) = half_way(&mut cluster);
+    cluster.node(&id).pause();
+    fast(&mut caller);
+    caller.wait_until(&id, "health", json!("DOWN"));
+    caller.call("pause", json!([]));
+    wait_for("the batch fails", || {
+        let report = caller.call("progress", json!([]));
+        assert_eq!(report["state"], "paused", "{report}");
+        (report["failed"].as_u64() > Some(0)).then_some(())
+    });
+    cluster.node(&id).resume();
+    caller.wait_until(&id, "health", json!("UP"));
+    caller.call("resume", json!([]));
+    let report = ends(&mut caller);
+    assert_eq!(report["state"], "complete", "{report}");
+    cluster.account(KEYS, KEYS);
+}
+
 #[test]
 fn a_change_can_be_taken_back_half_way() {
     let mut cluster = Cluster::of(2, 1);
