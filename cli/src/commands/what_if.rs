@@ -16,7 +16,7 @@
 
 use ringkv_shared::net::ClusterApiClient;
 use ringkv_shared::protocol::cluster::{Outage, Supposition, WhatIfReply};
-use ringkv_shared::{Blob, Failure};
+use ringkv_shared::{Blob, Failure, NodeId};
 
 use super::observe::names;
 use super::plan;
@@ -45,6 +45,7 @@ fn report(supposed: &Supposition, reply: &WhatIfReply, width: Option<usize>) -> 
     }
     if !reply.outages.is_empty() {
         report = outages(report, reply, width);
+        report = unasked(supposed, reply).into_iter().fold(report, Report::say);
     }
     report.say("Nothing was changed.")
 }
@@ -56,6 +57,21 @@ fn headline(supposed: &Supposition) -> String {
         Supposition::Add { node, .. } => format!("If {node} joined"),
         Supposition::Remove { nodes } => format!("If {} left", names(nodes)),
         Supposition::Weight { node, weight } => format!("If {node} had weight {weight}"),
+    }
+}
+
+/// Who is DOWN now, and cannot tell which keys nobody else has.
+fn unasked(supposed: &Supposition, reply: &WhatIfReply) -> Option<String> {
+    let is_supposed = |node: &NodeId| match supposed {
+        Supposition::Kill { nodes } => nodes.contains(node),
+        _ => false,
+    };
+    let down: Vec<NodeId> = reply.dead.iter().filter(|node| !is_supposed(node)).cloned().collect();
+    let who = names(&down);
+    match down.len() {
+        0 => None,
+        1 => Some(format!("  {who} is DOWN now: keys that only it holds are not counted")),
+        _ => Some(format!("  {who} are DOWN now: keys that only they hold are not counted")),
     }
 }
 
@@ -95,7 +111,7 @@ fn verdict(reply: &WhatIfReply) -> String {
     match (unreadable, read_only) {
         (0, 0) if reply.outages.iter().any(|o| o.unreadable_share + o.read_only_share > 0.0) => {
             format!(
-                "{given} every key that is there can be read and written, but not every key that could be."
+                "{given} every key that was counted can be read and written, but not every key that could be."
             )
         }
         (0, 0) => format!("{given} every key can be read and written."),
@@ -149,7 +165,8 @@ mod tests {
     fn killed(outages: Vec<Value>) -> String {
         let reply =
             from_value(json!({"status": "ok", "dead": ["n2", "n5"], "outages": outages})).unwrap();
-        let supposed = Supposition::Kill { nodes: Vec::new() };
+        let nodes = ["n2", "n5"].map(|node| node.parse().unwrap()).into();
+        let supposed = Supposition::Kill { nodes };
         text(&report(&supposed, &reply, None).narrated)
     }
 
@@ -168,7 +185,7 @@ mod tests {
              Nothing was changed."
         );
         let first = |outages| killed(outages).lines().next().unwrap().to_owned();
-        let every = "With n2 n5 dead, every key that is there can be read and written";
+        let every = "With n2 n5 dead, every key that was counted can be read and written";
         assert_eq!(
             first(vec![outage("default", 0, 0)]),
             format!("{every}, but not every key that could be.")
@@ -185,6 +202,23 @@ mod tests {
             first(vec![outage("default", 1, 0)]),
             "With n2 n5 dead, 1 of 30 keys cannot be read."
         );
+    }
+
+    /// Of a node that was DOWN before it is not known what only it holds.
+    #[test]
+    fn who_was_down_before_is_named() {
+        let reply =
+            json!({"status": "ok", "dead": ["n2", "n5"], "outages": [outage("default", 0, 0)]});
+        let told = |dead: &[&str]| {
+            let nodes = dead.iter().map(|node| node.parse().unwrap()).collect();
+            let reply = from_value(reply.clone()).unwrap();
+            text(&report(&Supposition::Kill { nodes }, &reply, None).narrated)
+        };
+        assert!(!told(&["n2", "n5"]).contains("DOWN"));
+        assert!(
+            told(&["n2"]).contains("\n  n5 is DOWN now: keys that only it holds are not counted\n")
+        );
+        assert!(told(&[]).contains("\n  n2 n5 are DOWN now: keys that only they hold"));
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn reason(
             let all: u32 = then.ring.members().values().map(|seat| seat.weight).sum();
             let moved =
                 gets(node, count(node), preview).unwrap_or_else(|| match count(node).before.keys {
-                    0 => nothing(node, now, then, preview),
+                    0 => nothing(node, now, then, preview, silent),
                     held => format!("{node} gets 0 because it has {} from before", copies(held)),
                 });
             format!("{moved}: it has weight {weight} of {all}")
@@ -96,7 +96,7 @@ fn reason(
             let moved = if gets.keys + drops.keys > 0 {
                 format!("{node} gets {} and gives up {}", copies(gets.keys), drops.keys)
             } else {
-                nothing(node, now, then, preview)
+                nothing(node, now, then, preview, silent)
             };
             format!(
                 "{moved}: its weight goes from {from} to {to}, its share of the ring from {} to {}",
@@ -142,7 +142,16 @@ fn gets(node: &NodeId, count: NodeCount, preview: &Preview) -> Option<String> {
 }
 
 /// Why a node gets nothing.
-fn nothing(node: &NodeId, now: &Placement, then: &Placement, preview: &Preview) -> String {
+fn nothing(
+    node: &NodeId,
+    now: &Placement,
+    then: &Placement,
+    preview: &Preview,
+    silent: &BTreeSet<NodeId>,
+) -> String {
+    if preview.keys() == 0 && !silent.is_empty() {
+        return format!("{node} gets 0 because nobody who answered holds a key");
+    }
     if preview.keys() == 0 {
         return format!("{node} gets 0 because the cluster holds no key");
     }
@@ -334,6 +343,11 @@ mod tests {
         };
         assert_eq!(leaves(&[]), ["n3 leaves: it holds nothing"]);
         assert_eq!(leaves(&["n3"]), ["n3 leaves: it did not answer, what it holds is not counted"]);
+        let grown = Placement::new(three.with(id("n4"), 1), 1);
+        assert_eq!(
+            reasons(&now, &grown, &nothing, &[id("n1")].into()),
+            ["n4 gets 0 because nobody who answered holds a key: it has weight 1 of 4"]
+        );
         let two = Placement::new(three, 2);
         let silent = [id("n2"), id("n9")].into();
         assert_eq!(
