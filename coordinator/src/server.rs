@@ -94,13 +94,19 @@ fn start(args: CoordinatorArgs) -> Result<(), EndError> {
 
 async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError> {
     check_listen(config.listen)?;
+    let mut bound = None;
     if let Some(recovery) = &config.recovery {
+        // Before anything is made: a directory that was rebuilt and cannot serve would only be in the way.
+        bound = Some(listen(config.listen).await?);
         recover(&config.data, recovery).await?;
     }
     let mut state = State::new();
     let mut log = Log::open(&config.data, &mut state)?;
     fix_ring(&config, &mut state, &mut log)?;
-    let (listener, local) = listen(config.listen).await?;
+    let (listener, local) = match bound {
+        Some(bound) => bound,
+        None => listen(config.listen).await?,
+    };
     let Config { settings, data, supervisor, .. } = config;
     let cluster = Arc::new(Cluster::new(state, log, settings, data, supervisor)?);
     heartbeat::beat(&cluster, Instant::now()).await;

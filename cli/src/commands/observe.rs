@@ -236,8 +236,9 @@ fn where_report(reply: &WhereReply, now_ms: u64, width: Option<usize>) -> Report
 fn config_report(reply: &ConfigReply, width: Option<usize>) -> Report {
     let report = Report::new(reply);
     if let [one] = reply.settings.as_slice() {
+        let lasts = if one.origin == "set" { ", until the coordinator stops" } else { "" };
         return report
-            .say(format!("{} = {} ({})", one.name, one.value, one.origin))
+            .say(format!("{} = {} ({}{lasts})", one.name, one.value, one.origin))
             .say(format!("  {}", one.help))
             .plain(one.value.clone());
     }

@@ -241,7 +241,11 @@ impl<'a, S: Service> Connection<'a, S> {
             let line = match self.held.take() {
                 Some(line) => Line::Json(line),
                 None => match self.codec.decode(&mut self.inbox) {
-                    Ok(Some(line)) => line,
+                    Ok(Some(line)) => {
+                        // What is left in the inbox is another line.
+                        self.line_began = None;
+                        line
+                    }
                     Ok(None) | Err(_) => break,
                 },
             };
