@@ -153,18 +153,31 @@ impl Ring {
     fn first_by_zone(&self, position: u64, n: usize) -> Vec<u16> {
         let mut seen = vec![false; self.names.len()];
         let mut of_zone = vec![0usize; self.names.len()];
-        let (mut met, mut firsts) = (Vec::new(), 0);
+        self.zones.iter().for_each(|zone| of_zone[usize::from(*zone)] += 1);
+        // How many members there are of each place, and how many of them were not met yet.
+        let mut unmet: Vec<usize> =
+            (0..n).map(|place| of_zone.iter().filter(|size| **size > place).count()).collect();
+        of_zone.fill(0);
+        let (mut met, mut level, mut sure) = (Vec::new(), 0, 0);
         for index in self.indices(position) {
-            if firsts == n || met.len() == self.names.len() {
+            // Who is met from here on has a later place than these.
+            if sure >= n {
                 break;
             }
             if std::mem::replace(&mut seen[usize::from(index)], true) {
                 continue;
             }
             let place = &mut of_zone[usize::from(self.zones[usize::from(index)])];
-            firsts += usize::from(*place == 0);
             met.push((*place, index));
+            sure += usize::from(*place == level);
+            if let Some(unmet) = unmet.get_mut(*place) {
+                *unmet -= 1;
+            }
             *place += 1;
+            while sure < n && unmet.get(level) == Some(&0) {
+                level += 1;
+                sure += met.iter().filter(|(place, _)| *place == level).count();
+            }
         }
         // Stable: among equals as they were met.
         met.sort_by_key(|(place, _)| *place);
@@ -280,6 +293,24 @@ mod tests {
                     _ => share,
                 };
                 assert!((share - expected).abs() < 1e-9, "{id} with N={n}");
+            }
+        }
+    }
+
+    /// Fewer zones than copies: the same owners as when all members are met first.
+    #[test]
+    fn zones_that_run_out_are_not_looked_for() {
+        for (nodes, zones) in [(2, 1), (7, 2), (9, 3), (12, 5)] {
+            let seat = |i: u16| Seat {
+                zone: format!("z{}", (i * i) % zones).parse().ok(),
+                ..Seat::from(1)
+            };
+            let ring = Ring::new(8, (0..nodes).map(|i| (id(usize::from(i)), seat(i))));
+            for (n, key) in (1..=5).flat_map(|n| (0..200u32).map(move |key| (n, key))) {
+                let all = ring.first_by_zone(key_position(&key.to_be_bytes()), usize::from(nodes));
+                let some =
+                    ring.first_by_zone(key_position(&key.to_be_bytes()), n.min(usize::from(nodes)));
+                assert_eq!(some, all[..some.len()], "{nodes} {zones} {n}");
             }
         }
     }
