@@ -1,36 +1,83 @@
 //! Takes a node off the ring that is gone for long, when the setting `autoheal` asks for it.
 //!
 //! [`ringkv_shared::heal`] decides. What is done is what a person would do: `removenode`, `rebalance`; and it is told.
+//! A rebalance that cannot begin is tried again; when the node comes back before it could, the wish is taken back.
+//!
+//! # Caveats
+//!
+//! What it has staged when the coordinator stops is staged as if a person had done it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ringkv_shared::heal::{self, Healing};
 use ringkv_shared::protocol::cluster::Stage;
 use ringkv_shared::{Failure, NodeId};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, Node};
 
+/// How long until a rebalance that could not begin is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+
 /// Looks once a heartbeat, until `shutdown`.
 pub(crate) async fn watch(cluster: Arc<Cluster>, shutdown: CancellationToken) {
-    let mut told = None;
+    let (mut told, mut staged) = (None, None);
     loop {
         let pause = cluster.settings().heartbeat();
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(pause) => look(&cluster, &mut told).await,
+            () = tokio::time::sleep(pause) => {
+                again(&cluster, &mut staged);
+                look(&cluster, &mut told, &mut staged).await;
+            }
+        }
+    }
+}
+
+/// What was staged here, until it is carried out.
+struct Staged {
+    node: NodeId,
+    /// The ring's epoch then: when it is another, somebody has a hand in it.
+    epoch: u64,
+    /// When it is tried again.
+    at: Instant,
+}
+
+/// Begins anew what could not be carried out, or takes it back when there is no need any more.
+fn again(cluster: &Arc<Cluster>, staged: &mut Option<Staged>) {
+    let view = cluster.view();
+    let Some(Staged { node, epoch, at }) = staged else { return };
+    if view.stage != Stage::Staged || view.topology.epoch != *epoch {
+        *staged = None;
+        return;
+    }
+    // Who runs or stages something now is not disturbed: it is looked at again with the next heartbeat.
+    let Ok(alone) = cluster.alone() else { return };
+    let is_back = view.nodes.get(node).is_some_and(|node| !node.is_down());
+    if is_back && cluster.clear_staged().is_ok() {
+        cluster.events.tell(format!("autoheal: {node} is back and stays on the ring"));
+    } else if !is_back && Instant::now() >= *at {
+        *at = Instant::now() + AGAIN_AFTER;
+        drop(alone);
+        if let Err(failure) = cluster.rebalance(false, Some(*epoch)) {
+            tracing::info!(%node, "not taken off the ring yet: {failure}");
         }
     }
 }
 
 /// Heals who is to be healed, or tells why not, once.
-async fn look(cluster: &Arc<Cluster>, told: &mut Option<String>) {
+async fn look(cluster: &Arc<Cluster>, told: &mut Option<String>, staged: &mut Option<Staged>) {
     let text = match cluster.healing() {
         Healing::Nothing | Healing::Wait { .. } => None,
         Healing::Cannot { node, why } => Some(format!("autoheal leaves {node} on the ring: {why}")),
         Healing::Heal(node) => match heal(cluster, &node).await {
-            Ok(()) => None,
+            Ok(epoch) => {
+                *staged = Some(Staged { node, epoch, at: Instant::now() + AGAIN_AFTER });
+                None
+            }
             Err(failure) => Some(format!("autoheal could not take {node} off the ring: {failure}")),
         },
     };
@@ -40,13 +87,16 @@ async fn look(cluster: &Arc<Cluster>, told: &mut Option<String>) {
     }
 }
 
-async fn heal(cluster: &Arc<Cluster>, node: &NodeId) -> Result<(), Failure> {
-    cluster.removenode(node.clone(), false).await?;
+/// Says under which epoch of the ring it was staged.
+async fn heal(cluster: &Arc<Cluster>, node: &NodeId) -> Result<u64, Failure> {
+    let epoch = cluster.removenode(node.clone(), false).await?.epoch;
     cluster.events.tell(format!(
         "autoheal: {node} was DOWN for too long, its copies are made anew on the other nodes"
     ));
-    cluster.rebalance(false, None)?;
-    Ok(())
+    if let Err(failure) = cluster.rebalance(false, Some(epoch)) {
+        tracing::info!(%node, "not taken off the ring yet: {failure}");
+    }
+    Ok(epoch)
 }
 
 impl Cluster {

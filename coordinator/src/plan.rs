@@ -45,7 +45,7 @@ impl Cluster {
         self.preview(view.topology.newest()).await
     }
 
-    fn clear_staged(&self) -> Result<(), Failure> {
+    pub(crate) fn clear_staged(&self) -> Result<(), Failure> {
         match self.view().stage {
             Stage::Staged => {
                 self.commit(&Event::Clear)?;

@@ -67,6 +67,10 @@ pub(crate) enum RecoverError {
         "only {answered} of {members} members {of} answer, fewer than a majority; nothing was written"
     )]
     Minority { answered: usize, members: usize, of: &'static str },
+    #[error(
+        "{node} obeys nobody: it has left the cluster, or lost its file `cluster`; nothing was written"
+    )]
+    Free { node: NodeId },
     #[error("{node} obeys another cluster's coordinator by now; nothing was written")]
     Elsewhere { node: NodeId },
 }
@@ -84,6 +88,7 @@ impl RecoverError {
             Self::Minority { .. } => {
                 "start more of them; from directories of nodes that are lost: kv salvage".into()
             }
+            Self::Free { node } => format!("if {node} is a member all the same: --force"),
             Self::Elsewhere { node } => {
                 format!("if {node} has left this cluster, and it is no member to wait for: --force")
             }
@@ -213,8 +218,12 @@ fn rebuild(
             silent.push(format!("{id} at {}", member.addr));
             continue;
         };
-        if belongs(answer, &lineage) {
+        // With force, who was let go counts, too: its file may only have been moved away.
+        let free = answer.obeys.coordinator.is_none();
+        if belongs(answer, &lineage) || free && force {
             there.insert(id.clone(), answer);
+        } else if free {
+            return Err(RecoverError::Free { node: id.clone() });
         } else if force {
             silent.push(format!("{id} at {}", member.addr));
         } else {
@@ -239,7 +248,7 @@ fn rebuild(
 fn belongs(answer: &Answer, lineage: &[String]) -> bool {
     let is_one = |uuid: &str| lineage.iter().any(|one| one == uuid);
     match &answer.obeys.coordinator {
-        None => true,
+        None => false,
         Some(uuid) => is_one(uuid) || map_of(answer).is_some_and(|map| is_one(&map.uuid)),
     }
 }
@@ -368,8 +377,11 @@ mod tests {
     fn a_recovery_that_was_cut_short_is_followed_too() {
         let map = map();
         let told = Some((reign("3.9"), &map[..]));
-        let answers =
-            [node(1, Some("c2"), 104, told), node(2, Some("c1"), 3, told), node(3, None, 0, None)];
+        let answers = [
+            node(1, Some("c2"), 104, told),
+            node(2, Some("c1"), 3, told),
+            node(3, Some("c1"), 3, None),
+        ];
         let state = rebuilt(&answers, false).unwrap();
         assert_eq!(
             (state.after, state.boot_epoch),
@@ -389,7 +401,8 @@ mod tests {
         let other = ["RING 4", "COORDINATOR x", "BOOT 1", "ADD n3 a:3 1 u3", "FINAL"];
         let elsewhere = node(3, Some("x"), 1, Some((reign("1.2"), &other)));
         let wiped = Answer { uuid: "new".to_owned(), ..n3.clone() };
-        let table: [(&[&Answer], bool, &str); 9] = [
+        let free = node(3, None, 0, None);
+        let table: [(&[&Answer], bool, &str); 11] = [
             (&[&n1, &n2, &n3], false, ""),
             (&[], true, "none of the nodes"),
             (&[&wiped], true, "only 0 of 2 members of the ring in force"),
@@ -399,6 +412,8 @@ mod tests {
             (&[&n1, &n3], true, "only 1 of 2 members of the ring in force"),
             (&[&n1, &n2, &elsewhere], false, "n3 obeys another cluster's coordinator"),
             (&[&n1, &n2, &elsewhere], true, ""),
+            (&[&n1, &n2, &free], false, "n3 obeys nobody: it has left"),
+            (&[&n1, &n2, &free], true, ""),
         ];
         for (answers, force, expected) in table {
             let answers: Vec<Answer> = answers.iter().copied().cloned().collect();
