@@ -207,10 +207,11 @@ impl World {
         }
     }
 
-    /// All is mended.
+    /// All is mended, and nothing breaks any more.
     pub(crate) fn heal(&mut self) {
         self.tell(|| "all is mended".to_owned());
         self.weather = Weather::FAIR;
+        self.queue.retain(|_, event| !matches!(event, Event::Nemesis | Event::Restart));
         self.cut.clear();
         for replica in self.replicas.values_mut().filter(|replica| !replica.is_up()) {
             replica.start();
