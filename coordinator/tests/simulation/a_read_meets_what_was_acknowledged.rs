@@ -29,7 +29,7 @@ fn plan(quorums: Quorums) -> Plan {
 #[test]
 fn a_read_meets_what_was_acknowledged() {
     let quorums = [(2, 2), (1, 3), (3, 1)].map(|(r, w)| Quorums { n: 3, r, w, sloppy: false });
-    with_seeds(80, |seed| plan(quorums[(seed % 3) as usize]), run);
+    with_seeds(50, |seed| plan(quorums[(seed % 3) as usize]), run);
 }
 
 pub(crate) fn run(cluster: &mut Cluster) -> Result<(), String> {

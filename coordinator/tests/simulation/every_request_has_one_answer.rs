@@ -26,7 +26,7 @@ fn every_request_has_one_answer() {
         haste: 0,
         upkeep_every: 0,
     };
-    with_seeds(80, plan, |cluster| {
+    with_seeds(40, plan, |cluster| {
         cluster.run();
         cluster.heal();
         check(cluster)

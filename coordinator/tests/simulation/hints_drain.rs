@@ -26,7 +26,7 @@ fn hints_drain() {
     };
     let mut owed_before = 0;
     let owed = std::cell::RefCell::new(&mut owed_before);
-    with_seeds(60, plan, |cluster| {
+    with_seeds(40, plan, |cluster| {
         cluster.run();
         cluster.heal();
         **owed.borrow_mut() += owes(cluster);

@@ -35,7 +35,7 @@ pub(crate) fn hasty(seed: u64) -> Plan {
 fn no_change_of_the_ring_costs_a_key() {
     let finalised = std::cell::Cell::new(0);
     let either = |seed| if seed % 4 == 0 { hasty(seed) } else { plan(seed) };
-    with_seeds(40, either, |cluster| {
+    with_seeds(30, either, |cluster| {
         let result = run(cluster);
         finalised.set(finalised.get() + cluster.changing.finalised);
         result

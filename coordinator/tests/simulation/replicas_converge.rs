@@ -25,7 +25,7 @@ pub(crate) fn plan(seed: u64) -> Plan {
 
 #[test]
 fn replicas_converge() {
-    with_seeds(80, plan, run);
+    with_seeds(40, plan, run);
 }
 
 pub(crate) fn run(cluster: &mut Cluster) -> Result<(), String> {
