@@ -224,8 +224,9 @@ impl Cluster {
     /// Makes a change: durable first, then in force as a new view.
     pub(crate) fn commit(&self, event: &Event) -> Result<Arc<View>, Failure> {
         let mut durable = self.durable.lock().expect("no panic while the lock is held");
-        self.note(&mut durable, event)?;
-        Ok(self.publish(&durable.state))
+        let noted = self.note(&mut durable, event);
+        let fresh = self.publish(&durable.state);
+        noted.map(|()| fresh)
     }
 
     /// The same, but only if no request is under way and no write was numbered after `last`: so nobody writes any
@@ -237,15 +238,22 @@ impl Cluster {
         if !view.users.is_empty() || self.writes.last() != last {
             return Ok(false);
         }
-        self.note(&mut durable, event)?;
+        let noted = self.note(&mut durable, event);
         let fresh = View::of(&durable.state, Some(&view), &self.claimant, self.now_ms());
         self.replace(&mut view, Arc::new(fresh));
-        Ok(true)
+        noted.map(|()| true)
     }
 
+    /// What may be in the log and may not: a ring that was to be in force without copying. Until a restart has read
+    /// the log, writes go to both rings, so that either has them.
     fn note(&self, durable: &mut Durable, event: &Event) -> Result<(), Failure> {
         let Durable { state, log } = durable;
-        log.append(event).map_err(log_failure)?;
+        if let Err(error) = log.append(event) {
+            if matches!((&error, event), (LogError::Unsure { .. }, Event::Final)) {
+                state.topology.commit();
+            }
+            return Err(log_failure(error));
+        }
         state.apply(event);
         if let Err(error) = log.compact_if_long(state) {
             tracing::warn!("the log is not compacted: {error}");
@@ -356,6 +364,22 @@ mod tests {
         let mut state = State::new();
         let log = Log::open(dir, &mut state).unwrap();
         Cluster::new(state, log, Settings::default(), dir.to_owned(), None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_a_ring_that_may_be_in_force_both_are_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = start(dir.path());
+        cluster.commit(&"ADD n1 127.0.0.1:1 1 u1".parse().unwrap()).unwrap();
+        cluster.durable.lock().unwrap().log.fail_syncs();
+        let failure = cluster.commit_if_quiet(&Event::Final, cluster.writes.last()).unwrap_err();
+        assert_eq!(failure.name, ErrorName::OutcomeUnknown, "{failure}");
+        let view = cluster.view();
+        let n1 = "n1".parse().unwrap();
+        assert!(view.topology.pending.as_ref().is_some_and(|pending| pending.has(&n1)));
+        assert_eq!(view.stage, Stage::Copying);
+        let closed = cluster.commit(&Event::Cancel).err().unwrap();
+        assert_eq!(closed.name, ErrorName::NotApplied, "{closed}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::travels_as_text;
+
 /// How far ahead of the own clock a stamp from outside is believed, in milliseconds.
 pub const AHEAD_MS_MAX: u64 = 60_000;
 
@@ -96,19 +98,7 @@ impl FromStr for Stamp {
     }
 }
 
-impl TryFrom<String> for Stamp {
-    type Error = BadStamp;
-
-    fn try_from(text: String) -> Result<Self, BadStamp> {
-        text.parse()
-    }
-}
-
-impl From<Stamp> for String {
-    fn from(stamp: Stamp) -> Self {
-        stamp.to_string()
-    }
-}
+travels_as_text!(Stamp);
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::travels_as_text;
+
 /// The longest node id or zone, in bytes.
 pub const NODE_ID_BYTES_MAX: usize = 32;
 
@@ -43,19 +45,7 @@ macro_rules! plain_name {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = $bad;
-
-            fn try_from(text: String) -> Result<Self, $bad> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.0.as_ref().to_owned()
-            }
-        }
+        travels_as_text!($name);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

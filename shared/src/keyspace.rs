@@ -16,6 +16,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{BadNodeId, NodeId};
+use crate::text::travels_as_text;
 
 /// The name of a keyspace: what may be the name of a node may be that of a keyspace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,19 +65,7 @@ impl FromStr for KeyspaceName {
     }
 }
 
-impl TryFrom<String> for KeyspaceName {
-    type Error = BadKeyspaceName;
-
-    fn try_from(text: String) -> Result<Self, BadKeyspaceName> {
-        text.parse()
-    }
-}
-
-impl From<KeyspaceName> for String {
-    fn from(name: KeyspaceName) -> Self {
-        name.as_str().to_owned()
-    }
-}
+travels_as_text!(KeyspaceName);
 
 impl fmt::Display for KeyspaceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

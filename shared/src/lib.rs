@@ -37,6 +37,7 @@ mod blob;
 mod failure;
 mod id;
 mod nearest;
+mod text;
 mod version;
 
 pub use blob::{Blob, disturbs_terminal};

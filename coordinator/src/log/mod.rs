@@ -167,6 +167,15 @@ impl Log {
         })
     }
 
+    /// From now on what is written cannot be synced.
+    #[cfg(test)]
+    pub(crate) fn fail_syncs(&mut self) {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        // Not closed while the test runs: then what is written would fail, too.
+        std::mem::forget(reader);
+        self.file = File::from(std::os::fd::OwnedFd::from(writer));
+    }
+
     /// Appends an event; when this returns it is durable.
     pub(crate) fn append(&mut self, event: &Event) -> Result<(), LogError> {
         if self.closed {

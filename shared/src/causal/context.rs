@@ -13,6 +13,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::Version;
+use crate::text::travels_as_text;
 use crate::version::Line;
 
 /// Versions that were seen.
@@ -177,19 +178,7 @@ impl FromStr for Context {
     }
 }
 
-impl TryFrom<String> for Context {
-    type Error = BadContext;
-
-    fn try_from(text: String) -> Result<Self, BadContext> {
-        text.parse()
-    }
-}
-
-impl From<Context> for String {
-    fn from(context: Context) -> Self {
-        context.to_string()
-    }
-}
+travels_as_text!(Context);
 
 impl fmt::Display for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -23,6 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Status;
 
+use crate::text::travels_as_text;
+
 /// Under which coordinator and which ring a request was made: `3.12`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -62,19 +64,7 @@ fn number<T: FromStr>(text: &str) -> Option<T> {
     is_canonical.then(|| text.parse().ok())?
 }
 
-impl TryFrom<String> for Reign {
-    type Error = BadReign;
-
-    fn try_from(text: String) -> Result<Self, BadReign> {
-        text.parse()
-    }
-}
-
-impl From<Reign> for String {
-    fn from(reign: Reign) -> Self {
-        reign.to_string()
-    }
-}
+travels_as_text!(Reign);
 
 /// A coordinator that wants to be obeyed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
