@@ -14,16 +14,12 @@
 //! The epoch of a line is that of the moment when it leaves, not that of the view its sender worked from: who raises
 //! the ring's must first wait until nobody works from an older view.
 
-use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 
 use crate::protocol::claim::{Claim, Reign};
 use crate::{ErrorName, Failure};
-
-/// How every request begins that jsonrpsee makes, but a batch.
-const HEAD: &str = r#"{"jsonrpc":"2.0","#;
 
 /// A coordinator that claims nodes.
 #[derive(Debug)]
@@ -78,37 +74,5 @@ impl Claimant {
             epoch: *epoch,
             after: after.clone(),
         }
-    }
-
-    /// Appends a request with the epochs in it; false if it is a batch, which has no place for them.
-    pub(super) fn sign(&self, request: &str, out: &mut Vec<u8>) -> bool {
-        let Some(rest) = request.strip_prefix(HEAD) else { return false };
-        out.extend_from_slice(HEAD.as_bytes());
-        write!(out, r#""epoch":"{}","#, self.reign()).expect("a Vec takes all");
-        out.extend_from_slice(rest.as_bytes());
-        true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_signed_with_the_epochs_of_its_moment() {
-        let claimant = Claimant::new("c", Vec::new(), 3);
-        let sign = |request: &str| {
-            let mut out = b"before ".to_vec();
-            claimant.sign(request, &mut out).then(|| String::from_utf8(out).unwrap())
-        };
-        let request = r#"{"jsonrpc":"2.0","id":7,"method":"size"}"#;
-        let signed = |epoch: &str| {
-            format!(r#"before {{"jsonrpc":"2.0","epoch":"{epoch}","id":7,"method":"size"}}"#)
-        };
-        assert_eq!(sign(request), Some(signed("3.0")));
-        claimant.set_ring(12);
-        claimant.set_ring(11);
-        assert_eq!(sign(request), Some(signed("3.12")));
-        assert_eq!(sign(&format!("[{request}]")), None);
     }
 }

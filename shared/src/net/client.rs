@@ -1,28 +1,27 @@
-//! jsonrpsee's async client over our transport.
+//! jsonrpsee's client traits over our own link.
 //!
-//! Calls are multiplexed on one connection. What they send is collected in an outbox that one
-//! writer task empties with one write for all that has gathered, so many concurrent calls cost
-//! few system calls.
+//! Use a [`Client`] with the `…Client` traits of this module. Calls are multiplexed on one connection, see
+//! [`link`](super::link).
 
+use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
-use jsonrpsee::async_client::ClientBuilder;
-use jsonrpsee::core::client::{ReceivedMessage, TransportReceiverT, TransportSenderT};
-use tokio::io::AsyncWriteExt as _;
+use jsonrpsee::core::client::{BatchResponse, ClientT, Error};
+use jsonrpsee::core::params::BatchRequestBuilder;
+use jsonrpsee::core::traits::ToRpcParams;
+use jsonrpsee::types::ErrorObjectOwned;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::Notify;
-use tokio_util::codec::FramedRead;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 use super::claimant::Claimant;
-use super::wire::{JsonLines, Line};
-use crate::limits::LINE_BYTES_MAX;
-
-/// A connected client: use it with the `…Client` traits of this module.
-pub type Client = jsonrpsee::async_client::Client;
+use super::link::{Link, Router, Unsent, Waiting, read_answers, write_gathered};
+use super::quick::Spell as _;
 
 /// Sees each line of a connection as it is on the wire, without its newline, while it passes.
 ///
@@ -37,13 +36,20 @@ pub trait Observer: Send + Sync {
 /// Nobody, or somebody who looks on.
 pub(super) type Onlooker = Option<Arc<dyn Observer>>;
 
-/// When this much waits to be written, callers wait too.
-const OUTBOX_BYTES_MAX: usize = LINE_BYTES_MAX;
-/// Calls waiting for the client's own task; beyond, callers wait.
-const CALLS_QUEUED_MAX: usize = 4096;
-/// jsonrpsee's own timeout runs on real time and cannot be simulated, so it is set out of the
-/// way: every call is bounded by a deadline of its caller (see `Peer`).
-const JSONRPSEE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// A connected client. Dropped, it ends the connection when what was sent is written.
+pub struct Client {
+    link: Arc<Link>,
+    reading: AbortHandle,
+}
+
+/// As whom a client comes, and who looks on or takes answers.
+#[derive(Clone, Default)]
+pub(super) struct Company {
+    /// The coordinator that asks.
+    pub(super) claimant: Option<Arc<Claimant>>,
+    pub(super) onlooker: Onlooker,
+    pub(super) router: Option<Arc<dyn Router>>,
+}
 
 /// Connects to `addr` (`host:port`) within `timeout`.
 ///
@@ -51,151 +57,132 @@ const JSONRPSEE_TIMEOUT: Duration = Duration::from_secs(3600);
 ///
 /// That of the connection attempt; [`io::ErrorKind::TimedOut`] after `timeout`.
 pub async fn connect(addr: &str, timeout: Duration) -> io::Result<Client> {
-    connect_as(addr, timeout, None, None).await
+    connect_as(addr, timeout, Company::default()).await
 }
 
-/// [`connect`], as a coordinator if there is a claimant, and with somebody who looks on.
 pub(super) async fn connect_as(
     addr: &str,
     timeout: Duration,
-    claimant: Option<Arc<Claimant>>,
-    onlooker: Onlooker,
+    company: Company,
 ) -> io::Result<Client> {
     let stream = tokio::time::timeout(timeout, TcpStream::connect(addr)).await??;
     stream.set_nodelay(true)?;
     let (reader, writer) = stream.into_split();
-    let outbox = Arc::new(Outbox::default());
-    tokio::spawn(write_gathered(outbox.clone(), writer));
-    let lines = FramedRead::new(reader, JsonLines::new(LINE_BYTES_MAX));
-    let receiver = Receiver { lines, onlooker: onlooker.clone() };
-    let sender = Sender { outbox, claimant, onlooker };
-    Ok(ClientBuilder::new()
-        .request_timeout(JSONRPSEE_TIMEOUT)
-        .max_concurrent_requests(CALLS_QUEUED_MAX)
-        .build_with_tokio(sender, receiver))
+    let Company { claimant, onlooker, router } = company;
+    let link = Arc::new(Link::new(claimant, onlooker, router));
+    tokio::spawn(write_gathered(Arc::clone(&link), writer));
+    let reading = tokio::spawn(read_answers(Arc::clone(&link), reader)).abort_handle();
+    Ok(Client { link, reading })
 }
 
-/// What waits to be written.
-#[derive(Default)]
-struct Outbox {
-    gathered: Mutex<Gathered>,
-    /// Told when something was put in or the outbox was closed.
-    filled: Notify,
-    /// Told when all was taken out.
-    emptied: Notify,
-}
-
-#[derive(Default)]
-struct Gathered {
-    bytes: Vec<u8>,
-    closed: bool,
-}
-
-impl Outbox {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Gathered> {
-        self.gathered.lock().expect("no panic while the lock is held")
+impl Client {
+    /// Whether calls can still be made.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.link.is_open()
     }
 
-    fn close(&self) {
-        self.lock().closed = true;
-        self.filled.notify_one();
-        self.emptied.notify_one();
-    }
-}
-
-async fn write_gathered(outbox: Arc<Outbox>, mut writer: OwnedWriteHalf) {
-    let mut batch = Vec::new();
-    loop {
-        let closed = {
-            let mut gathered = outbox.lock();
-            std::mem::swap(&mut batch, &mut gathered.bytes);
-            gathered.closed
+    /// Makes a call whose answer the connection's router gets, with this token; `params` writes the parameters as
+    /// JSON. False: nothing was sent, and no answer will come.
+    pub fn route(&self, token: u64, method: &str, params: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let rest = |out: &mut Vec<u8>| {
+            out.raw(PARAMS);
+            params(out);
         };
-        outbox.emptied.notify_one();
-        if !batch.is_empty() {
-            if writer.write_all(&batch).await.is_err() {
-                return outbox.close();
+        self.link.call(method, Some(Waiting::Router(token)), rest).is_ok()
+    }
+
+    /// Sends a call; `waiting` makes who waits for its answer, if somebody does.
+    async fn send(
+        &self,
+        method: &str,
+        params: impl ToRpcParams,
+        mut waiting: impl FnMut() -> Option<Waiting>,
+    ) -> Result<(), Error> {
+        let params = params.to_rpc_params()?;
+        let rest = |out: &mut Vec<u8>| {
+            if let Some(params) = &params {
+                out.raw(PARAMS).raw(params.get());
             }
-            batch.clear();
-        } else if closed {
-            return;
-        } else {
-            outbox.filled.notified().await;
-        }
-    }
-}
-
-struct Sender {
-    outbox: Arc<Outbox>,
-    claimant: Option<Arc<Claimant>>,
-    onlooker: Onlooker,
-}
-
-impl Sender {
-    /// Appends a request as it is to be on the wire, without its newline.
-    fn write(&self, request: &str, out: &mut Vec<u8>) -> io::Result<()> {
-        let from = out.len();
-        match &self.claimant {
-            None => out.extend_from_slice(request.as_bytes()),
-            Some(claimant) if claimant.sign(request, out) => {}
-            Some(_) => return Err(io::Error::other("a batch cannot be sent as a coordinator")),
-        }
-        if let Some(onlooker) = &self.onlooker {
-            onlooker.sent(&String::from_utf8_lossy(&out[from..]));
-        }
-        Ok(())
-    }
-}
-
-impl TransportSenderT for Sender {
-    type Error = io::Error;
-
-    async fn send(&mut self, message: String) -> io::Result<()> {
+        };
         loop {
-            {
-                let mut gathered = self.outbox.lock();
-                if gathered.closed {
-                    return Err(io::ErrorKind::BrokenPipe.into());
-                }
-                if gathered.bytes.len() < OUTBOX_BYTES_MAX {
-                    self.write(&message, &mut gathered.bytes)?;
-                    gathered.bytes.push(b'\n');
-                    self.outbox.filled.notify_one();
-                    return Ok(());
-                }
+            match self.link.call(method, waiting(), rest) {
+                Ok(()) => return Ok(()),
+                Err(Unsent::Closed(error)) => return Err(Error::Transport(error.into())),
+                Err(Unsent::Full) => self.link.emptied().await,
             }
-            self.outbox.emptied.notified().await;
         }
     }
 }
 
-impl Drop for Sender {
+const PARAMS: &str = ",\"params\":";
+
+impl Drop for Client {
     fn drop(&mut self) {
-        self.outbox.close();
+        self.reading.abort();
+        self.link.close(io::ErrorKind::ConnectionAborted, "the client has ended it");
     }
 }
 
-struct Receiver {
-    lines: FramedRead<OwnedReadHalf, JsonLines>,
-    onlooker: Onlooker,
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("open", &self.is_connected()).finish_non_exhaustive()
+    }
 }
 
-impl TransportReceiverT for Receiver {
-    type Error = io::Error;
+fn lost() -> Error {
+    let why = "the connection was closed";
+    Error::Transport(io::Error::new(io::ErrorKind::UnexpectedEof, why).into())
+}
 
-    async fn receive(&mut self) -> io::Result<ReceivedMessage> {
-        match self.lines.next().await {
-            Some(Ok(Line::Json(line))) => {
-                if let Some(onlooker) = &self.onlooker {
-                    onlooker.received(&String::from_utf8_lossy(&line));
-                }
-                Ok(ReceivedMessage::Bytes(line.into()))
-            }
-            Some(Ok(Line::TooLong)) => {
-                Err(io::Error::new(io::ErrorKind::InvalidData, "an answer is over the line limit"))
-            }
-            Some(Err(error)) => Err(error),
-            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection was closed")),
-        }
+/// The parts of an answer.
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    error: Option<ErrorObjectOwned>,
+}
+
+/// What a line answers, as that type.
+fn read<R: DeserializeOwned>(line: &[u8]) -> Result<R, Error> {
+    let answer: Answer<'_> = serde_json::from_slice(line)?;
+    match answer {
+        Answer { error: Some(error), .. } => Err(Error::Call(error)),
+        Answer { result: Some(result), .. } => Ok(serde_json::from_str(result.get())?),
+        Answer { .. } => Ok(serde_json::from_str("null")?),
+    }
+}
+
+impl ClientT for Client {
+    async fn notification<P: ToRpcParams + Send>(
+        &self,
+        method: &str,
+        params: P,
+    ) -> Result<(), Error> {
+        self.send(method, params, || None).await
+    }
+
+    async fn request<R: DeserializeOwned, P: ToRpcParams + Send>(
+        &self,
+        method: &str,
+        params: P,
+    ) -> Result<R, Error> {
+        let mut answer = None;
+        let waiting = || {
+            let (waiting, coming) = oneshot::channel();
+            answer = Some(coming);
+            Some(Waiting::Future(waiting))
+        };
+        self.send(method, params, waiting).await?;
+        let line = answer.ok_or_else(lost)?.await.map_err(|_| lost())?;
+        read(&line)
+    }
+
+    /// Not done: calls on one connection travel together without being a batch.
+    async fn batch_request<'a, R: DeserializeOwned + fmt::Debug + 'a>(
+        &self,
+        _batch: BatchRequestBuilder<'a>,
+    ) -> Result<BatchResponse<'a, R>, Error> {
+        Err(Error::HttpNotImplemented)
     }
 }

@@ -1,14 +1,19 @@
 //! JSON-RPC 2.0 over newline-delimited TCP: the only socket code of the project.
 
 mod api;
+mod calls;
 mod claimant;
 mod client;
 mod config;
+mod connection;
 mod dispatch;
 mod errors;
+mod link;
 mod listen;
+mod mailbox;
 mod peer;
 mod process;
+mod quick;
 mod server;
 mod wire;
 
@@ -20,7 +25,10 @@ pub use claimant::Claimant;
 pub use client::{Client, Observer, connect};
 pub use config::{ConfigError, read_settings};
 pub use errors::{failure_from_object, failure_into_object};
+pub use link::Router;
 pub use listen::{ListenError, check_listen, listen};
+pub use mailbox::{Mailbox, Ticket};
 pub use peer::{Peer, PeerError};
 pub use process::{print_ready, run_process, tell_end};
+pub use quick::{QuickCall, Scan, Spell, plain_text};
 pub use server::{ServerLimits, Service, serve};

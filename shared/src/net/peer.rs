@@ -7,17 +7,17 @@
 //! must get nothing that was meant for the first.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jsonrpsee::core::client::Error;
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::api::NodeApiClient;
 use super::claimant::Claimant;
-use super::client::{Client, Observer, Onlooker, connect_as};
+use super::client::{Client, Company, Observer, connect_as};
 use super::errors::failure_from_object;
+use super::link::Router;
 use crate::{ErrorName, Failure};
 
 /// Why a call has no result.
@@ -54,10 +54,13 @@ impl PeerError {
 /// One server, by address. Cheap to keep, connects on the first call.
 pub struct Peer {
     addr: String,
-    /// Whom it must be, if that matters, and as whom we come.
+    /// Whom it must be, if that matters.
     member: Option<Member>,
-    onlooker: Onlooker,
+    /// As whom we come, and who else hears the answers.
+    company: Company,
     connection: Mutex<Option<Arc<Client>>>,
+    /// One at a time connects.
+    connecting: tokio::sync::Mutex<()>,
 }
 
 /// A node of a cluster, as its coordinator knows it.
@@ -95,8 +98,9 @@ impl Peer {
     /// A peer at `addr` (`host:port`); nothing is sent yet.
     #[must_use]
     pub fn new(addr: impl Into<String>) -> Self {
-        let (member, onlooker) = (None, None);
-        Self { addr: addr.into(), member, onlooker, connection: Mutex::new(None) }
+        let (member, company) = (None, Company::default());
+        let (connection, connecting) = Default::default();
+        Self { addr: addr.into(), member, company, connection, connecting }
     }
 
     /// The storage node at `addr` whose data directory is `uuid`, as a coordinator asks it: it is claimed on each
@@ -107,13 +111,22 @@ impl Peer {
         uuid: impl Into<String>,
         claimant: Arc<Claimant>,
     ) -> Self {
-        Self { member: Some(Member { uuid: uuid.into(), claimant }), ..Self::new(addr) }
+        let company = Company { claimant: Some(Arc::clone(&claimant)), ..Company::default() };
+        Self { member: Some(Member { uuid: uuid.into(), claimant }), company, ..Self::new(addr) }
+    }
+
+    /// The same, with somebody who takes answers without waiting for each, see [`Peer::route`].
+    #[must_use]
+    pub fn with_router(mut self, router: Arc<dyn Router>) -> Self {
+        self.company.router = Some(router);
+        self
     }
 
     /// A peer at `addr` whose every line `observer` sees; nothing is sent yet.
     #[must_use]
     pub fn observed(addr: impl Into<String>, observer: Arc<dyn Observer>) -> Self {
-        Self { onlooker: Some(observer), ..Self::new(addr) }
+        let company = Company { onlooker: Some(observer), ..Company::default() };
+        Self { company, ..Self::new(addr) }
     }
 
     /// Where it is.
@@ -146,29 +159,64 @@ impl Peer {
             Ok(Err(other)) => PeerError::Lost(other.to_string()),
             Err(_) => PeerError::TimedOut(deadline),
         };
-        self.forget(&client).await;
+        self.forget(&client);
+        retire(client, deadline);
         Err(error)
     }
 
+    /// Makes a call on the connection that there is, whose answer the router gets with this token; `params` writes
+    /// the parameters as JSON. Its deadline is the caller's affair, see [`Peer::give_up`]. False: there is no
+    /// connection, or too much waits there; nothing was sent.
+    pub fn route(&self, token: u64, method: &str, params: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let connection = self.lock();
+        connection.as_ref().is_some_and(|client| client.route(token, method, params))
+    }
+
+    /// The answer to a routed call did not come within `deadline`: the next call gets another connection.
+    pub fn give_up(&self, deadline: Duration) {
+        let connection = self.lock().take();
+        connection.into_iter().for_each(|client| retire(client, deadline));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Client>>> {
+        self.connection.lock().expect("no panic while the lock is held")
+    }
+
+    fn open(&self) -> Option<Arc<Client>> {
+        self.lock().as_ref().filter(|client| client.is_connected()).cloned()
+    }
+
     async fn connected(&self, timeout: Duration) -> Result<Arc<Client>, PeerError> {
-        let mut connection = self.connection.lock().await;
-        if let Some(client) = connection.as_ref().filter(|client| client.is_connected()) {
-            return Ok(client.clone());
+        if let Some(client) = self.open() {
+            return Ok(client);
         }
-        let claimant = self.member.as_ref().map(|member| Arc::clone(&member.claimant));
-        let client = connect_as(&self.addr, timeout, claimant, self.onlooker.clone()).await;
+        let _one = self.connecting.lock().await;
+        if let Some(client) = self.open() {
+            return Ok(client);
+        }
+        let client = connect_as(&self.addr, timeout, self.company.clone()).await;
         let client = Arc::new(client.map_err(PeerError::Unreachable)?);
         if let Some(member) = &self.member {
             member.claim(&client).await?;
         }
-        *connection = Some(client.clone());
+        *self.lock() = Some(client.clone());
         Ok(client)
     }
 
-    async fn forget(&self, client: &Arc<Client>) {
-        let mut connection = self.connection.lock().await;
+    fn forget(&self, client: &Arc<Client>) {
+        let mut connection = self.lock();
         if connection.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, client)) {
             *connection = None;
         }
+    }
+}
+
+/// Keeps a connection that nobody is to use any more for those whose calls are under way on it: they have as long.
+fn retire(client: Arc<Client>, deadline: Duration) {
+    if client.is_connected() {
+        tokio::spawn(async move {
+            tokio::time::sleep(deadline).await;
+            drop(client);
+        });
     }
 }

@@ -1,22 +1,19 @@
-//! One JSON text per line, as a tokio-util codec.
+//! One JSON text per line, found in the bytes that have arrived.
 //!
-//! Unlike `LinesCodec` an oversized line is an *item*, not a decoder error: after an error a
-//! framed stream would wait for new bytes although whole lines are already buffered. Lines come
-//! out as [`Bytes`] without a copy; CR before LF and blank lines are skipped.
+//! An oversized line is an *item*, so that it can be answered and the next one served. Lines are pieces of the
+//! buffer, not copies; CR before LF and blank lines are skipped.
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use tokio_util::codec::Decoder;
-
-/// One decoded line.
+/// One line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum Line<'a> {
     /// A line that is not blank, without its end.
-    Json(Bytes),
+    Json(&'a [u8]),
     /// A line of more than the allowed bytes; its content is thrown away as it arrives.
     TooLong,
 }
 
-/// The codec, for one direction of one connection.
+/// Finds the lines in one direction of one connection.
+#[derive(Debug)]
 pub(super) struct JsonLines {
     /// The most bytes in a line.
     bytes_max: usize,
@@ -31,56 +28,47 @@ impl JsonLines {
         Self { bytes_max, scanned: 0, discarding: false }
     }
 
-    /// Takes a whole line off the buffer: `None` if it was blank or the rest of a reported one.
-    fn take(&mut self, buf: &mut BytesMut, newline: usize) -> Option<Line> {
+    /// The next line in `buf`, which begins with what the last call has left, and how many bytes of it are done
+    /// with. Without a line, what is left is to be kept and to come again, with more behind it.
+    pub(super) fn next<'a>(&mut self, buf: &'a [u8]) -> (Option<Line<'a>>, usize) {
+        let mut from = 0;
+        while let Some(at) = memchr::memchr(b'\n', &buf[from + self.scanned..]) {
+            let newline = from + self.scanned + at;
+            let line = self.whole(&buf[from..newline]);
+            from = newline + 1;
+            if line.is_some() {
+                return (line, from);
+            }
+        }
+        let (line, thrown_away) = self.wait(buf.len() - from);
+        (line, from + thrown_away)
+    }
+
+    /// What a line without its newline is: `None` if it is blank or the rest of a reported one.
+    fn whole<'a>(&mut self, line: &'a [u8]) -> Option<Line<'a>> {
         self.scanned = 0;
-        let mut line = buf.split_to(newline + 1);
-        line.truncate(newline);
         if std::mem::take(&mut self.discarding) {
             return None;
         }
-        if line.last() == Some(&b'\r') {
-            line.truncate(newline - 1);
-        }
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.len() > self.bytes_max {
             return Some(Line::TooLong);
         }
         let blank = line.iter().all(u8::is_ascii_whitespace);
-        (!blank).then(|| Line::Json(line.freeze()))
+        (!blank).then_some(Line::Json(line))
     }
 
-    /// No newline yet: keep what may still become a line, drop what cannot.
-    fn wait(&mut self, buf: &mut BytesMut) -> Option<Line> {
-        let over = buf.len() > self.bytes_max;
+    /// No newline yet in so many bytes: keep what may still become a line, drop what cannot.
+    fn wait(&mut self, bytes: usize) -> (Option<Line<'static>>, usize) {
+        let over = bytes > self.bytes_max;
         if !over && !self.discarding {
-            self.scanned = buf.len();
-            return None;
+            self.scanned = bytes;
+            return (None, 0);
         }
-        buf.advance(buf.len());
         self.scanned = 0;
         let news = !self.discarding;
         self.discarding = true;
-        news.then_some(Line::TooLong)
-    }
-}
-
-impl Decoder for JsonLines {
-    type Item = Line;
-    type Error = std::io::Error;
-
-    fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Line>, Self::Error> {
-        while let Some(at) = memchr::memchr(b'\n', &buf[self.scanned..]) {
-            let newline = self.scanned + at;
-            if let Some(line) = self.take(buf, newline) {
-                return Ok(Some(line));
-            }
-        }
-        Ok(self.wait(buf))
-    }
-
-    /// A last line without a newline is half a message: it is not answered.
-    fn decode_eof(&mut self, buf: &mut BytesMut) -> Result<Option<Line>, Self::Error> {
-        self.decode(buf)
+        (news.then_some(Line::TooLong), bytes)
     }
 }
 
@@ -114,15 +102,20 @@ mod tests {
     use proptest::prelude::*;
 
     fn lines(chunks: &[&[u8]], bytes_max: usize) -> Vec<String> {
-        let (mut codec, mut buf, mut out) =
-            (JsonLines::new(bytes_max), BytesMut::new(), Vec::new());
+        let (mut codec, mut buf, mut out) = (JsonLines::new(bytes_max), Vec::new(), Vec::new());
         for chunk in chunks {
             buf.extend_from_slice(chunk);
-            while let Some(line) = codec.decode(&mut buf).unwrap() {
-                out.push(match line {
+            loop {
+                let (line, done) = codec.next(&buf);
+                let ended = line.is_none();
+                out.extend(line.map(|line| match line {
                     Line::Json(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
                     Line::TooLong => "<too long>".to_owned(),
-                });
+                }));
+                buf.drain(..done);
+                if ended {
+                    break;
+                }
             }
         }
         out

@@ -1,0 +1,336 @@
+//! One connection of a server.
+//!
+//! A turn reads what has arrived, starts every whole line of it in order, gathers the answers that are ready, lets
+//! the service settle them (a node waits until they are durable) and sends them with one write. A line that the
+//! service takes over never sees the method table. Calls that wait for something else are kept beside and answered
+//! when they finish, so one slow call does not hold up the next; JSON-RPC matches answers by id. A method that the
+//! service calls a *barrier* starts only when all earlier calls of its connection have finished, and holds up the
+//! later ones: a change of the ring stands in program order with the writes around it.
+//!
+//! # Caveats
+//!
+//! While answers are being settled and sent, nothing more is read of the same connection.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
+use jsonrpsee::MethodResponse;
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::dispatch::{Served, Started, parse, too_long};
+use super::mailbox::Mailbox;
+use super::server::{ServerLimits, Service};
+use super::wire::{JsonLines, Line};
+
+/// Memory for answers that a connection keeps between two bursts, in bytes.
+const OUTBOX_KEPT: usize = 64 * 1024;
+
+/// Memory that all connections of a thread read into.
+pub(super) type Scratch = RefCell<Box<[u8]>>;
+
+/// One connection: what was read, what waits, what goes out.
+pub(super) struct Connection<'a, S> {
+    stream: TcpStream,
+    service: S,
+    limits: &'a ServerLimits,
+    lines: JsonLines,
+    /// What has arrived and could not be started yet: half a line, or what must wait.
+    inbox: Vec<u8>,
+    /// The inbox begins with a line that must wait until the calls before it have finished.
+    held: bool,
+    waiting: FuturesUnordered<BoxFuture<'static, Option<MethodResponse>>>,
+    /// A barrier runs: nothing else may start.
+    alone: bool,
+    /// Answers to calls that the service has taken over.
+    mailbox: Mailbox,
+    outbox: Vec<u8>,
+    /// When something was last read.
+    active: Instant,
+    /// When the line in the inbox was begun.
+    line_began: Option<Instant>,
+}
+
+/// What a turn of a connection was woken by.
+enum Woken {
+    /// So many bytes are in the scratch memory; 0: the end.
+    Read(usize),
+    Finished(Option<MethodResponse>),
+    Mail,
+    Shutdown,
+}
+
+impl<'a, S: Service> Connection<'a, S> {
+    pub(super) fn new(stream: TcpStream, service: S, limits: &'a ServerLimits) -> Self {
+        Self {
+            stream,
+            service,
+            limits,
+            lines: JsonLines::new(limits.line_bytes_max),
+            inbox: Vec::new(),
+            held: false,
+            waiting: FuturesUnordered::new(),
+            alone: false,
+            mailbox: Mailbox::default(),
+            outbox: Vec::new(),
+            active: Instant::now(),
+            line_began: None,
+        }
+    }
+
+    /// Serves it to its end.
+    pub(super) async fn run(
+        mut self,
+        scratch: &Scratch,
+        shutdown: &CancellationToken,
+    ) -> io::Result<()> {
+        self.stream.set_nodelay(true)?;
+        let mut stop = pin!(shutdown.cancelled());
+        let mut alarm = pin!(tokio::time::sleep(self.limits.idle));
+        loop {
+            let wake = |cx: &mut Context<'_>| {
+                if stop.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(Woken::Shutdown));
+                }
+                self.poll_wake(scratch, alarm.as_mut(), cx)
+            };
+            match poll_fn(wake).await? {
+                Woken::Read(0) | Woken::Shutdown => break,
+                Woken::Read(bytes) => self.take(&scratch.borrow()[..bytes])?,
+                Woken::Finished(answer) => {
+                    self.finish(answer);
+                    self.start_rest()?;
+                }
+                Woken::Mail => self.start_rest()?,
+            }
+            // What has finished meanwhile goes out with the same write, and may let more start.
+            while self.gather() {
+                self.start_rest()?;
+            }
+            self.line_began = match (self.inbox.is_empty() || self.is_held_up(), self.line_began) {
+                (true, _) => None,
+                (false, began) => began.or(Some(self.active)),
+            };
+            if let Some(began) = self.line_began
+                && began + self.limits.line < alarm.deadline()
+            {
+                alarm.as_mut().reset(began + self.limits.line);
+            }
+            self.send().await?;
+        }
+        self.end().await
+    }
+
+    /// Lets what is under way end, and answers it.
+    async fn end(mut self) -> io::Result<()> {
+        while self.calls() > 0 {
+            let news = poll_fn(|cx| self.poll_finished(cx)).await;
+            if let Woken::Finished(answer) = news {
+                self.finish(answer);
+            }
+        }
+        self.send().await?;
+        self.stream.shutdown().await
+    }
+
+    /// Calls that have begun and not ended.
+    fn calls(&self) -> usize {
+        self.waiting.len() + self.mailbox.due()
+    }
+
+    /// Whether nothing may start now, whatever arrives.
+    fn is_held_up(&self) -> bool {
+        self.held || self.alone || self.calls() >= self.limits.waiting_max
+    }
+
+    /// Waits for a finished call, for bytes or for a limit of time.
+    fn poll_wake(
+        &mut self,
+        scratch: &Scratch,
+        alarm: Pin<&mut Sleep>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Woken>> {
+        if let Poll::Ready(news) = self.poll_finished(cx) {
+            return Poll::Ready(Ok(news));
+        }
+        if !self.is_held_up() {
+            let mut scratch = scratch.borrow_mut();
+            let mut buf = ReadBuf::new(&mut scratch);
+            if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                return Poll::Ready(read.map(|()| Woken::Read(buf.filled().len())));
+            }
+        }
+        self.poll_late(alarm, cx).map(Err)
+    }
+
+    fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
+        if self.mailbox.poll_news(cx).is_ready() {
+            return Poll::Ready(Woken::Mail);
+        }
+        match self.waiting.poll_next_unpin(cx) {
+            Poll::Ready(Some(answer)) => Poll::Ready(Woken::Finished(answer)),
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// The error of a peer that has asked nothing for too long, or does not end its line. While it waits for us it is
+    /// not late.
+    fn poll_late(&self, mut alarm: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            ready!(alarm.as_mut().poll(cx));
+            let now = Instant::now();
+            let late_at = match self.line_began {
+                _ if self.calls() > 0 || self.is_held_up() => now + self.limits.idle,
+                Some(began) => began + self.limits.line,
+                None => self.active + self.limits.idle,
+            };
+            if late_at <= now {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            alarm.as_mut().reset(late_at);
+        }
+    }
+
+    /// Takes what was read: starts its whole lines, keeps the rest.
+    fn take(&mut self, read: &[u8]) -> io::Result<()> {
+        self.active = Instant::now();
+        self.held = false;
+        if self.inbox.is_empty() {
+            let done = self.start_lines(read)?;
+            self.inbox.extend_from_slice(&read[done..]);
+            return Ok(());
+        }
+        self.inbox.extend_from_slice(read);
+        self.start_rest()
+    }
+
+    /// Starts what of the inbox may start now.
+    fn start_rest(&mut self) -> io::Result<()> {
+        self.held = false;
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let done = self.start_lines(&inbox)?;
+        if done < inbox.len() {
+            inbox.drain(..done);
+            self.inbox = inbox;
+        }
+        Ok(())
+    }
+
+    /// Starts every whole line that may start now; says how many bytes are done with.
+    fn start_lines(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut done = 0;
+        while done < bytes.len() && !self.is_held_up() {
+            let (line, used) = self.lines.next(&bytes[done..]);
+            match line {
+                None => return Ok(done + used),
+                Some(Line::TooLong) => {
+                    let answer = too_long(self.limits);
+                    self.answer(Some(&answer));
+                }
+                Some(Line::Json(line)) if speaks_http(line) => {
+                    return Err(io::Error::other("not JSON-RPC: closed"));
+                }
+                Some(Line::Json(line)) => {
+                    if !self.start_line(line) {
+                        self.held = true;
+                        return Ok(done);
+                    }
+                }
+            }
+            done += used;
+            // What comes behind is another line.
+            self.line_began = None;
+        }
+        Ok(done)
+    }
+
+    /// Starts one line; false if it has to wait for the ones before it.
+    fn start_line(&mut self, line: &[u8]) -> bool {
+        if self.service.quick(line, &mut self.outbox, &self.mailbox) {
+            return true;
+        }
+        let message = parse(line, self.limits);
+        let barrier = message.any_method(|method| self.service.is_barrier(method));
+        if barrier && self.calls() > 0 {
+            return false;
+        }
+        let served = Served {
+            methods: self.service.methods(),
+            takes: &|method| self.service.takes(method),
+            admit: &|method, reign| self.service.admit(method, reign),
+            answer_bytes_max: self.limits.answer_bytes_max,
+        };
+        match served.start(message) {
+            Started::Answered(answer) => self.answer(answer.as_ref()),
+            Started::Waiting(answer) => {
+                self.alone = barrier;
+                self.waiting.push(answer);
+            }
+        }
+        true
+    }
+
+    /// Takes the answers of calls that have finished; false if there were none.
+    fn gather(&mut self) -> bool {
+        let mut any = false;
+        while let Some(Some(answer)) = self.waiting.next().now_or_never() {
+            self.finish(answer);
+            any = true;
+        }
+        any
+    }
+
+    fn finish(&mut self, answer: Option<MethodResponse>) {
+        self.alone = false;
+        self.answer(answer.as_ref());
+    }
+
+    fn answer(&mut self, answer: Option<&MethodResponse>) {
+        if let Some(answer) = answer {
+            self.outbox.extend_from_slice(answer.as_json().get().as_bytes());
+            self.outbox.push(b'\n');
+        }
+    }
+
+    /// Sends what has gathered, with one write, once it may be told.
+    async fn send(&mut self) -> io::Result<()> {
+        self.service.settle().await;
+        self.mailbox.empty_into(&mut self.outbox);
+        if self.outbox.is_empty() {
+            return Ok(());
+        }
+        timeout(self.limits.write, self.stream.write_all(&self.outbox)).await??;
+        self.outbox.clear();
+        self.outbox.shrink_to(OUTBOX_KEPT);
+        Ok(())
+    }
+}
+
+/// A browser can be made to send HTTP to any local port: such a connection is closed before the
+/// body of its request could be read as commands.
+fn speaks_http(line: &[u8]) -> bool {
+    const VERBS: [&[u8]; 9] = [
+        b"GET ",
+        b"POST ",
+        b"PUT ",
+        b"HEAD ",
+        b"DELETE ",
+        b"OPTIONS ",
+        b"PATCH ",
+        b"CONNECT ",
+        b"TRACE ",
+    ];
+    if matches!(line.first(), Some(b'{' | b'[')) {
+        return false;
+    }
+    VERBS.iter().any(|verb| line.starts_with(verb))
+        || line.to_ascii_lowercase().starts_with(b"host:")
+}
