@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::events::Events;
+use crate::express::Express;
 use crate::feed::Feed;
 use crate::fence::Deposed;
 use crate::heartbeat::Due;
@@ -26,6 +27,7 @@ use crate::job::Job;
 use crate::lag::Lag;
 use crate::latency::Latency;
 use crate::log::{Log, LogError};
+use crate::node::AsWhom;
 pub(crate) use crate::node::{Node, Opinion};
 use crate::picture::Pictures;
 use crate::requests::Requests;
@@ -83,6 +85,8 @@ pub(crate) struct Cluster {
     pub(crate) sync: Sync,
     /// As whom nodes are asked.
     pub(crate) claimant: Arc<Claimant>,
+    /// Requests that go as nearly all do.
+    pub(crate) express: Arc<Express>,
     /// Whether nodes obey another coordinator by now.
     pub(crate) deposed: Mutex<Option<Deposed>>,
     pub(crate) herald: Herald,
@@ -125,9 +129,13 @@ impl Cluster {
         let claimant = Arc::new(Claimant::new(&state.uuid, state.after.clone(), boot_epoch));
         // Nothing is under way from an older ring: this one can be told of at once.
         claimant.set_ring(state.topology.epoch);
-        let view = View::of(&state, None, &claimant, 0);
+        let express = Arc::<Express>::default();
+        let as_whom = AsWhom { claimant, express };
+        let view = View::of(&state, None, &as_whom, 0);
+        let AsWhom { claimant, express } = as_whom;
         Ok(Self {
             claimant,
+            express,
             deposed: Mutex::default(),
             herald: Herald::default(),
             due: Due::default(),
@@ -176,6 +184,10 @@ impl Cluster {
 
     pub(crate) fn timeout(&self) -> Duration {
         self.settings().timeout()
+    }
+
+    fn as_whom(&self) -> AsWhom {
+        AsWhom { claimant: Arc::clone(&self.claimant), express: Arc::clone(&self.express) }
     }
 
     pub(crate) fn boot_epoch(&self) -> u32 {
@@ -239,7 +251,7 @@ impl Cluster {
             return Ok(false);
         }
         let noted = self.note(&mut durable, event);
-        let fresh = View::of(&durable.state, Some(&view), &self.claimant, self.now_ms());
+        let fresh = View::of(&durable.state, Some(&view), &self.as_whom(), self.now_ms());
         self.replace(&mut view, Arc::new(fresh));
         noted.map(|()| true)
     }
@@ -292,7 +304,7 @@ impl Cluster {
 
     fn publish(&self, state: &State) -> Arc<View> {
         let old = self.view();
-        let fresh = Arc::new(View::of(state, Some(&old), &self.claimant, self.now_ms()));
+        let fresh = Arc::new(View::of(state, Some(&old), &self.as_whom(), self.now_ms()));
         self.replace(
             &mut self.view.lock().expect("no panic while the lock is held"),
             Arc::clone(&fresh),

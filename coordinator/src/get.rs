@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
+use ringkv_shared::hlc::Stamp;
 use ringkv_shared::net::{Client, NodeApiClient, PeerError};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
@@ -23,19 +24,20 @@ use ringkv_shared::protocol::cluster::{
 use ringkv_shared::protocol::node::{GetReply, Record, Via};
 use ringkv_shared::quorum::{Get, Quorum, ReadState};
 use ringkv_shared::{Blob, ErrorName, Failure, Keyspace, KeyspaceName, NodeId, Policy};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::checks::{check_key, check_quorum};
 use crate::clock::unix_ms;
 use crate::cluster::{Cluster, View};
 use crate::explain;
+use crate::express::Asked;
 use crate::replies::{self, describe, some_owner};
 
 type Reply = (NodeId, Result<GetReply, PeerError>, Duration);
 
 /// A read under way: the machine, and the calls whose answers it waits for.
-struct Reading {
+pub(crate) struct Reading {
     cluster: Arc<Cluster>,
     view: Arc<View>,
     keyspace: KeyspaceName,
@@ -77,19 +79,12 @@ impl Reading {
         r: usize,
     ) -> Result<Self, Failure> {
         let _user = view.users.token();
-        let set = view.topology.write_set(&keyspace.name, key.as_bytes());
-        some_owner(&set.owners)?;
-        // While a change is pending, the next owners are asked last, or not at all: what they lack proves nothing.
-        let needed = view.topology.current.needed(&keyspace.name, r).max(1);
-        // With fewer copies to come, those that are still in force count.
-        let n = keyspace.n.max(view.topology.current.n(&keyspace.name));
-        let proved = r + keyspace.w > n && !keyspace.sloppy;
-        let (quorum, current) = (Quorum { owners: set.owners, needed }, set.current);
+        let get = machine(&view, keyspace, &key, r)?;
         let mut reading = Self {
             cluster: Arc::clone(cluster),
             view,
             keyspace: keyspace.name.clone(),
-            get: Get::new(quorum, proved && r > 1).with_current(current, proved),
+            get,
             key,
             calls: FuturesUnordered::new(),
             reports: Vec::new(),
@@ -100,6 +95,51 @@ impl Reading {
         };
         reading.ask();
         Ok(reading)
+    }
+
+    /// Goes on with a read of which the first R owners were asked, all of them UP: with what they have answered, and
+    /// with what they are going to.
+    pub(crate) fn resume(
+        cluster: &Arc<Cluster>,
+        view: Arc<View>,
+        keyspace: &Keyspace,
+        key: Blob,
+        asked: Vec<(NodeId, Asked<GetReply>)>,
+        started: Instant,
+        _user: TaskTrackerToken,
+    ) -> Result<Self, Failure> {
+        let mut get = machine(&view, keyspace, &key, keyspace.r)?;
+        // Just these were asked.
+        get.ask();
+        let mut reading = Self {
+            cluster: Arc::clone(cluster),
+            view,
+            keyspace: keyspace.name.clone(),
+            get,
+            key,
+            calls: FuturesUnordered::new(),
+            reports: asked.iter().map(|(node, _)| replies::pending(node)).collect(),
+            from: None,
+            absent: None,
+            started,
+            _user,
+        };
+        for (node, answer) in asked {
+            match answer {
+                Asked::Answered(answer) => reading.take((node, answer, started.elapsed())),
+                Asked::Waiting(answer) => {
+                    let call = async move { (node, answer.await, started.elapsed()) };
+                    reading.calls.push(Box::pin(call));
+                }
+            }
+        }
+        Ok(reading)
+    }
+
+    /// Carries out the rest.
+    pub(crate) async fn finish(mut self, keyspace: &Keyspace) -> Result<ClusterGet, Failure> {
+        self.wait().await;
+        self.end(keyspace, keyspace.r, false).await
     }
 
     /// Asks whom the machine names; those that are DOWN have failed at once, and others are named.
@@ -135,8 +175,12 @@ impl Reading {
     /// Waits until the answer is known, asking one more whenever it takes long.
     async fn wait(&mut self) {
         let hedge = self.cluster.settings().hedge();
+        // Some of the first time may be over.
+        let mut next = self.started + hedge;
         while self.get.state() == ReadState::Open {
-            match timeout(hedge, self.calls.next()).await {
+            let answer = timeout_at(next, self.calls.next()).await;
+            next = Instant::now() + hedge;
+            match answer {
                 Ok(Some(reply)) => self.take(reply),
                 Ok(None) => return,
                 Err(_) => match self.get.hedge() {
@@ -185,10 +229,7 @@ impl Reading {
         if keyspace.policy == Policy::Lww
             && let Some(stamp) = merged.as_ref().and_then(|m| m.stamp)
         {
-            // The next write here is to be later, whoever gave this stamp.
-            if let Err(error) = self.cluster.hlc().hear(stamp, unix_ms()) {
-                tracing::warn!(key = %self.key, "{error}");
-            }
+            self.cluster.heard_stamp(&self.key, stamp);
         }
         let explained = match explained {
             true => {
@@ -277,6 +318,33 @@ impl Cluster {
                 self.counters.repairs.fetch_add(reply.changed, Ordering::Relaxed);
             }
             Err(error) => tracing::info!(node = %id, %key, "not repaired: {error}"),
+        }
+    }
+}
+
+/// The machine of a read of R owners.
+fn machine(view: &View, keyspace: &Keyspace, key: &Blob, r: usize) -> Result<Get, Failure> {
+    let set = view.topology.write_set(&keyspace.name, key.as_bytes());
+    some_owner(&set.owners)?;
+    // While a change is pending, the next owners are asked last, or not at all: what they lack proves nothing.
+    let needed = view.topology.current.needed(&keyspace.name, r).max(1);
+    let proved = meets_every_write(view, keyspace, r);
+    let (quorum, current) = (Quorum { owners: set.owners, needed }, set.current);
+    Ok(Get::new(quorum, proved && r > 1).with_current(current, proved))
+}
+
+/// Whether every read of R owners meets every acknowledged write.
+pub(crate) fn meets_every_write(view: &View, keyspace: &Keyspace, r: usize) -> bool {
+    // With fewer copies to come, those that are still in force count.
+    let n = keyspace.n.max(view.topology.current.n(&keyspace.name));
+    r + keyspace.w > n && !keyspace.sloppy
+}
+
+impl Cluster {
+    /// The next write here is to be later than this, whoever gave the stamp.
+    pub(crate) fn heard_stamp(&self, key: &impl std::fmt::Display, stamp: Stamp) {
+        if let Err(error) = self.hlc().hear(stamp, unix_ms()) {
+            tracing::warn!(%key, "{error}");
         }
     }
 }

@@ -38,7 +38,8 @@ impl Latency {
         Timed { latency: self, started: Instant::now() }
     }
 
-    fn note(&self, now: Instant, took: Duration) {
+    /// A request was answered.
+    pub(crate) fn note(&self, now: Instant, took: Duration) {
         let mut kept = self.0.lock().expect("no panic while the lock is held");
         if kept.len() == KEPT {
             kept.pop_front();

@@ -43,6 +43,7 @@ mod dropped;
 mod entropy;
 mod events;
 mod explain;
+mod express;
 mod feed;
 mod fence;
 mod get;

@@ -1,14 +1,16 @@
 //! A member with its connections, and what is thought of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ringkv_shared::NodeId;
 use ringkv_shared::detector::{Detector, Transition};
-use ringkv_shared::net::{Claimant, Peer};
+use ringkv_shared::net::{Claimant, Peer, Router};
 use ringkv_shared::probes::Probe;
 use ringkv_shared::protocol::cluster::{Health, ProbeRow};
 use ringkv_shared::protocol::node::{DiskState, SizeReply};
 
+use crate::express::Express;
 use crate::state::Member;
 
 /// A member with its connections and what is known of it.
@@ -20,6 +22,22 @@ pub(crate) struct Node {
     /// For heartbeats, so that they do not stand in line behind data. They are answered whomever the node obeys.
     pub(crate) pulse: Peer,
     watched: Mutex<Watched>,
+    /// What the detector thinks, for who asks often.
+    is_down: AtomicBool,
+}
+
+/// As whom nodes are asked, and who routes their answers.
+#[derive(Clone)]
+pub(crate) struct AsWhom {
+    pub(crate) claimant: Arc<Claimant>,
+    pub(crate) express: Arc<Express>,
+}
+
+impl AsWhom {
+    fn peer(&self, member: &Member) -> Peer {
+        Peer::of_member(&member.addr, &member.uuid, Arc::clone(&self.claimant))
+            .with_router(Arc::clone(&self.express) as Arc<dyn Router>)
+    }
 }
 
 struct Watched {
@@ -44,14 +62,15 @@ pub(crate) struct Opinion {
 }
 
 impl Node {
-    pub(crate) fn new(id: &NodeId, member: &Member, claimant: &Arc<Claimant>, now_ms: u64) -> Self {
+    pub(crate) fn new(id: &NodeId, member: &Member, as_whom: &AsWhom, now_ms: u64) -> Self {
         let detector = Detector::new(now_ms);
         let disk_told = DiskState::Ok;
         let watched = Watched { detector, last: None, error: None, disk_told, stranger: None };
         Self {
             id: id.clone(),
             member: member.clone(),
-            peer: Peer::of_member(&member.addr, &member.uuid, Arc::clone(claimant)),
+            peer: as_whom.peer(member),
+            is_down: AtomicBool::new(false),
             pulse: Peer::new(&member.addr),
             watched: Mutex::new(watched),
         }
@@ -62,7 +81,7 @@ impl Node {
     }
 
     pub(crate) fn is_down(&self) -> bool {
-        self.watched().detector.health() == Health::Down
+        self.is_down.load(Ordering::Relaxed)
     }
 
     /// `n1 at 127.0.0.1:5001`, for errors.
@@ -87,6 +106,7 @@ impl Node {
         let mut watched = self.watched();
         watched.heard(reply);
         watched.detector.answered(now_ms);
+        self.is_down.store(watched.detector.health() == Health::Down, Ordering::Relaxed);
     }
 
     /// A heartbeat has ended: with its answer, or with why there was none.
@@ -108,7 +128,9 @@ impl Node {
                 Some(why)
             }
         };
-        watched.detector.probed(probe, missed, now_ms, down_after)
+        let transition = watched.detector.probed(probe, missed, now_ms, down_after);
+        self.is_down.store(watched.detector.health() == Health::Down, Ordering::Relaxed);
+        transition
     }
 
     /// The last heartbeats, oldest first.

@@ -27,7 +27,7 @@ use crate::replies::describe;
 use crate::sending::Sending;
 
 /// How long a writer may ask to wait for replicas beyond W.
-const LINGER_MAX: Duration = Duration::from_secs(60);
+pub(crate) const LINGER_MAX: Duration = Duration::from_secs(60);
 
 /// A write, before it is sent.
 #[derive(Clone)]
@@ -106,21 +106,32 @@ impl Cluster {
             Some(record) => Intent::Again(record),
             None => self.intent(key, value, options, &how.keyspace).await?,
         };
-        let mut sending = Sending::start(self, view, intent.clone(), &how)?;
+        let sending = Sending::start(self, view, intent.clone(), &how)?;
         sent(&sending.write.record);
+        self.finish(sending, intent, &how, sent).await
+    }
+
+    /// Carries out the rest of a write that is being sent.
+    pub(crate) async fn finish(
+        self: &Arc<Self>,
+        mut sending: Sending,
+        intent: Intent,
+        how: &How,
+        mut sent: impl FnMut(&Record) + Send,
+    ) -> Result<ClusterWrite, Failure> {
         sending.wait(how.linger).await;
         if let Some(found) = sending.foreign_number()? {
             // Somebody wrote to a node under a number of their choice. What is acknowledged must win
             // over that, too.
             self.writes.skip_to(found);
             let (view, _user) = self.enter();
-            view.keyspace(&options.keyspace)?;
+            view.keyspace(&how.keyspace.name)?;
             let had = sending.write.record.version;
-            sending = Sending::start(self, view, intent.anew(had), &how)?;
+            sending = Sending::start(self, view, intent.anew(had), how)?;
             sent(&sending.write.record);
             sending.wait(how.linger).await;
         }
-        sending.end(&how).await
+        sending.end(how).await
     }
 
     /// What is to be written, once its condition is met.

@@ -29,6 +29,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::cluster::{Cluster, View};
 use crate::explain;
+use crate::express::Asked;
 use crate::put::{How, Intent, judge};
 use crate::replies::{self, some_owner};
 
@@ -91,6 +92,52 @@ impl Sending {
         };
         sending.carry_out(steps);
         Ok(sending)
+    }
+
+    /// Goes on with a write that was sent to all its owners, none of which was DOWN: with what they have answered,
+    /// and with what they are going to.
+    pub(crate) fn resume(
+        cluster: &Arc<Cluster>,
+        view: Arc<View>,
+        record: Record,
+        how: &How,
+        asked: Vec<(NodeId, Asked<WriteReply>)>,
+        (started, met): (Instant, Option<Instant>),
+        (_under_way, _user): (TaskTrackerToken, TaskTrackerToken),
+    ) -> Self {
+        let set = view.topology.write_set(&how.keyspace.name, record.key.as_bytes());
+        let spare = match how.sloppy {
+            true => view.spare(&set, key_position(record.key.as_bytes())),
+            false => Vec::new(),
+        };
+        let quorums = quorums(&view, &how.keyspace, &set, how.w);
+        // The steps were taken: each owner was sent the write.
+        let (put, _) = Put::start(quorums, &BTreeSet::new(), spare);
+        let keyspace = how.keyspace.name.clone();
+        let mut sending = Self {
+            cluster: Arc::clone(cluster),
+            view,
+            write: ReplicaWrite { keyspace, record, owe: Vec::new() },
+            put,
+            calls: FuturesUnordered::new(),
+            reports: asked.iter().map(|(node, _)| replies::pending(node)).collect(),
+            replies: Vec::new(),
+            refusal: None,
+            started,
+            met: met.map(|met| met - started),
+            _under_way,
+            _user,
+        };
+        for (node, answer) in asked {
+            match answer {
+                Asked::Answered(answer) => sending.take(&node, &answer, started.elapsed()),
+                Asked::Waiting(answer) => {
+                    let call = async move { (node, answer.await, started.elapsed()) };
+                    sending.calls.push(Box::pin(call));
+                }
+            }
+        }
+        sending
     }
 
     fn carry_out(&mut self, steps: Vec<PutStep>) {
@@ -220,7 +267,7 @@ impl Sending {
 
     /// Waits for the last answers and has the notes made: in the background, unless too much is done
     /// there already.
-    async fn settle(mut self) {
+    pub(crate) async fn settle(mut self) {
         if self.calls.is_empty() && self.put.rest().is_empty() {
             self.note_lag();
             return;

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use jsonrpsee::Methods;
 use ringkv_shared::net::{
-    CLUSTER_METHODS, ClusterApiServer, ListenError, ServerLimits, Service, check_listen, listen,
-    print_ready, run_process, serve, takes, tell_end,
+    CLUSTER_METHODS, ClusterApiServer, ListenError, Mailbox, ServerLimits, Service, check_listen,
+    listen, print_ready, run_process, serve, takes, tell_end,
 };
 use ringkv_shared::ring::VNODES_DEFAULT;
 use tokio::time::Instant;
@@ -122,9 +122,11 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
     tokio::task::spawn_local(cluster.clone().heed_refusals(shutdown.clone()));
     tokio::task::spawn_local(end_waits(cluster.clone(), shutdown.clone()));
     print_ready(local);
-    let service = Coordinator { methods: Api(cluster).into_rpc().into() };
+    let watching_flights = tokio::task::spawn_local(Arc::clone(&cluster.express).watch());
+    let methods = Api(Arc::clone(&cluster)).into_rpc().into();
+    let service = Coordinator { methods, cluster };
     serve(listener, service, ServerLimits::default(), shutdown).await;
-    let background = [watching, delivering, comparing, telling, healing, moving];
+    let background = [watching, delivering, comparing, telling, healing, moving, watching_flights];
     background.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())
 }
@@ -156,11 +158,16 @@ async fn end_waits(cluster: Arc<Cluster>, shutdown: CancellationToken) {
 #[derive(Clone)]
 struct Coordinator {
     methods: Methods,
+    cluster: Arc<Cluster>,
 }
 
 impl Service for Coordinator {
     fn methods(&self) -> &Methods {
         &self.methods
+    }
+
+    fn quick(&self, line: &[u8], _out: &mut Vec<u8>, mailbox: &Mailbox) -> bool {
+        self.cluster.express.take(&self.cluster, line, mailbox)
     }
 
     /// An answer is made when the replicas have answered: there is nothing more to wait for.

@@ -7,13 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ringkv_shared::net::Claimant;
 use ringkv_shared::protocol::cluster::Stage;
 use ringkv_shared::topology::Topology;
 use ringkv_shared::{Keyspace, KeyspaceName, NodeId};
 use tokio_util::task::TaskTracker;
 
-use crate::node::Node;
+use crate::node::{AsWhom, Node};
 use crate::state::{Member, State};
 
 /// A picture of the cluster that requests work from.
@@ -42,6 +41,16 @@ impl View {
         self.nodes.get(id).or_else(|| self.leaving.get(id))
     }
 
+    /// The owners of a key; `None` while a change of the ring is pending.
+    pub(crate) fn at_rest(&self, keyspace: &KeyspaceName, key: &[u8]) -> Option<Vec<NodeId>> {
+        self.topology.pending.is_none().then(|| self.topology.current.owners(keyspace, key))
+    }
+
+    /// A member that is UP and connected.
+    pub(crate) fn ready(&self, id: &NodeId) -> Option<&Arc<Node>> {
+        self.nodes.get(id).filter(|node| !node.is_down() && node.peer.is_connected())
+    }
+
     /// The identities of their data directories.
     pub(crate) fn identities(&self) -> BTreeSet<&str> {
         let all = self.nodes.values().chain(self.leaving.values());
@@ -62,13 +71,8 @@ impl View {
     }
 
     /// The picture of a state, keeping those nodes of `old` that have not moved.
-    pub(crate) fn of(
-        state: &State,
-        old: Option<&Self>,
-        claimant: &Arc<Claimant>,
-        now_ms: u64,
-    ) -> Self {
-        let nodes = |members| nodes_of(members, old, claimant, now_ms);
+    pub(crate) fn of(state: &State, old: Option<&Self>, as_whom: &AsWhom, now_ms: u64) -> Self {
+        let nodes = |members| nodes_of(members, old, as_whom, now_ms);
         Self {
             topology: state.topology.clone(),
             nodes: nodes(&state.members),
@@ -96,13 +100,13 @@ const fn stage_of(state: &State) -> Stage {
 fn nodes_of(
     members: &BTreeMap<NodeId, Member>,
     old: Option<&View>,
-    claimant: &Arc<Claimant>,
+    as_whom: &AsWhom,
     now_ms: u64,
 ) -> BTreeMap<NodeId, Arc<Node>> {
     let node = |(id, member): (&NodeId, &Member)| {
         let known = old.and_then(|old| old.anybody(id));
         let kept = known.filter(|node| node.member == *member).cloned();
-        let fresh = || Arc::new(Node::new(id, member, claimant, now_ms));
+        let fresh = || Arc::new(Node::new(id, member, as_whom, now_ms));
         (id.clone(), kept.unwrap_or_else(fresh))
     };
     members.iter().map(node).collect()

@@ -130,7 +130,7 @@ impl fmt::Debug for Client {
     }
 }
 
-fn lost() -> Error {
+pub(super) fn lost() -> Error {
     let why = "the connection was closed";
     Error::Transport(io::Error::new(io::ErrorKind::UnexpectedEof, why).into())
 }
@@ -144,7 +144,7 @@ struct Answer<'a> {
 }
 
 /// What a line answers, as that type.
-fn read<R: DeserializeOwned>(line: &[u8]) -> Result<R, Error> {
+pub(super) fn read<R: DeserializeOwned>(line: &[u8]) -> Result<R, Error> {
     let answer: Answer<'_> = serde_json::from_slice(line)?;
     match answer {
         Answer { error: Some(error), .. } => Err(Error::Call(error)),

@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use jsonrpsee::core::client::Error;
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use super::api::NodeApiClient;
 use super::claimant::Claimant;
-use super::client::{Client, Company, Observer, connect_as};
+use super::client::{self, Client, Company, Observer, connect_as, lost};
 use super::errors::failure_from_object;
 use super::link::Router;
 use crate::{ErrorName, Failure};
@@ -151,17 +152,38 @@ impl Peer {
         };
         let error = match timeout_at(by, call(&client)).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(Error::Call(object))) => {
-                let failure = failure_from_object(&object);
-                self.member.iter().for_each(|member| member.claimant.heard(&failure));
-                return Err(PeerError::Refused(failure));
-            }
-            Ok(Err(other)) => PeerError::Lost(other.to_string()),
+            Ok(Err(error)) => self.why(error),
             Err(_) => PeerError::TimedOut(deadline),
         };
+        if matches!(error, PeerError::Refused(_)) {
+            return Err(error);
+        }
         self.forget(&client);
         retire(client, deadline);
         Err(error)
+    }
+
+    /// What the answer to a routed call says; `None`: the connection was lost.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Peer::call`].
+    pub fn read<T: DeserializeOwned>(&self, answer: Option<&[u8]>) -> Result<T, PeerError> {
+        let answer = answer.map_or_else(|| Err(lost()), client::read);
+        answer.map_err(|error| self.why(error))
+    }
+
+    /// What an error of a call that was sent means.
+    fn why(&self, error: Error) -> PeerError {
+        let Error::Call(object) = error else { return PeerError::Lost(error.to_string()) };
+        let failure = failure_from_object(&object);
+        self.member.iter().for_each(|member| member.claimant.heard(&failure));
+        PeerError::Refused(failure)
+    }
+
+    /// Whether there is a connection.
+    pub fn is_connected(&self) -> bool {
+        self.lock().as_ref().is_some_and(|client| client.is_connected())
     }
 
     /// Makes a call on the connection that there is, whose answer the router gets with this token; `params` writes

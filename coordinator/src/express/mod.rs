@@ -1,0 +1,221 @@
+//! The express: puts, gets and dels that go as nearly all do, without a task, a future or a channel for each.
+//!
+//! ```text
+//!   line ──► spelled as usual, ring at rest, owners UP and connected? ── no ──► the method table
+//!     │ yes
+//!     ▼
+//!   flight: numbered, sent to the owners, their answers counted as they come
+//!     │ enough are in, all as usual            │ refused, lost, late, superseded, differing …
+//!     ▼                                        ▼
+//!   answered                                 handed over, with all that came so far, to the machine that the
+//!                                            method table's calls have from the start
+//! ```
+//!
+//! What a request means is decided in one place, [`put`](crate::put), [`sending`](crate::sending) and
+//! [`get`](crate::get); here is the part of it in which nothing has to be decided. So an answer is the same, whichever
+//! way its request went.
+//!
+//! | file | idea |
+//! |---|---|
+//! | `ask` | which lines are taken |
+//! | `write`, `read` | a flight from its start to its last answer |
+//! | `reply` | what a node answers, nearly always |
+//! | `spell` | what nodes are asked and clients told |
+//! | `hand_over` | the way back to the machines |
+//!
+//! # Caveats
+//!
+//! Times are looked at every [`TICK`]: a hedge, the end of a linger or of a deadline may be as much later.
+
+mod ask;
+mod hand_over;
+mod read;
+mod reply;
+mod spell;
+mod write;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use ringkv_shared::net::{Mailbox, Router, Ticket};
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use ask::Ask;
+pub(crate) use hand_over::Asked;
+use read::ReadFlight;
+use write::WriteFlight;
+
+/// How often flights are looked at that wait.
+pub(crate) const TICK: Duration = Duration::from_millis(5);
+/// The most replicas of a key that a flight asks.
+const REPLICAS_MAX: usize = 16;
+
+/// All flights.
+#[derive(Default)]
+pub(crate) struct Express {
+    flights: Mutex<Slab<Flight>>,
+    /// Told when there is a flight again.
+    begun: Notify,
+}
+
+enum Flight {
+    Write(WriteFlight),
+    Read(ReadFlight),
+    /// Others wait for the answers by now.
+    HandedOver(Ears),
+}
+
+/// Who hears the answers that are still to come, by the places of the nodes that were asked.
+struct Ears(Vec<Option<Ear>>);
+
+type Ear = Box<dyn FnOnce(Option<&[u8]>) + Send>;
+
+/// What is to be done with a flight after it has heard something.
+enum Next {
+    /// It goes on.
+    Fly,
+    /// Every answer is in.
+    Land,
+    /// Something is not as usual.
+    HandOver,
+}
+
+/// Whom an answer goes to, and under which id.
+struct Return {
+    ticket: Ticket,
+    id: Box<str>,
+}
+
+impl Express {
+    fn lock(&self) -> MutexGuard<'_, Slab<Flight>> {
+        self.flights.lock().expect("no panic while the lock is held")
+    }
+
+    /// Takes a line over, if it asks for something usual. False: nothing was done.
+    pub(crate) fn take(&self, cluster: &Arc<Cluster>, line: &[u8], mailbox: &Mailbox) -> bool {
+        let Some((id, ask)) = Ask::read(line) else { return false };
+        if cluster.reigns().is_err() {
+            return false;
+        }
+        let back = || Return { ticket: mailbox.ticket(), id: id.into() };
+        let mut flights = self.lock();
+        let (idle, place) = (flights.is_empty(), flights.vacant_entry());
+        let begun = match ask {
+            Ask::Write(ask) => {
+                WriteFlight::begin(cluster, place.key(), ask, back).map(Flight::Write)
+            }
+            Ask::Read(ask) => ReadFlight::begin(cluster, place.key(), ask, back).map(Flight::Read),
+        };
+        let Some(flight) = begun else { return false };
+        let at = place.key();
+        let is_whole = flight.is_whole();
+        place.insert(flight);
+        drop(flights);
+        if idle {
+            self.begun.notify_one();
+        }
+        if !is_whole {
+            self.go_on(at, Next::HandOver);
+        }
+        true
+    }
+
+    fn go_on(&self, at: usize, next: Next) {
+        match next {
+            Next::Fly => {}
+            Next::Land => {
+                // Dropped when the lock is released: with it may go a connection, and all that waits there.
+                let landed = self.lock().try_remove(at);
+                drop(landed);
+            }
+            Next::HandOver => {
+                let mut flights = self.lock();
+                let Some(place) = flights.get_mut(at) else { return };
+                // Whoever takes it over must not ask before the flight is known as handed over.
+                let flight = std::mem::replace(place, Flight::HandedOver(Ears(Vec::new())));
+                let ears = match flight {
+                    Flight::Write(flight) => flight.hand_over(),
+                    Flight::Read(flight) => flight.hand_over(),
+                    Flight::HandedOver(ears) => ears,
+                };
+                if ears.is_done() {
+                    flights.remove(at);
+                } else {
+                    flights[at] = Flight::HandedOver(ears);
+                }
+            }
+        }
+    }
+
+    /// Looks at flights that wait, as long as there are any.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        loop {
+            while self.lock().is_empty() {
+                self.begun.notified().await;
+            }
+            tokio::time::sleep(TICK).await;
+            let now = Instant::now();
+            let due: Vec<(usize, Next)> = {
+                let mut flights = self.lock();
+                flights.iter_mut().map(|(at, flight)| (at, flight.looked_at(now))).collect()
+            };
+            due.into_iter().for_each(|(at, next)| self.go_on(at, next));
+        }
+    }
+}
+
+impl Router for Express {
+    fn answered(&self, token: u64, answer: Option<&[u8]>) {
+        let (at, place) = (token as usize / REPLICAS_MAX, token as usize % REPLICAS_MAX);
+        let next = {
+            let mut flights = self.lock();
+            match flights.get_mut(at) {
+                Some(Flight::Write(flight)) => flight.hear(place, answer),
+                Some(Flight::Read(flight)) => flight.hear(place, answer),
+                Some(Flight::HandedOver(ears)) => ears.hear(place, answer),
+                None => Next::Fly,
+            }
+        };
+        self.go_on(at, next);
+    }
+}
+
+impl Flight {
+    /// Whether all were asked that were to be.
+    fn is_whole(&self) -> bool {
+        match self {
+            Self::Write(flight) => flight.is_whole(),
+            Self::Read(flight) => flight.is_whole(),
+            Self::HandedOver(_) => true,
+        }
+    }
+
+    fn looked_at(&mut self, now: Instant) -> Next {
+        match self {
+            Self::Write(flight) => flight.looked_at(now),
+            Self::Read(flight) => flight.looked_at(now),
+            Self::HandedOver(_) => Next::Fly,
+        }
+    }
+}
+
+impl Ears {
+    fn hear(&mut self, place: usize, answer: Option<&[u8]>) -> Next {
+        if let Some(ear) = self.0.get_mut(place).and_then(Option::take) {
+            ear(answer);
+        }
+        if self.is_done() { Next::Land } else { Next::Fly }
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+}
+
+/// The token of a call, for the router.
+const fn token(at: usize, place: usize) -> u64 {
+    (at * REPLICAS_MAX + place) as u64
+}

@@ -1,0 +1,169 @@
+//! A read from its start to its last answer: the first R owners, who all hold the same.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ringkv_shared::net::Spell as _;
+use ringkv_shared::protocol::Status;
+use ringkv_shared::{Keyspace, Policy};
+use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::ask::ReadAsk;
+use super::reply::Found;
+use super::write::Heard;
+use super::{Next, REPLICAS_MAX, Return, spell, token};
+use crate::cluster::{Cluster, Node, View};
+
+/// A read under way.
+pub(super) struct ReadFlight {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) view: Arc<View>,
+    pub(super) keyspace: Keyspace,
+    pub(super) key: Box<str>,
+    /// Those asked, in preference order, with what they answered.
+    pub(super) asked: Vec<(Arc<Node>, Heard<Infallible>)>,
+    /// Who answered first, and last.
+    first: Option<usize>,
+    last: usize,
+    /// Whether it proves that there is no such key when none of those asked has it.
+    absence_proved: bool,
+    pub(super) back: Option<Return>,
+    pub(super) started: Instant,
+    pub(super) user: TaskTrackerToken,
+}
+
+impl ReadFlight {
+    /// Asks the first R owners; `None` if anything is not as usual: nobody was asked then.
+    pub(super) fn begin(
+        cluster: &Arc<Cluster>,
+        at: usize,
+        ask: ReadAsk<'_>,
+        back: impl FnOnce() -> Return,
+    ) -> Option<Self> {
+        let (view, user) = cluster.enter();
+        let keyspace = view.keyspaces.values().find(|k| k.name.as_str() == ask.keyspace)?.clone();
+        let owners = view.at_rest(&keyspace.name, ask.key.as_bytes())?;
+        let needed = view.topology.current.needed(&keyspace.name, keyspace.r).max(1);
+        let first = owners.get(..needed).filter(|first| first.len() <= REPLICAS_MAX)?;
+        let nodes = first.iter().map(|owner| view.ready(owner).map(Arc::clone));
+        let nodes = nodes.collect::<Option<Vec<_>>>()?;
+        cluster.counters.gets.fetch_add(1, Ordering::Relaxed);
+        let send = |(place, node): (usize, Arc<Node>)| {
+            let read = |out: &mut Vec<u8>| spell::read(out, &keyspace.name, ask.key);
+            let sent = node.peer.route(token(at, place), "get", read);
+            (node, if sent { Heard::Nothing } else { Heard::Unsent })
+        };
+        let asked = nodes.into_iter().enumerate().map(send).collect();
+        let meets = crate::get::meets_every_write(&view, &keyspace, keyspace.r);
+        Some(Self {
+            cluster: Arc::clone(cluster),
+            absence_proved: meets && keyspace.r > 1,
+            view,
+            keyspace,
+            key: ask.key.into(),
+            asked,
+            first: None,
+            last: 0,
+            back: Some(back()),
+            started: Instant::now(),
+            user,
+        })
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        !self.asked.iter().any(|(_, heard)| matches!(heard, Heard::Unsent))
+    }
+
+    /// A node has answered.
+    pub(super) fn hear(&mut self, place: usize, answer: Option<&[u8]>) -> Next {
+        let Some((_, heard)) = self.asked.get_mut(place) else { return Next::Fly };
+        *heard = Heard::Line(answer.map(Into::into));
+        self.first.get_or_insert(place);
+        self.last = place;
+        let usual = match answer.and_then(Found::read) {
+            Some(Found::Value { .. }) => true,
+            Some(Found::Nothing) => self.absence_proved,
+            None => false,
+        };
+        if !usual {
+            return Next::HandOver;
+        }
+        if self.asked.iter().any(|(_, heard)| matches!(heard, Heard::Nothing)) {
+            return Next::Fly;
+        }
+        let found: Vec<Found<'_>> = self.asked.iter().filter_map(|(_, h)| h.found()).collect();
+        if found.windows(2).any(|two| !two[0].is_same(&two[1])) {
+            return Next::HandOver;
+        }
+        if let Some(back) = self.back.take() {
+            self.answer(&found, back);
+        }
+        Next::Land
+    }
+
+    pub(super) fn looked_at(&self, now: Instant) -> Next {
+        if now - self.started >= self.cluster.settings().hedge() {
+            Next::HandOver
+        } else {
+            Next::Fly
+        }
+    }
+
+    fn answer(&self, found: &[Found<'_>], back: Return) {
+        let now = Instant::now();
+        self.cluster.latency.note(now, now - self.started);
+        if self.keyspace.policy == Policy::Lww
+            && let Some(stamp) = found.iter().find_map(Found::stamp)
+        {
+            self.cluster.heard_stamp(&self.key, stamp);
+        }
+        back.ticket.answer(|out| {
+            out.answer_to(&back.id);
+            self.spell(found, out);
+            out.raw("}");
+        });
+    }
+
+    /// A [`ClusterGet`](ringkv_shared::protocol::cluster::ClusterGet).
+    fn spell(&self, found: &[Found<'_>], out: &mut Vec<u8>) {
+        // Of a value the first who gave it, of nothing the last who said so.
+        let (from, is_value) = match found[0] {
+            Found::Value { .. } => (self.first.unwrap_or(0), true),
+            Found::Nothing => (self.last, false),
+        };
+        out.raw(spell::status(if is_value { Status::Ok } else { Status::NotFound }));
+        out.raw(r#","key":""#).raw(&self.key).raw("\"");
+        if let Found::Value { value, version, expires, .. } = found[from] {
+            out.raw(r#","value":""#).raw(value).raw(r#"","version":"#).version(version);
+            if let Some(expires) = expires {
+                out.raw(r#","expires":"#).number(expires);
+            }
+        }
+        out.raw(r#","from":""#).raw(self.asked[from].0.id.as_str()).raw("\"");
+        if found.len() == 1 {
+            out.raw("}");
+            return;
+        }
+        out.raw(r#","needed":"#).number(found.len() as u64).raw(r#","tried":["#);
+        let others = (0..found.len()).filter(|place| *place != from);
+        for (n, place) in others.enumerate() {
+            out.raw(if n == 0 { "" } else { "," }).raw(r#"{"node":""#);
+            out.raw(self.asked[place].0.id.as_str()).raw(r#"","outcome":"ok","reply":"#);
+            out.extend_from_slice(found[place].raw());
+            out.raw("}");
+        }
+        out.raw("]}");
+    }
+}
+
+impl Heard<Infallible> {
+    fn found(&self) -> Option<Found<'_>> {
+        match self {
+            Self::Line(line) => line.as_deref().and_then(Found::read),
+            Self::Nothing | Self::Unsent => None,
+            Self::Usual(never) => match *never {},
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What a node answers, nearly always; any other answer is none here, and is read in full by who takes over.
+
+use ringkv_shared::Version;
+use ringkv_shared::hlc::Stamp;
+use ringkv_shared::net::Scan;
+use ringkv_shared::protocol::Status;
+
+/// A write that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) status: Status,
+    /// Other values beside it.
+    pub(super) siblings: u64,
+}
+
+/// A value that is all that is held, or nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found<'a> {
+    Value {
+        value: &'a str,
+        version: Version,
+        expires: Option<u64>,
+        stamp: Option<Stamp>,
+        raw: &'a [u8],
+    },
+    Nothing,
+}
+
+/// The result in an answer.
+fn result(line: &[u8]) -> Option<&[u8]> {
+    let mut line = Scan::new(line.strip_suffix(b"}")?);
+    line.skip(r#"{"jsonrpc":"2.0","id":"#)?;
+    line.number()?;
+    line.skip(r#","result":"#)?;
+    Some(line.rest())
+}
+
+impl Taken {
+    /// Reads an answer to `write` of this version.
+    pub(super) fn read(line: &[u8], version: Version) -> Option<Self> {
+        let mut result = Scan::new(result(line)?);
+        result.skip(r#"{"status":"#)?;
+        let status = match result.text()? {
+            "ok" => Status::Ok,
+            "not_found" => Status::NotFound,
+            _ => return None,
+        };
+        result.skip(r#","version":"#)?;
+        if result.version()? != version {
+            return None;
+        }
+        let siblings = if result.skip_if(r#","siblings":"#) { result.number()? } else { 0 };
+        result.skip("}")?;
+        result.is_done().then_some(Self { status, siblings })
+    }
+}
+
+impl<'a> Found<'a> {
+    /// Reads an answer to `get`.
+    pub(super) fn read(line: &'a [u8]) -> Option<Self> {
+        let raw = result(line)?;
+        let mut result = Scan::new(raw);
+        if result.skip_if(r#"{"status":"not_found"}"#) {
+            return result.is_done().then_some(Self::Nothing);
+        }
+        result.skip(r#"{"status":"ok","value":"#)?;
+        let value = result.text()?;
+        result.skip(r#","version":"#)?;
+        let version = result.version()?;
+        let expires = if result.skip_if(r#","expires":"#) { Some(result.number()?) } else { None };
+        let stamp = if result.skip_if(r#","stamp":"#) { Some(stamp(&mut result)?) } else { None };
+        result.skip("}")?;
+        result.is_done().then_some(Self::Value { value, version, expires, stamp, raw })
+    }
+}
+
+impl Found<'_> {
+    /// Whether two replicas hold the same.
+    pub(super) fn is_same(&self, other: &Found<'_>) -> bool {
+        self.version() == other.version()
+    }
+
+    fn version(&self) -> Option<Version> {
+        match self {
+            Self::Value { version, .. } => Some(*version),
+            Self::Nothing => None,
+        }
+    }
+
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        match self {
+            Self::Value { stamp, .. } => *stamp,
+            Self::Nothing => None,
+        }
+    }
+
+    /// The whole answer of the node.
+    pub(super) fn raw(&self) -> &[u8] {
+        match self {
+            Self::Value { raw, .. } => raw,
+            Self::Nothing => br#"{"status":"not_found"}"#,
+        }
+    }
+}
+
+fn stamp(text: &mut Scan<'_>) -> Option<Stamp> {
+    text.skip("\"")?;
+    let ms = text.number()?;
+    text.skip(".")?;
+    let count = u32::try_from(text.number()?).ok()?;
+    text.skip("\"")?;
+    Some(Stamp { ms, count })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringkv_shared::protocol::node::{GetReply, WriteReply};
+    use serde::Serialize;
+
+    fn line(result: &impl Serialize) -> String {
+        let result = serde_json::to_string(result).unwrap();
+        format!(r#"{{"jsonrpc":"2.0","id":12,"result":{result}}}"#)
+    }
+
+    #[test]
+    fn a_write_that_was_taken() {
+        let version = Version::new(3, 7);
+        let reply =
+            WriteReply { status: Status::NotFound, version, superseded: false, siblings: 2 };
+        let taken = Taken { status: Status::NotFound, siblings: 2 };
+        assert_eq!(Taken::read(line(&reply).as_bytes(), version), Some(taken));
+        let plain = WriteReply { status: Status::Ok, siblings: 0, ..reply.clone() };
+        let taken = Taken { status: Status::Ok, siblings: 0 };
+        assert_eq!(Taken::read(line(&plain).as_bytes(), version), Some(taken));
+        assert_eq!(Taken::read(line(&plain).as_bytes(), Version::new(3, 8)), None);
+        let superseded = WriteReply { superseded: true, ..plain };
+        assert_eq!(Taken::read(line(&superseded).as_bytes(), version), None);
+        assert_eq!(Taken::read(br#"{"jsonrpc":"2.0","id":1,"error":{}}"#, version), None);
+    }
+
+    #[test]
+    fn a_value_or_nothing() {
+        let value = GetReply {
+            status: Status::Ok,
+            value: Some("red".into()),
+            version: Some(Version::new(3, 7)),
+            expires: Some(17),
+            stamp: Some(Stamp { ms: 5, count: 1 }),
+            context: None,
+            siblings: Vec::new(),
+        };
+        let found = line(&value);
+        let Some(Found::Value { value: red, version, expires, stamp, raw }) =
+            Found::read(found.as_bytes())
+        else {
+            panic!("it is as usual")
+        };
+        assert_eq!((red, version, expires), ("red", Version::new(3, 7), Some(17)));
+        assert_eq!((stamp, raw), (value.stamp, serde_json::to_string(&value).unwrap().as_bytes()));
+        let tombstone = GetReply {
+            status: Status::NotFound,
+            value: None,
+            expires: None,
+            stamp: None,
+            ..value.clone()
+        };
+        assert_eq!(Found::read(line(&tombstone).as_bytes()), None, "a tombstone decides");
+        let nothing = GetReply { version: None, ..tombstone };
+        assert_eq!(Found::read(line(&nothing).as_bytes()), Some(Found::Nothing));
+        let more = GetReply { context: Some("3.5".parse().unwrap()), ..value };
+        assert_eq!(Found::read(line(&more).as_bytes()), None);
+    }
+}
