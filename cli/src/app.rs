@@ -8,6 +8,7 @@
 //! | `kv demo`, `kv demo stop` | a local cluster with other sizes, or one that stays |
 //! | `kv run FILE`, `kv check FILE…` | play a script, or compare what it prints |
 //! | `kv check` | compare all replicas |
+//! | `kv bench` | put load on a cluster and measure it |
 //! | `kv completions SHELL`, `kv man` | what a package installs beside the program |
 //! | `kv coordinator`, `kv node` | one server in this process |
 //!
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use ringkv_shared::{ErrorName, Failure};
 
+use crate::bench::{self, BenchArgs};
 use crate::cluster::{self, DemoOptions, LocalCluster};
 use crate::exit;
 use crate::feed::{Given, Lines, StandardInput, feed};
@@ -133,6 +135,7 @@ async fn run_form(
             Ok(run_one(name, global, Command::Follow(Follow::Check(replicas))).await)
         }
         Some(Form::Check { files, update, .. }) => Ok(script::check_files(&files, update).await),
+        Some(Form::Bench(args)) => Ok(run_bench(name, global, args).await),
         Some(Form::Completions { shell }) => {
             let page = manual::completions(Cli::command(), shell);
             Ok(print(global, &page))
@@ -160,6 +163,17 @@ async fn run_one(name: &str, global: &Global, command: Command) -> u8 {
     let mut session = one_shot(global, true);
     let token = session.interrupt.clone();
     let outcome = async { session.run_command(name, command).await.exit };
+    interruptible(&token, outcome).await
+}
+
+/// A measurement.
+async fn run_bench(name: &str, global: &Global, args: BenchArgs) -> u8 {
+    let mut session = one_shot(global, false);
+    let token = session.interrupt.clone();
+    let outcome = async {
+        let report = bench::run(&mut session, args).await.unwrap_or_else(Report::from);
+        session.tell(name, report).exit
+    };
     interruptible(&token, outcome).await
 }
 

@@ -10,9 +10,21 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use ringkv_shared::KeyspaceName;
 
+use crate::bench::BenchArgs;
 use crate::exit;
 use crate::grammar::{CheckArgs, Command};
 use crate::servers::Server;
+
+/// How to measure what.
+const BENCH_EXAMPLES: &str = "\
+kv bench                                        (50 connections, half reads, 5 s, through the coordinator)
+kv bench --reads 0 --pipeline 16 --to n1        (puts only, 16 at once, straight to a node)
+kv bench --rate 20000 --for 10s                 (open loop: what users feel)
+kv bench --keys zipf --kill n2 --for 10s        (n2 dies in the middle)
+kv bench --peer redis://127.0.0.1:6379          (the same load on redis)
+
+It writes keys key:000000000000 and so on: not for a cluster whose keys are called so. Exit code 6: a value \
+that was read is none that it may be; 5: errors, or keys that could not be read back.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -98,6 +110,10 @@ pub(crate) enum Form {
         #[command(flatten)]
         replicas: CheckArgs,
     },
+    /// Put load on a cluster, a node or another store; tell rate, latencies and CPU time, and read back
+    /// what was put.
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(BenchArgs),
     /// Print the completions for a shell.
     #[command(after_help = "kv completions bash > ~/.local/share/bash-completion/completions/kv")]
     Completions {
@@ -176,6 +192,10 @@ mod tests {
             "kv check a b --update",
             "kv check",
             "kv check --repair",
+            "kv bench",
+            "kv bench -c 1 -P 16 --reads 0 --ops 1000 --keys zipf --to n1 --json",
+            "kv bench --rate 1000 --for 10s --warm-up 1s --kill n2 --kill-at 3s",
+            "kv bench --peer redis://127.0.0.1:6379?wait=1 --server-pid 1 --server-pid 2",
             "kv explain put a 1 --w 2",
             "kv --color never show",
             "kv help put",
@@ -189,7 +209,7 @@ mod tests {
             assert!(Cli::try_parse_from(&words).is_ok(), "{line}");
         }
         assert!(Cli::try_parse_from(["kv", "-e", "put a 1; get a"]).is_ok());
-        for line in ["kv check --update", "kv check a --repair"] {
+        for line in ["kv check --update", "kv check a --repair", "kv bench --rate 1 -P 2", "kv bench --kill-at 1s"] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

@@ -1,7 +1,7 @@
 //! `kv`: the ringkv command, its shell, scripts and local clusters. See `kv help`.
 //!
 //! - what may be typed: [`forms`], [`grammar`], [`words`], [`usage`], [`manual`]
-//! - what it does: [`app`], [`session`], [`commands`], [`feed`], [`wire`], [`interrupt`]
+//! - what it does: [`app`], [`session`], [`commands`], [`mod@bench`], [`feed`], [`wire`], [`interrupt`]
 //! - what is seen: [`report`], [`table`], [`output`], [`exit`], [`repl`]
 //! - what runs: [`servers`], [`cluster`], [`script`]
 //!
@@ -10,6 +10,7 @@
 //! One thread does everything but line editing: commands wait for the network, not for the CPU.
 
 mod app;
+mod bench;
 mod cluster;
 mod commands;
 mod exit;

@@ -29,7 +29,7 @@ pub(super) async fn run(s: &mut Session, action: Action, id: NodeId) -> Result<R
 }
 
 /// The address of the supervisor.
-pub(super) async fn supervisor(s: &mut Session) -> Result<String, Failure> {
+pub(crate) async fn supervisor(s: &mut Session) -> Result<String, Failure> {
     match s.wire.call(INFO_DEADLINE, async |c| ClusterApiClient::info(c).await).await {
         Ok(info) => s.supervisor = info.supervisor,
         Err(failure) => {

@@ -39,7 +39,7 @@ mod events;
 mod expiry;
 mod explain;
 mod export;
-mod faults;
+pub(crate) mod faults;
 mod figures;
 mod follow;
 mod keyspace;

@@ -36,7 +36,7 @@ pub(crate) use follow::{CheckArgs, Follow, UntilArgs};
 pub(crate) use keyspace::{KeyspaceAction, KeyspaceArgs, QuorumWord};
 use keyspace::{parse_quorum, parse_replicas};
 pub(crate) use topology::{PlanWord, Topology, WhatIf};
-pub(crate) use values::{FileForm, Format, Switch, Ttl, WalView};
+pub(crate) use values::{FileForm, Format, Switch, Ttl, WalView, parse_span};
 
 /// A whole line.
 #[derive(Debug, Parser)]

@@ -93,7 +93,7 @@ pub(super) fn parse_ttl(text: &str) -> Result<Ttl, String> {
     }
 }
 
-pub(super) fn parse_span(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
     let bad = |_| format!("{text:?} is no time: write 500ms, 10s, 5m, 1h");
     humantime::parse_duration(text).map_err(bad)
 }

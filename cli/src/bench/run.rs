@@ -1,0 +1,131 @@
+//! The phases of a run, one after another, on the loader's thread.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use ringkv_shared::{ErrorName, Failure};
+use tokio::sync::oneshot;
+
+use super::args::{BenchArgs, Verify};
+use super::book::Book;
+use super::dialect::Dialect;
+use super::idle::{Idle, IdleReport};
+use super::loader::Loader;
+use super::meter::{Costs, Meter};
+use super::phase::{Pace, Phase};
+use super::source::Source;
+use super::tally::Tally;
+use super::target::{Speaks, Target};
+use super::values::Values;
+
+/// How many requests a connection has under way while keys are loaded and read back.
+const BULK_PIPELINE: u32 = 64;
+/// How many connections do that.
+const BULK_SAMPLE: usize = 10_000;
+
+/// What to do.
+pub(super) struct Task {
+    pub(super) args: BenchArgs,
+    pub(super) target: Target,
+    pub(super) keyspace: Option<String>,
+    /// Set when somebody wants it to end.
+    pub(super) stop: Arc<AtomicBool>,
+    /// Told when the measured part begins.
+    pub(super) begun: oneshot::Sender<()>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// Keys that were put first, and how long it took.
+    pub(super) loaded: Option<(u64, Duration)>,
+    /// The measured part.
+    pub(super) measured: Tally,
+    /// What it cost.
+    pub(super) costs: Costs,
+    /// Keys that were read back.
+    pub(super) verified: Option<Tally>,
+    /// Idle connections beside it.
+    pub(super) idle: Option<IdleReport>,
+}
+
+/// Loads, measures, reads back.
+///
+/// # Errors
+///
+/// Nobody listens, or not all keys could be put.
+pub(super) fn run(task: Task) -> Result<Outcome, Failure> {
+    let Task { args, target, keyspace, stop, begun } = task;
+    let values = Values::new(args.seed, number_of_this_run(), args.value_size as usize);
+    let dialect = match &target.speaks {
+        Speaks::Coordinator => Dialect::coordinator(&values, keyspace.as_deref()),
+        Speaks::Node => Dialect::node(&values, keyspace.as_deref()),
+        Speaks::Peer(peer) => Dialect::peer(peer, &values).ok_or_else(|| {
+            Failure::new(ErrorName::BadArgument, "this kv was built without that peer")
+        })?,
+    };
+    let book = Book::new(args.key_count, args.no_load, values);
+    let mut loader = Loader::connect(target.addr, args.connections, dialect, book, stop)?;
+    let loaded = if args.no_load { None } else { Some(load(&mut loader, &args)?) };
+    let idle = Idle::open(&args, &target, loader.dialect())?;
+    let mut meter = Meter::new(target.servers.clone(), move || {
+        // Nobody waits for it unless a node is to be killed.
+        let _ = begun.send(());
+    });
+    let measured = loader.run(&mut measured_phase(&args, &mut meter));
+    let idle = idle.map(|idle| idle.report());
+    let costs = meter.costs();
+    let verified = read_back(&args).map(|source| loader.run(&mut Phase::whole(source, bulk(&args))));
+    Ok(Outcome { loaded, measured, costs, verified, idle })
+}
+
+fn bulk(args: &BenchArgs) -> u32 {
+    args.pipeline.max(BULK_PIPELINE)
+}
+
+fn load(loader: &mut Loader, args: &BenchArgs) -> Result<(u64, Duration), Failure> {
+    let tally = loader.run(&mut Phase::whole(Source::each(args.key_count, false), bulk(args)));
+    if tally.failures() == 0 {
+        return Ok((tally.puts, tally.lasted));
+    }
+    let errors: Vec<String> =
+        tally.errors.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    let message = format!(
+        "{} of {} keys could not be put first: {}",
+        tally.failures(),
+        args.key_count,
+        errors.join(", ")
+    );
+    Err(Failure::new(ErrorName::OutcomeUnknown, message)
+        .hint("look: kv doctor; nothing was measured"))
+}
+
+fn measured_phase<'a>(args: &BenchArgs, meter: &'a mut Meter) -> Phase<'a> {
+    Phase {
+        source: Source::mixed(args.key_count, args.keys, args.reads, args.seed),
+        pace: match args.rate {
+            Some(rate) => Pace::Open { rate },
+            None => Pace::Closed { pipeline: args.pipeline },
+        },
+        warm_up: args.warm_up,
+        lasting: args.lasting(),
+        count: args.ops,
+        meter: Some(meter),
+    }
+}
+
+fn read_back(args: &BenchArgs) -> Option<Source> {
+    match args.verify {
+        Verify::None => None,
+        Verify::All => Some(Source::each(args.key_count, true)),
+        Verify::Sample => Some(Source::sample(args.key_count, BULK_SAMPLE, args.seed)),
+    }
+}
+
+/// Tells this run's values from those of others.
+fn number_of_this_run() -> u32 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let micros = now.map_or(0, |since| since.as_micros()) as u32;
+    micros ^ std::process::id().rotate_left(16)
+}
