@@ -12,19 +12,26 @@
 //! ```
 //!
 //! Four ideas in four places: [`token()`] is geometry (text to position), [`Seat`] what a member asks for,
-//! [`Ring`] ownership (position to owners), [`draw()`] what a person sees.
+//! [`Ring`] ownership (position to owners), [`draw()`] what a person sees. A lookup finds the arc of a position in
+//! `circle`, with the preference list that `lists` has put there; `walk` meets one of any length by walking, and is
+//! what the lists are held against.
 //!
 //! # Caveats
 //!
 //! With 256 tokens a node the fullest of ten nodes has about 1.1 times the mean. Zones are one level, not a
 //! tree, and a zone with little weight gets as many replicas as one with much.
 
+mod circle;
 mod draw;
+mod lists;
+mod owners;
 mod ownership;
 mod seat;
 mod token;
+mod walk;
 
 pub use draw::draw;
+pub use owners::Owners;
 pub use ownership::{Ring, VNODES_DEFAULT};
 pub use seat::Seat;
 pub use token::{key_position, token};

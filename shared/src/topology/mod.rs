@@ -16,13 +16,15 @@
 //! staged together are one change.
 
 mod differences;
+mod route;
 
 use std::collections::BTreeMap;
 
-use crate::ring::Ring;
+use crate::ring::{Owners, Ring, key_position};
 use crate::{KeyspaceName, NodeId};
 
 pub use differences::differences;
+pub use route::Route;
 
 /// A ring and how many copies to keep on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +59,12 @@ impl Placement {
     #[must_use]
     pub fn owners(&self, keyspace: &KeyspaceName, key: &[u8]) -> Vec<NodeId> {
         self.ring.owners(key, self.n(keyspace))
+    }
+
+    /// The owners of a position in preference order, borrowed from the ring.
+    #[must_use]
+    pub fn preferred(&self, keyspace: &KeyspaceName, position: u64) -> Owners<'_> {
+        self.ring.preferred(position, self.n(keyspace))
     }
 
     /// Whether a node is on this ring.
@@ -163,15 +171,22 @@ impl Topology {
         std::iter::once(&mut self.current).chain(&mut self.staged).chain(&mut self.pending)
     }
 
+    /// Who is asked for a key at a position: a lookup on each ring, and nothing is copied.
+    #[must_use]
+    pub fn route(&self, keyspace: &KeyspaceName, position: u64) -> Route<'_> {
+        let pending = self.pending.as_ref().map(|next| next.preferred(keyspace, position));
+        Route { current: self.current.preferred(keyspace, position), pending }
+    }
+
     /// Who takes a write of `key`.
     #[must_use]
     pub fn write_set(&self, keyspace: &KeyspaceName, key: &[u8]) -> WriteSet {
-        let mut owners = self.current.owners(keyspace, key);
-        let current = owners.len();
-        let pending = self.pending.as_ref().map(|p| p.owners(keyspace, key)).unwrap_or_default();
-        owners
-            .extend(pending.iter().filter(|id| !owners.contains(id)).cloned().collect::<Vec<_>>());
-        WriteSet { owners, current, pending }
+        let route = self.route(keyspace, key_position(key));
+        WriteSet {
+            owners: route.owners().cloned().collect(),
+            current: route.current.len(),
+            pending: route.pending.as_ref().map(Owners::to_vec).unwrap_or_default(),
+        }
     }
 
     /// Whether a node is on any of the rings.
