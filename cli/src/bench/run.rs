@@ -76,7 +76,8 @@ pub(super) fn run(task: Task) -> Result<Outcome, Failure> {
     let measured = loader.run(&mut measured_phase(&args, &mut meter));
     let idle = idle.map(|idle| idle.report());
     let costs = meter.costs();
-    let verified = read_back(&args).map(|source| loader.run(&mut Phase::whole(source, bulk(&args))));
+    let verified =
+        read_back(&args).map(|source| loader.run(&mut Phase::whole(source, bulk(&args))));
     Ok(Outcome { loaded, measured, costs, verified, idle })
 }
 

@@ -29,7 +29,12 @@ pub(super) fn report(
     killed: Option<&Killed>,
 ) -> Report {
     let mut report = Report::new(&members(args, target, outcome, killed));
-    let table = Table { header: &["", ""], rows: rows(args, target, outcome), dispensable: &[], prose: false };
+    let table = Table {
+        header: &["", ""],
+        rows: rows(args, target, outcome),
+        dispensable: &[],
+        prose: false,
+    };
     for line in table.draw(None).lines() {
         report = report.say(line);
     }
@@ -167,7 +172,8 @@ fn warnings(args: &BenchArgs, outcome: &Outcome) -> Vec<String> {
             "warning: rate × p50 is {ratio:.2} of the requests under way: something stood still, or most were fast and few very slow"
         ));
     }
-    if let Some(rate) = args.rate.filter(|rate| measured.ops_per_second() < 0.9 * f64::from(*rate)) {
+    if let Some(rate) = args.rate.filter(|rate| measured.ops_per_second() < 0.9 * f64::from(*rate))
+    {
         let reached = measured.ops_per_second();
         lines.push(format!("warning: {reached:.0} of {rate} requests a second were answered"));
     }
@@ -187,11 +193,14 @@ fn warnings(args: &BenchArgs, outcome: &Outcome) -> Vec<String> {
 /// What is not as it was promised.
 fn faults(outcome: &Outcome) -> Vec<String> {
     let mut lines = Vec::new();
-    let phases = [("in the load", Some(&outcome.measured)), ("read back", outcome.verified.as_ref())];
+    let phases =
+        [("in the load", Some(&outcome.measured)), ("read back", outcome.verified.as_ref())];
     for (when, tally) in phases.into_iter().filter_map(|(when, tally)| Some((when, tally?))) {
         let Tally { wrong, stale, lost, .. } = tally;
         if is_faulty(tally, when == "read back") {
-            lines.push(format!("error: {when}: {wrong} wrong, {lost} lost, {stale} replaced values"));
+            lines.push(format!(
+                "error: {when}: {wrong} wrong, {lost} lost, {stale} replaced values"
+            ));
             lines.extend(tally.named.iter().map(|key| format!("  {key}")));
         }
     }
@@ -218,12 +227,7 @@ fn exit_code(outcome: &Outcome, killed: Option<&Killed>) -> u8 {
     if unread || not_killed || failed { exit::PARTIAL } else { exit::OK }
 }
 
-fn members(
-    args: &BenchArgs,
-    target: &Target,
-    outcome: &Outcome,
-    killed: Option<&Killed>,
-) -> Value {
+fn members(args: &BenchArgs, target: &Target, outcome: &Outcome, killed: Option<&Killed>) -> Value {
     let Outcome { loaded, measured, costs, verified, idle } = outcome;
     let ops = measured.ops().max(1) as f64;
     let each = |time: Duration| time.as_secs_f64() * 1e6 / ops;
@@ -259,7 +263,8 @@ fn members(
     }
     if let Some(idle) = idle {
         let (opened, closed) = (idle.opened, idle.closed);
-        members["idle"] = json!({"opened": opened, "closed": closed, "bytes_each": idle.bytes_each});
+        members["idle"] =
+            json!({"opened": opened, "closed": closed, "bytes_each": idle.bytes_each});
     }
     if let Some(killed) = killed {
         members["killed"] = json!({
