@@ -44,7 +44,7 @@ pub(super) struct IdleReport {
 }
 
 impl Idle {
-    /// Opens as many as the words say; `None` when they say none.
+    /// Opens as many as the words say.
     ///
     /// # Errors
     ///
@@ -53,10 +53,7 @@ impl Idle {
         args: &BenchArgs,
         target: &Target,
         dialect: &Dialect,
-    ) -> Result<Option<Self>, Failure> {
-        if args.idle == 0 {
-            return Ok(None);
-        }
+    ) -> Result<Self, Failure> {
         allow_files(u64::from(args.idle) + u64::from(args.connections) + OTHER_FILES);
         let servers = target.servers.clone();
         let before = resident(&servers);
@@ -69,7 +66,7 @@ impl Idle {
                     .hint("the server's --max-connections, and: ulimit -n")
             })?);
         }
-        Ok(Some(Self { streams, servers, before }))
+        Ok(Self { streams, servers, before })
     }
 
     /// What they came to; they are closed now.

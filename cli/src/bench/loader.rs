@@ -89,11 +89,6 @@ impl Loader {
         Ok(Self { dialect, book, connections, poll, events, timer, clock: Instant::now(), stop })
     }
 
-    /// How a get is spelled here.
-    pub(super) const fn dialect(&self) -> &Dialect {
-        &self.dialect
-    }
-
     fn now(&self) -> u64 {
         u64::try_from(self.clock.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }

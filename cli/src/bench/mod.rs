@@ -34,6 +34,7 @@ mod args;
 mod book;
 mod connection;
 mod dialect;
+mod etcd;
 mod idle;
 mod loader;
 mod meter;

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::args::{BenchArgs, Verify};
 use super::book::Book;
 use super::dialect::Dialect;
+use super::etcd::EtcdLoader;
 use super::idle::{Idle, IdleReport};
 use super::loader::Loader;
 use super::meter::{Costs, Meter};
@@ -59,16 +60,16 @@ pub(super) fn run(task: Task) -> Result<Outcome, Failure> {
     let Task { args, target, keyspace, stop, begun } = task;
     let values = Values::new(args.seed, number_of_this_run(), args.value_size as usize);
     let dialect = match &target.speaks {
-        Speaks::Coordinator => Dialect::coordinator(&values, keyspace.as_deref()),
-        Speaks::Node => Dialect::node(&values, keyspace.as_deref()),
-        Speaks::Peer(peer) => Dialect::peer(peer, &values).ok_or_else(|| {
-            Failure::new(ErrorName::BadArgument, "this kv was built without that peer")
-        })?,
+        Speaks::Coordinator => Some(Dialect::coordinator(&values, keyspace.as_deref())),
+        Speaks::Node => Some(Dialect::node(&values, keyspace.as_deref())),
+        Speaks::Peer(peer) => Dialect::peer(peer, &values),
     };
-    let book = Book::new(args.key_count, args.no_load, values);
-    let mut loader = Loader::connect(target.addr, args.connections, dialect, book, stop)?;
+    let mut loader = Driver::connect(&args, &target, dialect.clone(), values, stop)?;
     let loaded = if args.no_load { None } else { Some(load(&mut loader, &args)?) };
-    let idle = Idle::open(&args, &target, loader.dialect())?;
+    let idle = match dialect.filter(|_| args.idle > 0) {
+        Some(dialect) => Some(Idle::open(&args, &target, &dialect)?),
+        None => None,
+    };
     let mut meter = Meter::new(target.servers.clone(), move || {
         // Nobody waits for it unless a node is to be killed.
         let _ = begun.send(());
@@ -80,11 +81,48 @@ pub(super) fn run(task: Task) -> Result<Outcome, Failure> {
     Ok(Outcome { loaded, measured, costs, verified, idle })
 }
 
+/// What sends the requests.
+enum Driver {
+    /// Over plain sockets.
+    Sockets(Loader),
+    /// Over gRPC.
+    Etcd(EtcdLoader),
+}
+
+impl Driver {
+    fn connect(
+        args: &BenchArgs,
+        target: &Target,
+        dialect: Option<Dialect>,
+        values: Values,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, Failure> {
+        let (addr, count) = (target.addr, args.connections);
+        let book = Book::new(args.key_count, args.no_load, values.clone());
+        if let Some(dialect) = dialect {
+            return Loader::connect(addr, count, dialect, book, stop).map(Self::Sockets);
+        }
+        if args.rate.is_some() || args.idle > 0 {
+            let message = "over gRPC there is neither an open loop nor idle connections here";
+            return Err(Failure::new(ErrorName::BadArgument, message)
+                .hint("leave out --rate and --idle, or measure another store"));
+        }
+        EtcdLoader::connect(addr, count, values, book, stop).map(Self::Etcd)
+    }
+
+    fn run(&mut self, phase: &mut Phase<'_>) -> Tally {
+        match self {
+            Self::Sockets(loader) => loader.run(phase),
+            Self::Etcd(loader) => loader.run(phase),
+        }
+    }
+}
+
 fn bulk(args: &BenchArgs) -> u32 {
     args.pipeline.max(BULK_PIPELINE)
 }
 
-fn load(loader: &mut Loader, args: &BenchArgs) -> Result<(u64, Duration), Failure> {
+fn load(loader: &mut Driver, args: &BenchArgs) -> Result<(u64, Duration), Failure> {
     let tally = loader.run(&mut Phase::whole(Source::each(args.key_count, false), bulk(args)));
     if tally.failures() == 0 {
         return Ok((tally.puts, tally.lasted));
