@@ -223,15 +223,18 @@ wait_for_quiet() {
   say "  the machine does not get quiet"
 }
 
-# One run of the loader: sets `ops`, `p99` and `object`; adds to `dirty`.
+# One run of the loader: sets `ops`, `p99` and `object`; adds to `marks`. Fails when the run says that what was
+# read is wrong, or nothing could be measured.
 run() { # LOADER ARGS…
-  local n foreign
+  local n foreign code
   for ((n = 0; n <= RETRIES; n++)); do
     wait_for_quiet
-    if ! object=$("${pin[@]}" "$KV" --json bench --for "${SECONDS_EACH}s" "$@"); then
-      say "error: kv bench $*: $object"
-      exit 1
-    fi
+    code=0
+    object=$("${pin[@]}" "$KV" --json bench --for "${SECONDS_EACH}s" "$@") || code=$?
+    if ((code != 0)); then say "    exit code $code: kv bench $*: $object"; fi
+    if ((code != 0 && code != 5)) || [[ $object != *ops_per_s* ]]; then return 1; fi
+    # Errors: they are in the object above, and marked in the table.
+    if ((code == 5)); then marks+='!'; fi
     ops=$(number ops_per_s "$object")
     p99=$(number p99_ms "$object")
     foreign=$(number foreign_cores "$object")
@@ -240,7 +243,7 @@ run() { # LOADER ARGS…
       "$(number client_cpu_us_per_op "$object")" "$foreign")"
     if ! is_more "$foreign" "$FOREIGN_MAX"; then return; fi
   done
-  dirty='*'
+  marks+='*'
 }
 
 # Median, least and greatest of numbers.
@@ -259,6 +262,9 @@ verdict() {
   }'
 }
 
+# Each mark once.
+once() { printf '%s' "$marks" | grep -o . | sort -u | tr -d '\n' || true; }
+
 add() { # LINE OF THE TABLE
   table+=("$1")
   printf '%s\n' "$1"
@@ -270,7 +276,7 @@ pair() {
   shift 3
   local cells=("$@")
   rm -f "$dir"/figures.*
-  dirty=
+  marks=
   for ((round = 1; round <= ROUNDS; round++)); do
     local sides=("$peer" "$ours")
     if ((round % 2 == 0)); then sides=("$ours" "$peer"); fi
@@ -284,7 +290,11 @@ pair() {
         IFS=';' read -r label load _ <<<"${cells[n]}"
         read -ra words <<<"$load"
         say "  row $row, round $round, $side: $label"
-        run "${args[@]}" "${words[@]}"
+        if ! run "${args[@]}" "${words[@]}"; then
+          add "| $row | $label | failed | | | | | |"
+          stop_all
+          return 0
+        fi
         printf '%s\n' "$ops" >>"$dir/figures.$n.$who.ops"
         printf '%s\n' "$p99" >>"$dir/figures.$n.$who.p99"
       done
@@ -305,8 +315,8 @@ pair() {
       wanted+=", p99 $goal99 / $gate99"
       judged+=" $(verdict "$ratio99" "$goal99" "$gate99")"
     fi
-    add "| $row | $label | $peer $(short "$(median <"$figures.peer.ops")") | $(short "$(median <"$figures.ours.ops")") \
-| **$(printf '%.2f' "$ratio")** [$(lines "${ratios[@]}" | spread)]$dirty | $(printf '%.2f' "$ratio99") \
+    add "| $row | $label | ${peer%% *} $(short "$(median <"$figures.peer.ops")") | $(short "$(median <"$figures.ours.ops")") \
+| **$(printf '%.2f' "$ratio")** [$(lines "${ratios[@]}" | spread)]$(once) | $(printf '%.2f' "$ratio99") \
 [$(lines "${ratios99[@]}" | spread)] | $wanted | $judged |"
   done
 }
@@ -316,16 +326,24 @@ idle() {
   local count=10000 round side with
   if ((${#many[@]} == 0)); then count=900; fi
   rm -f "$dir"/figures.*
-  dirty=
+  marks=
   for ((round = 1; round <= ROUNDS; round++)); do
     for side in redis 'node os'; do
       read -ra words <<<"$side"
       "${words[@]}"
       local name=${words[0]}
       say "  row 22, round $round, $side: without and with $count idle connections"
-      run "${args[@]}" --reads 50
+      if ! run "${args[@]}" --reads 50; then
+        add "| 22 | $count idle connections | failed | | | | | |"
+        stop_all
+        return 0
+      fi
       local without=$ops
-      run "${args[@]}" --reads 50 --no-load --idle "$count"
+      if ! run "${args[@]}" --reads 50 --no-load --idle "$count"; then
+        add "| 22 | $count idle connections, $name | failed | | | | | |"
+        stop_all
+        return 0
+      fi
       with=$ops
       over "$with" "$without" >>"$dir/figures.$name.ratio"
       printf '\n' >>"$dir/figures.$name.ratio"
@@ -335,7 +353,7 @@ idle() {
     done
   done
   add "| 22 | $count idle connections: ops/s with / without | redis $(printf '%.2f' "$(median <"$dir/figures.redis.ratio")") \
-| $(printf '%.2f' "$(median <"$dir/figures.node.ratio")") | [$(spread <"$dir/figures.node.ratio")]$dirty | – | 0.95 / 0.85 \
+| $(printf '%.2f' "$(median <"$dir/figures.node.ratio")") | [$(spread <"$dir/figures.node.ratio")]$(once) | – | 0.95 / 0.85 \
 | $(verdict "$(median <"$dir/figures.node.ratio")" 0.95 0.85) |"
   add "| 22 | bytes of the server for each | redis $(printf '%.0f' "$(median <"$dir/figures.redis.bytes")") \
 | $(printf '%.0f' "$(median <"$dir/figures.node.bytes")") | | – | <1331 / <8192 \
@@ -414,6 +432,6 @@ add "|---|---|---|---|---|---|---|---|"
 for row in $ROWS; do
   measure "$row"
 done
-printf '\n%s rounds of %s s, %s cores; * others used more than %s cores in some run.\n\n' \
+printf '\n%s rounds of %s s, %s cores; * others used more than %s cores in some run; ! some requests failed.\n\n' \
   "$ROUNDS" "$SECONDS_EACH" "$(nproc)" "$FOREIGN_MAX"
 printf '%s\n' "${table[@]}"

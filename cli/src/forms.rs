@@ -209,7 +209,12 @@ mod tests {
             assert!(Cli::try_parse_from(&words).is_ok(), "{line}");
         }
         assert!(Cli::try_parse_from(["kv", "-e", "put a 1; get a"]).is_ok());
-        for line in ["kv check --update", "kv check a --repair", "kv bench --rate 1 -P 2", "kv bench --kill-at 1s"] {
+        for line in [
+            "kv check --update",
+            "kv check a --repair",
+            "kv bench --rate 1 -P 2",
+            "kv bench --kill-at 1s",
+        ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

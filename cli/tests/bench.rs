@@ -61,7 +61,10 @@ fn a_closed_loop_counts_all_requests(track: &Track) {
     assert_eq!(run["ops"], 2000);
     assert_eq!(run["puts"].as_u64().unwrap() + run["gets"].as_u64().unwrap(), 2000);
     assert!(run["gets"].as_u64().unwrap().abs_diff(1000) < 200, "half are reads: {run}");
-    assert_eq!((&run["errors"], &run["wrong"], &run["missing"]), (&json!({}), &json!(0), &json!(0)));
+    assert_eq!(
+        (&run["errors"], &run["wrong"], &run["missing"]),
+        (&json!({}), &json!(0), &json!(0))
+    );
     assert_eq!((&run["loaded"]["keys"], &run["verified"]["read"]), (&json!(300), &json!(300)));
     let ms = |name: &str| run[name].as_f64().unwrap();
     assert!(0.0 < ms("p50_ms") && ms("p50_ms") <= ms("p99_ms") && ms("p99_ms") <= ms("max_ms"));
@@ -85,7 +88,10 @@ fn a_node_is_measured_without_the_coordinator(track: &Track) {
     assert_eq!((&run["puts"], &run["gets"]), (&json!(200), &json!(0)));
     assert_eq!(run["verified"]["read"], 50);
     let again = track.bench("--to n1 -c 2 --key-count 50 --ops 200 --reads 100 --no-load", 0);
-    assert_eq!((&again["gets"], &again["missing"], &again["loaded"]), (&json!(200), &json!(0), &json!(null)));
+    assert_eq!(
+        (&again["gets"], &again["missing"], &again["loaded"]),
+        (&json!(200), &json!(0), &json!(null))
+    );
 }
 
 fn idle_connections_stay_open(track: &Track) {
@@ -100,7 +106,10 @@ fn a_value_that_is_none_of_ours_is_found(track: &Track) {
         6,
     );
     assert_eq!((&run["wrong"], &run["verified"]["wrong"]), (&json!(5), &json!(1)));
-    assert_eq!(run["verified"]["keys"][0], "key:000000000000: a value that was never put under this key");
+    assert_eq!(
+        run["verified"]["keys"][0],
+        "key:000000000000: a value that was never put under this key"
+    );
 }
 
 fn what_cannot_be_done_is_refused(track: &Track) {
@@ -115,7 +124,13 @@ fn what_cannot_be_done_is_refused(track: &Track) {
 
 fn people_get_a_table(track: &Track) {
     let told = track.kv("--keyspace orders bench -c 1 --key-count 10 --ops 20", 0);
-    for words in ["ops/s ", "p50 p95 p99 p99.9 ", "errors             none", "server CPU ", "Read 10 keys back"] {
+    for words in [
+        "ops/s ",
+        "p50 p95 p99 p99.9 ",
+        "errors             none",
+        "server CPU ",
+        "Read 10 keys back",
+    ] {
         assert!(told.contains(words), "{words}: {told}");
     }
 }

@@ -67,6 +67,12 @@ impl Book {
         Self { keys: vec![Known::default(); keys as usize], sent: 0, earlier, values }
     }
 
+    /// Keys of which no put was acknowledged.
+    #[must_use]
+    pub(super) fn never_acknowledged(&self) -> Vec<u32> {
+        (0..).zip(&self.keys).filter(|(_, known)| known.least == 0).map(|(key, _)| key).collect()
+    }
+
     /// Whether no more puts can be numbered.
     #[must_use]
     pub(super) const fn is_full(&self) -> bool {
@@ -155,7 +161,9 @@ mod tests {
         assert_eq!(judge(&book, one), Verdict::Right, "sent, so it may be there");
         assert_eq!(judge(&book, one + 1), Verdict::Wrong, "never sent");
         assert_eq!(book.judge(0, book.least(0), None), Verdict::Right);
+        assert_eq!(book.never_acknowledged(), [0, 1]);
         book.acknowledge(0, least);
+        assert_eq!(book.never_acknowledged(), [1]);
         assert_eq!(book.judge(0, book.least(0), None), Verdict::Lost);
         let (two, least) = book.send(0);
         assert_eq!(judge(&book, one), Verdict::Right, "the second may not be there yet");

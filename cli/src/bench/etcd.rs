@@ -121,6 +121,11 @@ impl EtcdLoader {
         Ok(Self { runtime, senders, put, get, values, book, clock: Instant::now(), stop })
     }
 
+    /// What is known of the keys.
+    pub(super) const fn book(&self) -> &Book {
+        &self.book
+    }
+
     /// Runs a phase to its end: all its requests are answered, or lost.
     pub(super) fn run(&mut self, phase: &mut Phase<'_>) -> Tally {
         let Self { runtime, senders, put, get, values, book, clock, stop } = self;
@@ -233,9 +238,7 @@ async fn call(
     let trailers = stream.trailers().await.map_err(lost)?;
     match trailers.as_ref().and_then(|trailers| trailers.get("grpc-status")) {
         Some(status) if status == "0" => Ok(answer.freeze()),
-        Some(status) => {
-            Err(format!("grpc status {}", String::from_utf8_lossy(status.as_bytes())))
-        }
+        Some(status) => Err(format!("grpc status {}", String::from_utf8_lossy(status.as_bytes()))),
         None => Err("PROTOCOL".to_owned()),
     }
 }

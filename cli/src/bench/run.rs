@@ -20,10 +20,16 @@ use super::tally::Tally;
 use super::target::{Speaks, Target};
 use super::values::Values;
 
-/// How many requests a connection has under way while keys are loaded and read back.
-const BULK_PIPELINE: u32 = 64;
-/// How many connections do that.
-const BULK_SAMPLE: usize = 10_000;
+/// How many puts are under way, of all connections together, while keys are loaded.
+const LOAD_UNDER_WAY: u32 = 1024;
+/// How many gets while they are read back: few enough that a busy server answers each in time.
+const READ_BACK_UNDER_WAY: u32 = 256;
+/// The most on one connection.
+const BULK_PIPELINE_MAX: u32 = 64;
+/// How often puts of the load that were not acknowledged are sent again, each time half as many at once.
+const LOAD_RETRIES: u32 = 4;
+/// How many keys are read back as a sample.
+const SAMPLE: usize = 10_000;
 
 /// What to do.
 pub(super) struct Task {
@@ -77,7 +83,8 @@ pub(super) fn run(task: Task) -> Result<Outcome, Failure> {
     let measured = loader.run(&mut measured_phase(&args, &mut meter));
     let idle = idle.map(|idle| idle.report());
     let costs = meter.costs();
-    let verified = read_back(&args).map(|source| loader.run(&mut Phase::whole(source, bulk(&args))));
+    let at_once = bulk(&args, READ_BACK_UNDER_WAY);
+    let verified = read_back(&args).map(|source| loader.run(&mut Phase::whole(source, at_once)));
     Ok(Outcome { loaded, measured, costs, verified, idle })
 }
 
@@ -110,6 +117,13 @@ impl Driver {
         EtcdLoader::connect(addr, count, values, book, stop).map(Self::Etcd)
     }
 
+    const fn book(&self) -> &Book {
+        match self {
+            Self::Sockets(loader) => loader.book(),
+            Self::Etcd(loader) => loader.book(),
+        }
+    }
+
     fn run(&mut self, phase: &mut Phase<'_>) -> Tally {
         match self {
             Self::Sockets(loader) => loader.run(phase),
@@ -118,23 +132,29 @@ impl Driver {
     }
 }
 
-fn bulk(args: &BenchArgs) -> u32 {
-    args.pipeline.max(BULK_PIPELINE)
+/// How many requests each connection has under way, when all together have so many.
+fn bulk(args: &BenchArgs, under_way: u32) -> u32 {
+    (under_way / args.connections).clamp(1, BULK_PIPELINE_MAX)
 }
 
+/// Puts every key once, and those again that were not acknowledged.
 fn load(loader: &mut Driver, args: &BenchArgs) -> Result<(u64, Duration), Failure> {
-    let tally = loader.run(&mut Phase::whole(Source::each(args.key_count, false), bulk(args)));
-    if tally.failures() == 0 {
-        return Ok((tally.puts, tally.lasted));
+    let mut took = Duration::ZERO;
+    let mut source = Source::each(args.key_count, false);
+    let mut errors = String::new();
+    for retry in 0..=LOAD_RETRIES {
+        let at_once = bulk(args, LOAD_UNDER_WAY >> retry);
+        let tally = loader.run(&mut Phase::whole(source, at_once));
+        took += tally.lasted;
+        let missing = loader.book().never_acknowledged();
+        if missing.is_empty() {
+            return Ok((args.key_count.into(), took));
+        }
+        errors = tally.errors_in_words();
+        source = Source::these(&missing);
     }
-    let errors: Vec<String> =
-        tally.errors.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    let message = format!(
-        "{} of {} keys could not be put first: {}",
-        tally.failures(),
-        args.key_count,
-        errors.join(", ")
-    );
+    let message =
+        format!("{} of {} keys could not be put first: {errors}", source.left(), args.key_count);
     Err(Failure::new(ErrorName::OutcomeUnknown, message)
         .hint("look: kv doctor; nothing was measured"))
 }
@@ -157,7 +177,7 @@ fn read_back(args: &BenchArgs) -> Option<Source> {
     match args.verify {
         Verify::None => None,
         Verify::All => Some(Source::each(args.key_count, true)),
-        Verify::Sample => Some(Source::sample(args.key_count, BULK_SAMPLE, args.seed)),
+        Verify::Sample => Some(Source::sample(args.key_count, SAMPLE, args.seed)),
     }
 }
 

@@ -153,9 +153,11 @@ mod tests {
     #[test]
     fn answers_are_told_apart() {
         let ok = r#"{"jsonrpc":"2.0","id":100003,"result":{"status":"ok","#;
-        let put = format!("{ok}\"key\":\"key:000000000123\",\"version\":\"1.1\",\"replicas\":[]}}}}\n");
+        let put =
+            format!("{ok}\"key\":\"key:000000000123\",\"version\":\"1.1\",\"replicas\":[]}}}}\n");
         assert_eq!(parsed(&put), (3, Answer::Stored));
-        let get = format!("{ok}\"key\":\"key:000000000123\",\"value\":\"abc\",\"version\":\"1.1\"}}}}\n");
+        let get =
+            format!("{ok}\"key\":\"key:000000000123\",\"value\":\"abc\",\"version\":\"1.1\"}}}}\n");
         assert_eq!(parsed(&get), (3, Answer::Value(b"abc")));
         let get = format!("{ok}\"value\":\"abc\",\"version\":\"1.1\"}}}}\n");
         assert_eq!(parsed(&get), (3, Answer::Value(b"abc")));
