@@ -116,6 +116,9 @@ fn what_cannot_be_done_is_refused(track: &Track) {
     track.kv("bench --to n9", 3);
     track.kv("--connect 127.0.0.1:1 bench", 4);
     track.kv("bench --peer redis://127.0.0.1:1", 4);
+    let late = "--keyspace orders --key-count 1 --ops 1 --kill n1 --kill-at 1h --warm-up 0s";
+    let late = track.bench(late, 5);
+    assert_eq!(late["killed"]["ok"], false, "nobody is killed after the end");
     track.kv("bench --rate 10 --pipeline 2", 2);
     track.kv("bench --peer mongo://127.0.0.1:1", 2);
     let refused = track.bench("--keyspace nobody --key-count 10 --ops 1", 5);

@@ -75,7 +75,7 @@ impl Idle {
         let gained = resident(&self.servers).zip(self.before);
         let bytes_each = gained
             .map(|(after, before)| after.saturating_sub(before) as f64 / opened.max(1) as f64);
-        let closed = self.streams.into_iter().filter(|stream| is_closed(stream)).count();
+        let closed = self.streams.into_iter().filter(is_closed).count();
         IdleReport { opened, closed, bytes_each }
     }
 }

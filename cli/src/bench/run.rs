@@ -91,9 +91,9 @@ pub(super) fn run(task: Task) -> Result<Outcome, Failure> {
 /// What sends the requests.
 enum Driver {
     /// Over plain sockets.
-    Sockets(Loader),
+    Sockets(Box<Loader>),
     /// Over gRPC.
-    Etcd(EtcdLoader),
+    Etcd(Box<EtcdLoader>),
 }
 
 impl Driver {
@@ -107,14 +107,16 @@ impl Driver {
         let (addr, count) = (target.addr, args.connections);
         let book = Book::new(args.key_count, args.no_load, values.clone());
         if let Some(dialect) = dialect {
-            return Loader::connect(addr, count, dialect, book, stop).map(Self::Sockets);
+            let loader = Loader::connect(addr, count, dialect, book, stop)?;
+            return Ok(Self::Sockets(Box::new(loader)));
         }
         if args.rate.is_some() || args.idle > 0 {
             let message = "over gRPC there is neither an open loop nor idle connections here";
             return Err(Failure::new(ErrorName::BadArgument, message)
                 .hint("leave out --rate and --idle, or measure another store"));
         }
-        EtcdLoader::connect(addr, count, values, book, stop).map(Self::Etcd)
+        let loader = EtcdLoader::connect(addr, count, values, book, stop)?;
+        Ok(Self::Etcd(Box::new(loader)))
     }
 
     const fn book(&self) -> &Book {

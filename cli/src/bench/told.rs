@@ -117,6 +117,7 @@ fn sentences(outcome: &Outcome, killed: Option<&Killed>) -> Vec<String> {
         lines.extend(told_of_kill(killed, &outcome.measured));
     }
     if let Some(verified) = &outcome.verified
+        && verified.gets > 0
         && verified.wrong + verified.stale + verified.lost == 0
     {
         let right = counted(verified.gets, "key");
