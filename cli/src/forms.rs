@@ -113,7 +113,7 @@ pub(crate) enum Form {
     /// Put load on a cluster, a node or another store; tell rate, latencies and CPU time, and read back
     /// what was put.
     #[command(after_help = BENCH_EXAMPLES)]
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     /// Print the completions for a shell.
     #[command(after_help = "kv completions bash > ~/.local/share/bash-completion/completions/kv")]
     Completions {

@@ -86,9 +86,9 @@ impl Loader {
         Ok(Self { dialect, book, connections, poll, events, timer, clock: Instant::now(), stop })
     }
 
-    /// How a get is spelled here.
-    pub(super) const fn dialect(&self) -> &Dialect {
-        &self.dialect
+    /// What is known of the keys.
+    pub(super) const fn book(&self) -> &Book {
+        &self.book
     }
 
     fn now(&self) -> u64 {

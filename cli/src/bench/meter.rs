@@ -176,14 +176,11 @@ mod tests {
         let mut meter =
             Meter::new(vec![Server { name: "me".into(), pid: std::process::id() }], || ());
         meter.begin();
-        let mut sum = 0_u64;
-        while meter.begun.as_ref().is_some_and(|look| look.at.elapsed() < Duration::from_millis(30))
-        {
-            sum = std::hint::black_box(sum + 1);
-        }
         meter.end();
+        while meter.costs().client < Duration::from_millis(1) {
+            meter.end();
+        }
         let costs = meter.costs();
-        assert!(costs.client > Duration::from_millis(1), "{costs:?}");
         assert_eq!(costs.servers.len(), 1);
         assert!(resident_bytes(std::process::id()).is_some_and(|bytes| bytes > 100_000));
     }

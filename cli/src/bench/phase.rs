@@ -196,10 +196,13 @@ impl Burst<'_> {
             (true, Answer::Value(value)) if counted.is_some() => {
                 tally.got(key, true, book.judge(key, least, Some(value)));
             }
+            (true, Answer::Several(values)) if counted.is_some() => {
+                tally.got(key, true, book.judge_several(key, least, &values));
+            }
             (true, Answer::Missing) if counted.is_some() => {
                 tally.got(key, false, book.judge(key, least, None));
             }
-            (true, Answer::Value(_) | Answer::Missing) => {}
+            (true, Answer::Value(_) | Answer::Several(_) | Answer::Missing) => {}
             (read, Answer::Refused { name, harmless }) => {
                 if !read && harmless {
                     book.refuse(key);

@@ -65,7 +65,7 @@ fn rows(args: &BenchArgs, target: &Target, outcome: &Outcome) -> Vec<Vec<String>
         ("p50 p95 p99 p99.9", format!("{} {} {} {} ms", ms(50.0), ms(95.0), ms(99.0), ms(99.9))),
         ("longest", format!("{:.3} ms", measured.max_ms())),
         ("puts gets missing", format!("{} {} {}", measured.puts, measured.gets, measured.missing)),
-        ("errors", errors(measured)),
+        ("errors", measured.errors_in_words()),
         ("client CPU", each(costs.client)),
     ];
     let total: Duration = costs.servers.iter().map(|(_, time)| *time).sum();
@@ -107,14 +107,6 @@ fn keys(args: &BenchArgs) -> String {
     format!("{} ({how}), values of {size} bytes, {} % reads", args.key_count, args.reads)
 }
 
-fn errors(tally: &Tally) -> String {
-    if tally.errors.is_empty() {
-        return "none".to_owned();
-    }
-    let error = |(name, count): (&String, &u64)| format!("{name} {count}");
-    tally.errors.iter().map(error).collect::<Vec<_>>().join(", ")
-}
-
 fn sentences(outcome: &Outcome, killed: Option<&Killed>) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some((keys, took)) = outcome.loaded {
@@ -125,6 +117,7 @@ fn sentences(outcome: &Outcome, killed: Option<&Killed>) -> Vec<String> {
         lines.extend(told_of_kill(killed, &outcome.measured));
     }
     if let Some(verified) = &outcome.verified
+        && verified.gets > 0
         && verified.wrong + verified.stale + verified.lost == 0
     {
         let right = counted(verified.gets, "key");
@@ -206,7 +199,7 @@ fn faults(outcome: &Outcome) -> Vec<String> {
     }
     if let Some(verified) = outcome.verified.as_ref().filter(|verified| verified.failures() > 0) {
         let keys = counted(verified.failures(), "key");
-        lines.push(format!("error: {keys} could not be read back: {}", errors(verified)));
+        lines.push(format!("error: {keys} could not be read back: {}", verified.errors_in_words()));
     }
     lines
 }
@@ -281,4 +274,74 @@ fn members(args: &BenchArgs, target: &Target, outcome: &Outcome, killed: Option<
         });
     }
     members
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::book::Verdict;
+    use super::*;
+    use crate::bench::meter::Costs;
+
+    fn outcome(change: impl FnOnce(&mut Outcome)) -> Outcome {
+        let mut outcome = Outcome {
+            loaded: None,
+            measured: Tally::default(),
+            costs: Costs::default(),
+            verified: Some(Tally::default()),
+            idle: None,
+        };
+        change(&mut outcome);
+        outcome
+    }
+
+    fn killed(told: Result<String, String>) -> Killed {
+        Killed { node: "n2".parse().unwrap(), at: Duration::from_secs(1), told }
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_the_gravest() {
+        let code =
+            |killed: Option<&Killed>, change: fn(&mut Outcome)| exit_code(&outcome(change), killed);
+        let failed = |outcome: &mut Outcome| outcome.measured.failed("BUSY", 1, Duration::ZERO);
+        let stale = |outcome: &mut Outcome| outcome.measured.got(0, true, Verdict::Stale);
+        assert_eq!(code(None, |_| {}), 0);
+        assert_eq!(code(None, failed), 5);
+        assert_eq!(code(Some(&killed(Ok(String::new()))), failed), 0, "that is what it was for");
+        assert_eq!(code(Some(&killed(Err(String::new()))), |_| {}), 5);
+        assert_eq!(code(None, stale), 0);
+        let verified = |outcome: &mut Outcome, verdict| {
+            outcome.verified.as_mut().unwrap().got(0, true, verdict);
+        };
+        assert_eq!(exit_code(&outcome(|o| verified(o, Verdict::Right)), None), 0);
+        for verdict in [Verdict::Stale, Verdict::Lost, Verdict::Wrong] {
+            assert_eq!(exit_code(&outcome(|o| verified(o, verdict)), None), 6, "{verdict:?}");
+        }
+        let unread = |outcome: &mut Outcome| {
+            outcome.verified.as_mut().unwrap().failed("UNREACHABLE", 3, Duration::ZERO);
+        };
+        assert_eq!(exit_code(&outcome(unread), None), 5);
+        assert_eq!(
+            faults(&outcome(unread)),
+            ["error: 3 keys could not be read back: UNREACHABLE 3"]
+        );
+    }
+
+    #[test]
+    fn a_kill_is_told_with_what_it_did() {
+        let mut measured = Tally::default();
+        let at = Duration::from_millis;
+        measured.good(at(1000), 1);
+        measured.failed("OUTCOME_UNKNOWN", 7, at(1100));
+        measured.failed("UNREACHABLE", 3, at(1500));
+        measured.good(at(1750), 1);
+        measured.end(at(2000));
+        assert_eq!(
+            told_of_kill(&killed(Ok("Killed n2 (pid 7, SIGKILL).".into())), &measured),
+            [
+                "At 1.00 s: Killed n2 (pid 7, SIGKILL).",
+                "10 errors between 1.100 s and 1.500 s.",
+                "The longest time without an answer: 1.000 s, from 0.000 s on.",
+            ]
+        );
+    }
 }
