@@ -205,10 +205,13 @@ impl<'a> Replay<'a> {
         let store = &mut self.store;
         let mut more = true;
         while more {
+            // Where a line stands is asked for only when its value may leave memory.
+            let places = self.memory.is_some();
             more = walk.step(|record, place| {
+                let place = places.then_some(place);
                 match kind {
-                    Kind::Snapshot => store.apply(&record.of_snapshot(), Some(place)),
-                    Kind::Segment => store.apply(record, Some(place)),
+                    Kind::Snapshot => store.apply(&record.of_snapshot(), place),
+                    Kind::Segment => store.apply(record, place),
                 };
             })?;
             walk.take_notes().iter().for_each(|note| self.ledger.apply(note));
