@@ -95,7 +95,7 @@ impl Index {
     pub(super) fn put(&mut self, seat: Seat, draft: Draft<'_>) {
         self.len += usize::from(seat.at.is_none());
         let leaf = &mut self.branches[seat.branch].leaves[seat.leaf];
-        if leaf.is_full(&draft, seat.at.is_none()) {
+        if leaf.is_full(seat.at.is_none()) {
             seat.at.into_iter().for_each(|at| leaf.remove(at));
             let (branch, at) = self.cut(seat, draft.key());
             return self.branches[branch].leaves[at].insert(seat.tag, draft);

@@ -1,9 +1,10 @@
 //! Some neighbours in key order, packed side by side.
 //!
 //! ```text
-//!   index    c507:0    07a1:41    e1b2:82    5a00:…       a tag and an offset each, up to 128
-//!   bytes    len slot  len slot   ░░░░░░░░   len slot  …  ░ was replaced by another of another length
-//!   apart                         value                   large values, each in memory of its own
+//!   index     c507 0:0    07a1 0:41    e1b2 1:0    5a00 …     a tag, a block and where in it, up to 128
+//!   blocks  0 len slot  len slot  ░░░░░░░░  len slot          ░ was replaced by another of another length
+//!           1 len slot  …
+//!   apart     value                                           large values, each in memory of its own
 //! ```
 //!
 //! Side by side a key costs no pointer, no allocation and no size class. And a lookup looks at few
@@ -11,9 +12,10 @@
 //! always only the right one; and the slot.
 //!
 //! A new slot goes behind the others, so that nothing moves; how many of the index's first are
-//! in key order is known, and the rest are put in order when the leaf is cut or walked. Room is taken a
-//! sixteenth to an eighth at a time, since what is not used yet costs memory for each key. What was replaced by a slot of
-//! another length, or taken out, leaves a gap; gaps go once they are a quarter, or an eighth and there is no room.
+//! in key order is known, and the rest are put in order when the leaf is cut or walked. Memory is taken in blocks of 2 KiB, of which
+//! only the last of a leaf grows, by an eighth of it: so little is not used yet, little moves, and what one leaf gives back is of a size
+//! that another one wants. What was replaced by a slot of another length, or taken out, leaves a gap; gaps go once they are a
+//! quarter, or an eighth and there is no room.
 //!
 //! # Caveats
 //!
@@ -25,22 +27,27 @@ use super::slot::{Draft, Numbers, Reader, Slot};
 /// The most slots in a leaf. More would make the fences fewer and a search of tags longer.
 const SLOTS_MAX: usize = 128;
 
-/// The most bytes of slots, so that an offset fits 16 bits with room to spare for a longest slot of a key of
-/// 1 KiB, its keyspace and its fields.
-const BYTES_MAX: usize = 32 * 1024;
-
-/// Values of more bytes stand apart, so that what moves when room is taken or a leaf is cut is small.
+/// Values of more bytes stand apart, so that what moves when a leaf is cut is small.
 const PACKED_BYTES_MAX: usize = 512;
 
 /// The most bytes of the length before a slot.
 const LEN_BYTES_MAX: usize = 3;
 
-const _: () = assert!(BYTES_MAX + PACKED_BYTES_MAX + 2 * 1024 <= 1 << 16);
-
-/// The least step in which room is taken.
-const ALLOCATION_BYTES_MIN: usize = 64;
-/// What the allocator has beside an allocation, so that with it the sizes are few and fit each other's gaps.
+/// What the allocator has beside an allocation: with it the sizes are few, and fit each other's gaps.
 const ALLOCATOR_BYTES: usize = 8;
+/// A block, with what the allocator has. A slot of a key of 1 KiB, its keyspace, all fields and a packed value fits.
+const BLOCK_BYTES: usize = 1 << OFFSET_BITS;
+/// The step in which the last block grows.
+const STEP_BYTES: usize = BLOCK_BYTES / 8;
+/// Of a leaf with more blocks the next write makes two. Slots put closer in another order may take up to twice as
+/// many blocks, and these still have numbers of five bits.
+const BLOCKS_MAX: usize = 12;
+
+/// How many bits of a reference are the offset in its block; those above are the block, up to 16.
+const OFFSET_BITS: u32 = 11;
+
+const _: () = assert!(PACKED_BYTES_MAX + 1024 + 256 <= BLOCK_BYTES);
+const _: () = assert!(2 * (BLOCKS_MAX + 1) < 1 << (16 - OFFSET_BITS));
 
 /// How many tags are compared at once.
 const STRIDE: usize = 16;
@@ -48,13 +55,13 @@ const STRIDE: usize = 16;
 /// Neighbours in key order.
 #[derive(Debug, Default)]
 pub(super) struct Leaf {
-    /// Of each slot a tag, the high half, and where it begins in `bytes`.
+    /// Of each slot a tag, the high half, and where it is in the blocks.
     index: Vec<u32>,
     /// Slots, each with its length before it, and gaps.
-    bytes: Vec<u8>,
+    blocks: Vec<Vec<u8>>,
     /// Values that stand apart; the last byte of such a slot says which.
     apart: Vec<Option<Box<[u8]>>>,
-    /// Bytes that belong to no slot.
+    /// Bytes of blocks that belong to no slot.
     gaps: usize,
     /// How many of the index's first are in key order.
     sorted: usize,
@@ -83,8 +90,7 @@ impl Leaf {
     }
 
     pub(super) fn slot(&self, at: usize) -> Slot<'_> {
-        let (from, until) = self.range(at);
-        let bytes = &self.bytes[from..until];
+        let (_, bytes) = self.bytes(at);
         if !Slot::is_apart(bytes) {
             return Slot::new(bytes, &[]);
         }
@@ -94,50 +100,49 @@ impl Leaf {
     }
 
     /// Whether it has to be cut before this goes in, as a new slot or in the place of another.
-    pub(super) fn is_full(&self, draft: &Draft<'_>, is_new: bool) -> bool {
-        let apart = if is_apart(draft) { draft.value_len() } else { 0 };
-        let slot = LEN_BYTES_MAX + draft.len() + 1 - apart;
-        let bytes = self.bytes.len() - self.gaps + slot;
-        is_new && self.len() >= SLOTS_MAX || bytes > BYTES_MAX
+    pub(super) fn is_full(&self, is_new: bool) -> bool {
+        is_new && self.len() >= SLOTS_MAX || self.blocks.len() > BLOCKS_MAX
     }
 
     /// Puts in a slot whose key is new. The leaf is not full.
     pub(super) fn insert(&mut self, tag: u16, mut draft: Draft<'_>) {
         let behind = self.is_behind(draft.key());
-        let offset = self.append(&mut draft);
+        self.make_room(&draft);
+        let place = self.append(&mut draft);
         if self.index.len() == self.index.capacity() {
             self.index.reserve_exact(STRIDE / 2);
         }
-        self.index.push(entry(tag, offset));
+        self.index.push(u32::from(tag) << 16 | place);
         self.sorted += usize::from(behind);
     }
 
     /// Puts another slot in the place of one with the same key.
     pub(super) fn replace(&mut self, at: usize, mut draft: Draft<'_>) {
-        let (from, until) = self.range(at);
-        self.free_apart(from, until);
-        if !is_apart(&draft) && draft.len() == until - from {
-            let mut to = from;
+        self.free_apart(at);
+        let (whole, old) = self.bytes(at);
+        let (whole, from, until) = (whole.len(), whole.len() - old.len(), whole.len());
+        if !is_apart(&draft) && draft.len() == old.len() {
+            let (block, offset) = self.place(at);
+            let slot = &mut self.blocks[block][offset + from..offset + until];
+            let mut to = 0;
             draft.write(|piece| {
-                self.bytes[to..to + piece.len()].copy_from_slice(piece);
+                slot[to..to + piece.len()].copy_from_slice(piece);
                 to += piece.len();
             });
             return;
         }
-        let gap = until - self.offset(at);
         // First: as long as the index has the old slot, closing gaps keeps it.
-        self.reserve(LEN_BYTES_MAX + draft.len() + 1);
-        self.gaps += gap;
-        let offset = self.append(&mut draft);
-        self.index[at] = entry((self.index[at] >> 16) as u16, offset);
+        self.make_room(&draft);
+        self.gaps += whole;
+        let place = self.append(&mut draft);
+        self.index[at] = self.index[at] & !0xffff | place;
         self.tidy();
     }
 
     /// Takes a slot out.
     pub(super) fn remove(&mut self, at: usize) {
-        let (from, until) = self.range(at);
-        self.free_apart(from, until);
-        self.gaps += until - self.offset(at);
+        self.free_apart(at);
+        self.gaps += self.bytes(at).0.len();
         self.index.remove(at);
         self.sorted -= usize::from(at < self.sorted);
         self.tidy();
@@ -147,7 +152,6 @@ impl Leaf {
     /// keys come in order, as from a snapshot, the full one stays and a new one begins.
     pub(super) fn cut(&mut self, key: &[u8]) -> (Box<[u8]>, Self) {
         if self.is_behind(key) {
-            self.pack(0);
             self.index.shrink_to_fit();
             let last = self.slot(self.len() - 1).key();
             return (fences::between(last, key), Self::default());
@@ -183,71 +187,75 @@ impl Leaf {
             && self.len().checked_sub(1).is_none_or(|last| self.slot(last).key() < key)
     }
 
-    /// Appends a slot; returns where it begins.
-    fn append(&mut self, draft: &mut Draft<'_>) -> usize {
-        let which = is_apart(draft).then(|| {
-            let value = Some(draft.take_value().into());
-            let free = self.apart.iter().position(Option::is_none);
-            let which = free.unwrap_or(self.apart.len());
-            match free {
-                Some(free) => self.apart[free] = value,
-                None => self.apart.push(value),
-            }
-            u8::try_from(which).expect("there are fewer slots")
-        });
+    /// Appends a slot; returns where it is in the blocks.
+    fn append(&mut self, draft: &mut Draft<'_>) -> u32 {
+        let which = is_apart(draft).then(|| self.put_apart(draft.take_value()));
+        let slot_len = draft.len() + usize::from(which.is_some());
         let mut len = Numbers::<LEN_BYTES_MAX>::new();
-        len.push((draft.len() + usize::from(which.is_some())) as u64);
-        self.reserve(LEN_BYTES_MAX + draft.len() + 1);
-        let offset = self.bytes.len();
-        self.bytes.extend_from_slice(len.get());
-        draft.write(|piece| self.bytes.extend_from_slice(piece));
-        self.bytes.extend(which);
-        offset
+        len.push(slot_len as u64);
+        let whole = len.get().len() + slot_len;
+        let (place, block) = open(&mut self.blocks, whole, whole);
+        block.extend_from_slice(len.get());
+        draft.write(|piece| block.extend_from_slice(piece));
+        block.extend(which);
+        place
     }
 
-    /// Makes room, of the gaps if they are worth it.
-    fn reserve(&mut self, bytes: usize) {
-        if self.bytes.capacity() - self.bytes.len() >= bytes {
-            return;
+    /// Puts a value down apart; returns which it is.
+    fn put_apart(&mut self, value: &[u8]) -> u8 {
+        let free = self.apart.iter().position(Option::is_none);
+        let which = free.unwrap_or(self.apart.len());
+        match free {
+            Some(free) => self.apart[free] = Some(value.into()),
+            None => self.apart.push(Some(value.into())),
         }
-        if self.gaps > self.bytes.len() / 8 {
-            self.pack(bytes);
-        } else {
-            let room = capacity(self.bytes.len() + bytes);
-            self.bytes.reserve_exact(room - self.bytes.len());
+        u8::try_from(which).expect("there are fewer slots")
+    }
+
+    /// Closes the gaps if another block would be taken and they are worth it.
+    fn make_room(&mut self, draft: &Draft<'_>) {
+        let apart = if is_apart(draft) { draft.value_len() } else { 0 };
+        let bytes = LEN_BYTES_MAX + draft.len() + 1 - apart;
+        let has_room = self.blocks.last().is_some_and(|last| fits(last, bytes));
+        if !has_room && self.gaps > self.all_bytes() / 8 {
+            self.pack();
         }
     }
 
     /// Closes the gaps if they are too many.
     fn tidy(&mut self) {
-        if self.gaps > self.bytes.len() / 4 {
-            self.pack(0);
+        if self.gaps > self.all_bytes() / 4 {
+            self.pack();
         }
     }
 
-    /// Closes the gaps, with at least so much room behind.
-    fn pack(&mut self, room: usize) {
-        let mut bytes = Vec::with_capacity(capacity(self.bytes.len() - self.gaps + room));
+    /// Closes the gaps.
+    fn pack(&mut self) {
+        let mut blocks = Vec::new();
+        let mut rest = self.all_bytes() - self.gaps;
         for at in 0..self.len() {
-            let (from, (_, until)) = (self.offset(at), self.range(at));
-            self.index[at] = self.index[at] & !0xffff | bytes.len() as u32;
-            bytes.extend_from_slice(&self.bytes[from..until]);
+            let (whole, _) = self.bytes(at);
+            let (place, block) = open(&mut blocks, whole.len(), rest);
+            block.extend_from_slice(whole);
+            rest -= whole.len();
+            self.index[at] = self.index[at] & !0xffff | place;
         }
-        (self.bytes, self.gaps) = (bytes, 0);
+        (self.blocks, self.gaps) = (blocks, 0);
     }
 
     /// A leaf of some slots, which are in order; their values that stand apart leave this one.
     fn part(&mut self, from: usize, until: usize) -> Self {
-        let mut part =
-            Self { index: Vec::with_capacity(until - from + STRIDE / 2), ..Self::default() };
-        let bytes = (from..until).map(|at| self.range(at).1 - self.offset(at)).sum::<usize>();
-        part.bytes.reserve_exact(capacity(bytes));
+        let index = Vec::with_capacity(until - from + STRIDE / 2);
+        let mut part = Self { index, ..Self::default() };
+        let mut rest = (from..until).map(|at| self.bytes(at).0.len()).sum::<usize>();
         for at in from..until {
-            let (begin, (slot, end)) = (self.offset(at), self.range(at));
-            part.index.push(self.index[at] & !0xffff | part.bytes.len() as u32);
-            part.bytes.extend_from_slice(&self.bytes[begin..end]);
-            if Slot::is_apart(&self.bytes[slot..end]) {
-                let last = part.bytes.last_mut().expect("a slot has bytes");
+            let (whole, slot) = self.bytes(at);
+            let (place, block) = open(&mut part.blocks, whole.len(), rest);
+            block.extend_from_slice(whole);
+            rest -= whole.len();
+            part.index.push(self.index[at] & !0xffff | place);
+            if Slot::is_apart(slot) {
+                let last = block.last_mut().expect("a slot has bytes");
                 let value = self.apart[usize::from(*last)].take();
                 *last = part.apart.len() as u8;
                 part.apart.push(value);
@@ -257,31 +265,60 @@ impl Leaf {
         part
     }
 
-    /// The slot of these bytes goes: its value with it, if that stands apart.
-    fn free_apart(&mut self, from: usize, until: usize) {
-        if Slot::is_apart(&self.bytes[from..until]) {
-            self.apart[usize::from(self.bytes[until - 1])] = None;
+    /// A slot goes: its value with it, if that stands apart.
+    fn free_apart(&mut self, at: usize) {
+        let (_, slot) = self.bytes(at);
+        if let (true, Some(&which)) = (Slot::is_apart(slot), slot.last()) {
+            self.apart[usize::from(which)] = None;
         }
     }
 
-    fn offset(&self, at: usize) -> usize {
-        (self.index[at] & 0xffff) as usize
+    fn all_bytes(&self) -> usize {
+        self.blocks.iter().map(Vec::len).sum()
     }
 
-    /// Where the bytes of a slot begin, behind its length, and end.
-    fn range(&self, at: usize) -> (usize, usize) {
-        let offset = self.offset(at);
-        let mut rest = Reader(&self.bytes[offset..]);
+    /// In which block a slot is, and where.
+    fn place(&self, at: usize) -> (usize, usize) {
+        let place = self.index[at] as usize & 0xffff;
+        (place >> OFFSET_BITS, place & (BLOCK_BYTES - 1))
+    }
+
+    /// The bytes of a slot: with its length before it, and without.
+    fn bytes(&self, at: usize) -> (&[u8], &[u8]) {
+        let (block, offset) = self.place(at);
+        let from = &self.blocks[block][offset..];
+        let mut rest = Reader(from);
         let len = rest.number_usize();
-        let from = self.bytes.len() - rest.0.len();
-        (from, from + len)
+        (&from[..from.len() - rest.0.len() + len], &rest.0[..len])
     }
 }
 
-/// How much memory is taken for so many bytes.
+/// Whether so many bytes more go into a block.
+const fn fits(block: &Vec<u8>, bytes: usize) -> bool {
+    block.len() + bytes <= BLOCK_BYTES - ALLOCATOR_BYTES
+}
+
+/// The block for so many bytes more, with room for them, and where they will be in the blocks; a new one has room for
+/// all that are still to come.
+fn open(blocks: &mut Vec<Vec<u8>>, bytes: usize, to_come: usize) -> (u32, &mut Vec<u8>) {
+    if !blocks.last().is_some_and(|last| fits(last, bytes)) {
+        blocks.reserve_exact(1);
+        blocks.push(Vec::with_capacity(capacity(to_come)));
+    }
+    let number = blocks.len() - 1;
+    let block = &mut blocks[number];
+    let len = block.len();
+    if block.capacity() - len < bytes {
+        block.reserve_exact(capacity(len + bytes) - len);
+    }
+    let place = u16::try_from(number << OFFSET_BITS | len).expect("a leaf is cut before");
+    (u32::from(place), block)
+}
+
+/// How much memory is taken for so many bytes, or for a block.
 fn capacity(bytes: usize) -> usize {
-    let step = (bytes / 16).next_power_of_two().max(ALLOCATION_BYTES_MIN);
-    (bytes + ALLOCATOR_BYTES).next_multiple_of(step) - ALLOCATOR_BYTES
+    let whole = (bytes + ALLOCATOR_BYTES).next_multiple_of(STEP_BYTES).min(BLOCK_BYTES);
+    whole - ALLOCATOR_BYTES
 }
 
 /// Whether the value is to stand apart.
@@ -289,26 +326,20 @@ const fn is_apart(draft: &Draft<'_>) -> bool {
     draft.value_len() > PACKED_BYTES_MAX
 }
 
-fn entry(tag: u16, offset: usize) -> u32 {
-    u32::from(tag) << 16 | u32::from(u16::try_from(offset).expect("a leaf is cut before"))
-}
-
 #[cfg(test)]
 impl Leaf {
     /// Panics if the parts do not fit each other, or there is more room or there are more gaps than there should be.
     pub(super) fn check(&self) {
         assert!(self.len() <= SLOTS_MAX && self.sorted <= self.len());
-        let all: usize = (0..self.len()).map(|at| self.range(at).1 - self.offset(at)).sum();
-        assert_eq!(all + self.gaps, self.bytes.len());
-        assert!(
-            all <= BYTES_MAX && self.gaps <= self.bytes.len() / 4 + PACKED_BYTES_MAX + 2 * 1024
-        );
+        assert!(self.blocks.len() <= BLOCKS_MAX + 1);
+        let all: usize = (0..self.len()).map(|at| self.bytes(at).0.len()).sum();
+        assert_eq!(all + self.gaps, self.all_bytes());
+        assert!(self.gaps <= self.all_bytes() / 4);
+        let room = |block: &Vec<u8>| block.capacity() - block.len();
+        assert!(self.blocks.last().is_none_or(|last| room(last) < STEP_BYTES));
         let keys: Vec<&[u8]> = (0..self.len()).map(|at| self.slot(at).key()).collect();
         assert!(keys[..self.sorted].is_sorted_by(|a, b| a < b));
-        let held = (0..self.len()).filter(|at| {
-            let (from, until) = self.range(*at);
-            Slot::is_apart(&self.bytes[from..until])
-        });
+        let held = (0..self.len()).filter(|at| Slot::is_apart(self.bytes(*at).1));
         assert_eq!(held.count(), self.apart.iter().flatten().count());
     }
 }
