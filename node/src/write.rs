@@ -293,7 +293,7 @@ impl Engine {
         let len = u32::try_from(bytes).expect("a line is a few MiB at most");
         let place = Place { file: state.tail.file(), offset: state.sizes.active, len };
         state.sizes.active += u64::from(len);
-        state.store.apply(&record, Some(place));
+        state.store.apply(&record, self.0.options.memory.is_some().then_some(place));
         let discards = state.store.discards().to_vec();
         tell_discards(state, &record.key, &discards);
         self.0.evict(state);
