@@ -9,8 +9,10 @@
 //! when it stops; what must last stands here.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use ringkv_shared::limits::CONNECTIONS_MAX_DEFAULT;
 use ringkv_shared::net::{ConfigError, read_settings};
 use ringkv_shared::{ErrorName, Failure};
 
@@ -56,6 +58,10 @@ pub struct CoordinatorArgs {
     /// Seconds that a node must be DOWN until it is taken off the ring [default: 0, never]
     #[arg(long, env = "KV_AUTOHEAL", value_name = "S")]
     pub autoheal: Option<u64>,
+    /// Connections at a time; one more is told that the server is busy [default: 10000]. Each is an
+    /// open file: the soft limit of these is raised as far as the hard one allows
+    #[arg(long, env = "KV_MAX_CONNECTIONS", value_name = "N")]
+    pub max_connections: Option<NonZeroUsize>,
     /// Rebuild a lost coordinator in an empty --data from what the nodes of --node know, then serve
     #[arg(long, env = "KV_RECOVER", value_name = "BOOL", num_args = 0..=1)]
     #[arg(require_equals = true, default_missing_value = "true")]
@@ -93,6 +99,8 @@ pub(crate) struct Config {
     pub(crate) vnodes: Option<u32>,
     /// What can be changed while it runs.
     pub(crate) settings: Settings,
+    /// Connections at a time.
+    pub(crate) connections_max: usize,
     pub(crate) stop_on_eof: bool,
     pub(crate) supervisor: Option<String>,
 }
@@ -134,12 +142,14 @@ impl CoordinatorArgs {
         };
         let recovery = asked(self.recover.or(file.recover).unwrap_or(false), recovery)?;
         let listen = self.listen.or(file.listen);
+        let connections = self.max_connections.or(file.max_connections);
         Ok(Config {
             recovery,
             listen: listen.unwrap_or(LISTEN_DEFAULT.parse().expect("a socket address")),
             data: data.ok_or(ConfigError::Missing { what: "data directory", flag: "data" })?,
             vnodes: self.vnodes.or(file.vnodes),
             settings,
+            connections_max: connections.map_or(CONNECTIONS_MAX_DEFAULT, NonZeroUsize::get),
             stop_on_eof: self.stop_on_eof.or(file.stop_on_eof).unwrap_or(false),
             supervisor: self.supervisor,
         })

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use jsonrpsee::Methods;
 use ringkv_shared::net::{
     CLUSTER_METHODS, ClusterApiServer, ListenError, Mailbox, ServerLimits, Service, check_listen,
-    listen, print_ready, run_process, serve, takes, tell_end,
+    listen, make_room_for, print_ready, run_process, serve, takes, tell_end,
 };
 use ringkv_shared::ring::VNODES_DEFAULT;
 use tokio::time::Instant;
@@ -95,6 +95,7 @@ fn start(args: CoordinatorArgs) -> Result<(), EndError> {
 
 async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError> {
     check_listen(config.listen)?;
+    make_room_for(config.connections_max);
     let mut bound = None;
     if let Some(recovery) = &config.recovery {
         // Before anything is made: a directory that was rebuilt and cannot serve would only be in the way.
@@ -108,7 +109,7 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
         Some(bound) => bound,
         None => listen(config.listen).await?,
     };
-    let Config { settings, data, supervisor, .. } = config;
+    let Config { settings, data, supervisor, connections_max, .. } = config;
     let cluster = Arc::new(Cluster::new(state, log, settings, data, supervisor)?);
     heartbeat::beat(&cluster, Instant::now()).await;
     cluster.notice_if_put_back();
@@ -126,7 +127,8 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
     let watching_flights = tokio::task::spawn_local(Express::watch(Arc::clone(&cluster)));
     let methods = Api(Arc::clone(&cluster)).into_rpc().into();
     let service = Coordinator { methods, cluster };
-    serve(listener, service, ServerLimits::default(), shutdown).await;
+    let limits = ServerLimits { connections_max, ..ServerLimits::default() };
+    serve(listener, service, limits, shutdown).await;
     let background = [watching, delivering, comparing, telling, healing, moving, watching_flights];
     background.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())

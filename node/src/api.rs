@@ -18,7 +18,9 @@ use jsonrpsee::types::ErrorObjectOwned;
 use jsonrpsee::{Methods, core::async_trait};
 use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use ringkv_shared::merkle::Digest;
-use ringkv_shared::net::{NODE_METHODS, NodeApiServer, Service, failure_into_object, takes};
+use ringkv_shared::net::{
+    Mailbox, NODE_METHODS, NodeApiServer, Service, failure_into_object, takes,
+};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{
     BatchReply, Claim, ClusterMap, Collection, CompactReply, DigestsReply, DoneReply, DumpReply,
@@ -40,6 +42,7 @@ use crate::log::key;
 use crate::log::record;
 use crate::log::record::Op;
 use crate::log::value::Value;
+use crate::quick;
 use crate::refusals::{disobeyed, no_page, no_picture, no_room, not_done, refused, unreadable};
 use crate::replica::{Leaves, Obeys};
 use crate::store::{FreezeError, FreezeId, PageRequest, fields_bytes};
@@ -78,6 +81,10 @@ impl Service for NodeService {
             (_, None) => Ok(()),
         };
         admitted.map_err(|why| disobeyed(&self.engine.options().id, reign, why))
+    }
+
+    fn quick(&self, line: &[u8], out: &mut Vec<u8>, _mailbox: &Mailbox) -> bool {
+        quick::answer(&self.engine, line, out)
     }
 
     fn settle(&self) -> impl Future<Output = ()> {

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringkv_shared::NodeId;
+use ringkv_shared::limits::CONNECTIONS_MAX_DEFAULT;
 use ringkv_shared::net::{ConfigError, read_settings};
 
 use crate::options::{
@@ -60,6 +61,10 @@ pub struct NodeArgs {
     /// How many snapshots stay; the newest is the one that counts [default: 3]
     #[arg(long, env = "KV_SNAPSHOTS_KEPT", value_name = "K")]
     pub snapshots_kept: Option<NonZeroUsize>,
+    /// Connections at a time; one more is told that the server is busy [default: 10000]. Each is an
+    /// open file: the soft limit of these is raised as far as the hard one allows
+    #[arg(long, env = "KV_MAX_CONNECTIONS", value_name = "N")]
+    pub max_connections: Option<NonZeroUsize>,
     /// Stop when standard input ends: how a child follows its parent
     #[arg(long, env = "KV_STOP_ON_EOF", value_name = "BOOL", num_args = 0..=1)]
     #[arg(require_equals = true, default_missing_value = "true")]
@@ -84,6 +89,7 @@ impl NodeArgs {
         let bytes = self.memory_max.or(file.memory_max);
         let values = self.max_mem_items.or(file.max_mem_items);
         let kept = self.snapshots_kept.or(file.snapshots_kept);
+        let connections = self.max_connections.or(file.max_connections);
         Ok(NodeConfig {
             id: self.id.or(file.id).ok_or(missing("node id", "id"))?,
             listen: listen.unwrap_or(LISTEN_DEFAULT.parse().expect("a socket address")),
@@ -97,6 +103,7 @@ impl NodeArgs {
                 .then(|| Budget { bytes: bytes.unwrap_or(u64::MAX), values }),
             segment_bytes: segment.unwrap_or(SEGMENT_BYTES_DEFAULT),
             snapshots_kept: kept.map_or(SNAPSHOTS_KEPT_DEFAULT, NonZeroUsize::get),
+            connections_max: connections.map_or(CONNECTIONS_MAX_DEFAULT, NonZeroUsize::get),
             stop_on_eof: self.stop_on_eof.or(file.stop_on_eof).unwrap_or(false),
         })
     }

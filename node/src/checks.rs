@@ -43,7 +43,7 @@ const _: () = assert!(RECORD_PARTS_MAX >= 5 * WRITTEN_PARTS_MAX);
 const _: () = assert!(RECORD_VALUES_MAX >= 5 * SIBLINGS_MAX);
 
 /// The latest stamp taken from outside, in unix milliseconds: others count on from it.
-const STAMP_MS_MAX: u64 = u64::MAX / 2;
+pub(crate) const STAMP_MS_MAX: u64 = u64::MAX / 2;
 
 pub(crate) fn check_key(key: &Blob) -> Result<(), Failure> {
     check_size("key", key.len(), KEY_BYTES_MAX)

@@ -99,11 +99,15 @@ impl State {
     /// # Errors
     ///
     /// It counts as replaced itself; the greatest version of its line that does.
-    pub(crate) fn above_floor(&self, record: Record) -> Result<Record, Version> {
-        if self.ledger.floors.is_empty() || self.store.get(&record.key, 0).is_some() {
+    pub(crate) fn above_floor<B: AsRef<[u8]>>(
+        &self,
+        record: Record<B>,
+    ) -> Result<Record<B>, Version> {
+        let key = record.key.as_ref();
+        if self.ledger.floors.is_empty() || self.store.get(key, 0).is_some() {
             return Ok(record);
         }
-        let (keyspace, leaf) = place(&record.key);
+        let (keyspace, leaf) = place(key);
         let Some(floor) = self.ledger.floors.get(keyspace.as_str(), leaf) else {
             return Ok(record);
         };

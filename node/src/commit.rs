@@ -4,6 +4,10 @@
 //! whatever has gathered while the last sync ran, writes it with one call, syncs once, and lets all
 //! those replies go. The busier the node, the larger the group; nobody waits for a timer.
 //!
+//! The committer is a task behind those that it is woken by, in the same thread: when its turn comes, all connections
+//! that were ready have put in their lines. What is brief it writes there and then, see [`here`](crate::here); the rest
+//! goes to a thread that may wait for the disk, and the next group gathers meanwhile.
+//!
 //! # Caveats
 //!
 //! A write or sync that fails is never tried again and never acknowledged: the error ends the
@@ -12,6 +16,7 @@
 //! depends on them waits, and everybody else can read.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
@@ -20,11 +25,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::StorageError;
-use crate::engine::Shared;
+use crate::engine::{Shared, State};
+use crate::here::{Group, Syncs};
 use crate::log::record::Header;
 use crate::log::writer::Writer;
 use crate::options::Durability;
 use crate::space::RETRY_INTERVAL;
+
+/// Memory for lines that is kept between two groups, in bytes.
+const SPARE_BYTES: usize = 256 * 1024;
 
 /// A request to close the active segment, answered with the header of the next, or why there is no
 /// room for one.
@@ -41,6 +50,12 @@ pub struct Committer {
     failures: mpsc::Receiver<StorageError>,
     /// Last line written.
     written: u64,
+    /// Bytes written since the last sync.
+    unsynced: usize,
+    /// How long syncs take.
+    syncs: Syncs,
+    /// Memory that lines were written from, for the next.
+    spare: Vec<u8>,
     /// Cancelled when the node stops.
     stop: CancellationToken,
 }
@@ -53,10 +68,11 @@ impl Committer {
         failures: mpsc::Receiver<StorageError>,
     ) -> Self {
         let (written, stop) = (shared.lock().tail.seq(), CancellationToken::new());
-        Self { shared, writer: Some(writer), rotations, failures, written, stop }
+        let (writer, syncs, spare) = (Some(writer), Syncs::default(), Vec::new());
+        Self { shared, writer, rotations, failures, written, unsynced: 0, syncs, spare, stop }
     }
 
-    /// Writes and syncs what waits, here and now: for who runs a whole cluster in one thread.
+    /// Writes and syncs what waits, at once: for who runs a whole cluster in one thread.
     ///
     /// # Errors
     ///
@@ -70,7 +86,7 @@ impl Committer {
             let mut state = self.shared.lock();
             (state.tail.take(), state.tail.seq())
         };
-        let writer = self.writer.as_mut().expect("nothing else has the writer");
+        let writer = self.writer();
         if !lines.is_empty() {
             writer.write(&lines)?;
         }
@@ -111,9 +127,12 @@ impl Committer {
                 () = shared.sync_due.notified() => self.commit(true).await?,
                 _ = tick => self.commit(true).await?,
                 () = shared.work.notified() => {
-                    // Connections that are ready now join this group.
-                    tokio::task::yield_now().await;
-                    self.commit(shared.options.durability == Durability::Always).await?;
+                    let sync = shared.options.durability == Durability::Always;
+                    if sync {
+                        // One more look at the network costs nothing beside a sync.
+                        tokio::task::yield_now().await;
+                    }
+                    self.commit(sync).await?;
                     if shared.lock().sizes.active >= shared.options.segment_bytes
                         && let Err(error) = self.rotate().await?
                     {
@@ -126,15 +145,25 @@ impl Committer {
 
     /// Writes what waits; with `sync` also makes it durable.
     async fn commit(&mut self, sync: bool) -> Result<(), StorageError> {
-        let (lines, seq, durable) = {
+        let (lines, seq, durable, group) = {
             let mut state = self.shared.lock();
-            (state.tail.take(), state.tail.seq(), state.tail.durable())
+            let lines = state.tail.exchange(std::mem::take(&mut self.spare));
+            let group = self.group(&mut state, &lines, sync);
+            (lines, state.tail.seq(), state.tail.durable(), group)
         };
         if lines.is_empty() && !(sync && durable < seq) {
+            self.spare = lines;
             return Ok(());
         }
-        self.write(lines, seq, sync).await?;
+        let here = self.syncs.are_brief(group);
+        self.write(lines, seq, sync, here).await?;
         self.reserve_ahead().await
+    }
+
+    fn group(&self, state: &mut State, lines: &[u8], sync: bool) -> Group {
+        let (bytes, passed) = (lines.len(), std::mem::take(&mut state.passed));
+        let unsynced = sync.then_some(self.unsynced + bytes);
+        Group { bytes, unsynced, waiting: state.waiters.len(), passed }
     }
 
     /// The last commit. The line that says so is left out if there is no room for it, or if others
@@ -143,7 +172,7 @@ impl Committer {
         self.commit(true).await?;
         let bye = self.shared.lock().bye();
         if let Some((line, seq)) = bye {
-            self.write(line, seq, true).await?;
+            self.write(line, seq, true, false).await?;
         }
         let give_back = |writer: &mut Writer| {
             writer.give_back();
@@ -166,32 +195,51 @@ impl Committer {
             self.shared.lines.opened(state.tail.file(), Arc::clone(&next));
             (rest, header, line, self.shared.options.hook.clone())
         };
-        self.write(rest, header.seq, true).await?;
+        self.write(rest, header.seq, true, false).await?;
         let written = header.clone();
         self.blocking(move |writer| writer.rotate(next, &written, &line, &hook)).await?;
         Ok(Ok(header))
     }
 
-    /// Writes lines, the last of which is `seq`, and tells who waits. While the file system is
-    /// read-only this waits with them.
-    async fn write(&mut self, lines: Vec<u8>, seq: u64, sync: bool) -> Result<(), StorageError> {
-        let (lines, mut waited) = (Arc::new(lines), false);
-        loop {
-            let these = Arc::clone(&lines);
-            match self.blocking(move |writer| write(writer, &these, seq, sync)).await? {
-                Written::Done(sync_us) => {
-                    if let Some(sync_us) = sync_us {
-                        self.shared.lock().figures.last_sync_us = sync_us;
-                    }
-                    break;
-                }
+    /// Writes lines, the last of which is `seq`, `here` or on another thread, and tells who waits. While the file
+    /// system is read-only this waits with them.
+    async fn write(
+        &mut self,
+        mut lines: Vec<u8>,
+        seq: u64,
+        sync: bool,
+        here: bool,
+    ) -> Result<(), StorageError> {
+        let mut waited = false;
+        let sync_us = loop {
+            let written = if here {
+                write(self.writer(), &lines, seq, sync)?
+            } else {
+                let work = move |writer: &mut Writer| {
+                    let written = write(writer, &lines, seq, sync)?;
+                    Ok((written, lines))
+                };
+                let (written, back) = self.blocking(work).await?;
+                lines = back;
+                written
+            };
+            match written {
+                Written::Done(sync_us) => break sync_us,
                 Written::ReadOnly(error) => self.wait_until_writable(error).await?,
             }
             waited = true;
-        }
+        };
         if waited {
             self.shared.lock().room.read_only(false);
         }
+        self.unsynced = if sync { 0 } else { self.unsynced + lines.len() };
+        if let Some(sync_us) = sync_us {
+            self.syncs.took(sync_us);
+            self.shared.lock().figures.last_sync_us = sync_us;
+        }
+        lines.clear();
+        lines.shrink_to(SPARE_BYTES);
+        self.spare = lines;
         self.publish(seq, sync);
         Ok(())
     }
@@ -220,7 +268,7 @@ impl Committer {
         Ok(())
     }
 
-    /// Tells who waits.
+    /// Tells who waits, and the compactor if it is due.
     fn publish(&mut self, seq: u64, synced: bool) {
         self.written = self.written.max(seq);
         let mut state = self.shared.lock();
@@ -229,8 +277,18 @@ impl Committer {
             state.figures.syncs += 1;
         }
         state.store.settle(self.written);
+        state.acknowledged = self.written;
+        let woken = state.reached();
+        let due = self.shared.options.compaction.due(&state.since_compaction());
         drop(state);
-        self.shared.acknowledged.send_replace(self.written);
+        woken.into_iter().for_each(Waker::wake);
+        if due.is_some() {
+            self.shared.compaction_due.notify_one();
+        }
+    }
+
+    const fn writer(&mut self) -> &mut Writer {
+        self.writer.as_mut().expect("a blocking step that ended put it back")
     }
 
     /// Lends the writer to a thread that may wait for the disk.
@@ -371,7 +429,11 @@ mod tests {
     #[tokio::test]
     async fn a_stop_is_heard_while_writes_go_on_and_then_says_no_farewell() {
         let (engine, committer, disk) = open(Durability::Always);
-        put(&engine, "first");
+        // Too much to be written here: others are heard meanwhile.
+        for _ in 0..100 {
+            let value = Bytes::from_static(&[b'x'; 1000]);
+            engine.write(Bytes::new(), Some(value), None).unwrap();
+        }
         let (stop, ended) = (CancellationToken::new(), std::cell::Cell::new(false));
         stop.cancel();
         let run = async {
@@ -381,7 +443,7 @@ mod tests {
         tokio::join!(run, write_on(&engine, || ended.get()));
         let log = disk.contents(&engine.active_path()).unwrap();
         let lines: Vec<_> = log.split(|byte| *byte == b'\n').collect();
-        assert!(lines[1].starts_with(b"PUT first") && lines[2].is_empty(), "{}", lines.len());
+        assert!(lines[100].starts_with(b"PUT %- x") && lines[101].is_empty(), "{}", lines.len());
     }
 
     #[tokio::test]

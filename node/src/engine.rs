@@ -27,13 +27,14 @@
 //! connection's `settle` would take the barrier, and the reply would leave too early.
 //! After a failed write or sync `settle` never returns, because nothing can be promised any more.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ringkv_shared::protocol::node::DiskState;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 
 use crate::ballast::Ballast;
 use crate::cluster::ClusterFile;
@@ -51,6 +52,7 @@ use crate::replica::{Ledger, Obeys};
 use crate::room::{Kind, Room, line_room};
 use crate::space::Space;
 use crate::store::{Reads, Store, Tally};
+use crate::waiters::{Safe, Waiters};
 use crate::{Durability, EngineOptions, StorageError};
 
 /// How many compaction requests may wait; one more is told that the node is busy.
@@ -99,8 +101,6 @@ pub(crate) struct Shared {
     pub(crate) compaction_due: Notify,
     /// Wakes the compactor, too: there is no room on the disk.
     pub(crate) space_short: Notify,
-    /// Up to which line replies may leave.
-    pub(crate) acknowledged: watch::Sender<u64>,
     pub(crate) rotations: mpsc::Sender<Rotation>,
     pub(crate) compactions: mpsc::Sender<CompactRequest>,
     /// What ends the committer, and with it the process, besides its own failures.
@@ -120,6 +120,12 @@ pub(crate) struct State {
     pub(crate) tail: Tail,
     /// The line that replies of the running burst depend on.
     pub(crate) barrier: u64,
+    /// Up to which line replies may leave. Monotonic.
+    pub(crate) acknowledged: u64,
+    /// Bursts that wait for lines.
+    pub(crate) waiters: Waiters,
+    /// Bursts that waited for nothing, since the last group.
+    pub(crate) passed: usize,
     /// Operations since the last compaction began.
     pub(crate) operations: u64,
     /// When it began, or this engine was opened.
@@ -155,7 +161,6 @@ impl Engine {
         let (rotations, rotations_rx) = mpsc::channel(1);
         let (compactions, compactions_rx) = mpsc::channel(COMPACT_REQUESTS_MAX);
         let (failures, failures_rx) = mpsc::channel(1);
-        let acknowledged = watch::Sender::new(opened.tail.seq());
         let (mut state, writer) = State::new(opened, (cluster, obeys), started);
         if let Err(error) = ballast.make() {
             state.room.lacks(&error);
@@ -172,7 +177,6 @@ impl Engine {
             sync_due: Notify::new(),
             compaction_due: Notify::new(),
             space_short: Notify::new(),
-            acknowledged,
             rotations,
             compactions,
             failures,
@@ -229,13 +233,15 @@ impl Engine {
 
     /// Takes the barrier now; the future ends when all that the burst told is safe.
     pub fn settle(&self) -> impl Future<Output = ()> + use<> {
-        let barrier = std::mem::take(&mut self.0.lock().barrier);
-        let mut acknowledged = self.0.acknowledged.subscribe();
-        let shared = Arc::clone(&self.0);
+        let mut state = self.0.lock();
+        let until = Safe::Acknowledged(std::mem::take(&mut state.barrier));
+        let passes = state.is_reached(until);
+        state.passed += usize::from(passes);
+        let shared = (!passes).then(|| Arc::clone(&self.0));
         async move {
-            let reached = acknowledged.wait_for(|safe| *safe >= barrier).await;
-            reached.expect("the sender lives as long as this engine");
-            drop(shared);
+            if let Some(shared) = shared {
+                shared.reached(until).await;
+            }
         }
     }
 }
@@ -247,10 +253,22 @@ impl Shared {
 
     /// Waits until the log is durable up to a line, even where the policy syncs later or never.
     pub(crate) async fn durable(&self, seq: u64) {
-        let mut published = self.acknowledged.subscribe();
         self.sync_due.notify_one();
-        let reached = published.wait_for(|_| self.lock().tail.durable() >= seq).await;
-        reached.expect("the sender lives as long as this");
+        self.reached(Safe::Durable(seq)).await;
+    }
+
+    /// Waits until a line is safe.
+    async fn reached(&self, until: Safe) {
+        let mut place = None;
+        poll_fn(|cx| {
+            let mut state = self.lock();
+            if state.is_reached(until) {
+                return Poll::Ready(());
+            }
+            state.waiters.join(until, &mut place, cx);
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Drops some values from memory, if there are too many.
@@ -280,8 +298,11 @@ impl State {
             obeys,
             cluster,
             noted: 0,
+            acknowledged: tail.seq(),
             tail,
             barrier: 0,
+            waiters: Waiters::default(),
+            passed: 0,
             operations: since_snapshot,
             compacted_at: Instant::now(),
             room: Room::new(writer.file(), opened.sizes.active),
@@ -307,6 +328,15 @@ impl State {
         self.tail.bye();
         self.sizes.active += self.tail.waiting_bytes() as u64;
         Some((self.tail.take(), self.tail.seq()))
+    }
+
+    pub(crate) const fn is_reached(&self, until: Safe) -> bool {
+        until.is_reached(self.acknowledged, self.tail.durable())
+    }
+
+    /// Takes out whom to wake, now that more is safe.
+    pub(crate) fn reached(&mut self) -> Vec<Waker> {
+        self.waiters.take(self.acknowledged, self.tail.durable())
     }
 
     /// What is told depends on floors or debts.

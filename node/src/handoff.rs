@@ -137,8 +137,7 @@ impl Engine {
         state.ledger.apply(&note);
         let before = state.tail.waiting_bytes();
         state.noted = state.tail.note(note);
-        state.sizes.active += (state.tail.waiting_bytes() - before) as u64;
-        self.appended(state, state.noted);
+        self.appended(state, state.noted, before);
     }
 }
 

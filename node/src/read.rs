@@ -15,7 +15,7 @@ use ringkv_shared::protocol::node::Record as Copied;
 
 use crate::StorageError;
 use crate::answer::{Page, record};
-use crate::engine::{Engine, Shared};
+use crate::engine::{Engine, Shared, State};
 use crate::inspect::{LogFiles, history};
 use crate::log::place::Place;
 use crate::log::record::{BadLine, Op, Record};
@@ -41,12 +41,12 @@ impl Engine {
     /// A value is only on the disk and cannot be read back.
     pub fn get(&self, key: &[u8]) -> Result<Option<Copied>, StorageError> {
         let now = self.now();
-        let found = {
-            let mut state = self.0.lock();
-            state.depend_on(key);
-            state.store.read(key, now).map(|held| held.copied())
-        };
-        let Some(found) = found else { return Ok(None) };
+        let found = self.0.lock().look(key, now, |held| held.map(Held::copied));
+        found.map(|found| self.loaded(key, found)).transpose()
+    }
+
+    /// What was found for a key, with its values in memory, as it travels.
+    pub(crate) fn loaded(&self, key: &[u8], found: Held) -> Result<Copied, StorageError> {
         let evicted = matches!(found.entry.content, Content::Evicted { .. });
         let held = self.0.load_all(key, found)?;
         if evicted && let Content::Value(value) = &held.entry.content {
@@ -54,7 +54,7 @@ impl Engine {
             state.store.admit(key, held.entry.version, value);
             self.0.evict(&mut state);
         }
-        Ok(Some(record(key, held, true)))
+        Ok(record(key, held, true))
     }
 
     /// All that is held for a stored key, for who passes by.
@@ -125,6 +125,25 @@ impl Engine {
     /// Ends a picture.
     pub fn thaw(&self, id: FreezeId) {
         self.0.lock().store.thaw(id);
+    }
+}
+
+impl State {
+    /// Tells what is held for a key to who asked for it; what is told depends on it.
+    pub(crate) fn look<T>(
+        &mut self,
+        key: &[u8],
+        now: u64,
+        tell: impl FnOnce(Option<&Held<&[u8]>>) -> T,
+    ) -> T {
+        let found = self.store.read(key, now);
+        let told = tell(found.as_ref());
+        match found {
+            // Without another look. What is safe already holds nobody up.
+            Some(Held { entry, more: None }) => self.barrier = self.barrier.max(entry.seq),
+            _ => self.depend_on(key),
+        }
+        told
     }
 }
 

@@ -18,9 +18,11 @@ use std::process::ExitCode;
 
 use ringkv_shared::NodeId;
 use ringkv_shared::net::{
-    ServerLimits, check_listen, listen, print_ready, run_process, serve, tell_end,
+    ServerLimits, check_listen, listen, make_room_for, print_ready, run_process, serve, tell_end,
 };
+use tokio::task::spawn_local;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
 use crate::args::NodeArgs;
@@ -49,6 +51,8 @@ pub struct NodeConfig {
     pub snapshots_kept: usize,
     /// Where a segment of the log is closed, in bytes.
     pub segment_bytes: u64,
+    /// Connections at a time.
+    pub connections_max: usize,
     /// Stop when standard input ends.
     pub stop_on_eof: bool,
 }
@@ -65,6 +69,7 @@ pub async fn run(
     on_ready: impl FnOnce(SocketAddr),
 ) -> Result<(), NodeError> {
     check_listen(config.listen)?;
+    make_room_for(config.connections_max);
     let (engine, committer, compactor) = Engine::open(options(&config))?;
     let (listener, local) = listen(config.listen).await?;
     let figures = engine.figures();
@@ -75,12 +80,16 @@ pub async fn run(
     let storage_stop = CancellationToken::new();
     let _end_connections_with_storage = serving.clone().drop_guard();
     let sweeper = engine.clone();
+    let limits =
+        ServerLimits { connections_max: config.connections_max, ..ServerLimits::default() };
     let network = async {
-        serve(listener, NodeService::new(engine), ServerLimits::default(), serving).await;
+        serve(listener, NodeService::new(engine), limits, serving).await;
         storage_stop.cancel();
         Ok(())
     };
-    let storage = committer.run(storage_stop.clone());
+    // A task of its own, so that its turn is behind that of the connections that are ready.
+    let storage = AbortOnDropHandle::new(spawn_local(committer.run(storage_stop.clone())));
+    let storage = async { storage.await.expect("committing does not panic") };
     let sweep = async {
         sweeper.run_sweep(storage_stop.clone()).await;
         Ok(())

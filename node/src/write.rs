@@ -82,7 +82,7 @@ impl Engine {
         value: Option<Bytes>,
         version: Option<Version>,
     ) -> Result<WriteOutcome, Refused> {
-        self.put_or_del(key, Op::write(value.map(Value::new)), version)
+        self.put_or_del(self.0.lock(), key, Op::write(value.map(Value::new)), version)
     }
 
     /// Stores a value that expires, at a time in unix milliseconds.
@@ -98,16 +98,16 @@ impl Engine {
         version: Option<Version>,
     ) -> Result<WriteOutcome, Refused> {
         let op = Op::Put { value: Value::new(value), expires: Some(expires) };
-        self.put_or_del(key, op, version)
+        self.put_or_del(self.0.lock(), key, op, version)
     }
 
-    fn put_or_del(
+    pub(crate) fn put_or_del<B: AsRef<[u8]> + Clone>(
         &self,
-        key: Bytes,
-        op: Op,
+        state: MutexGuard<'_, State>,
+        key: B,
+        op: Op<B>,
         version: Option<Version>,
     ) -> Result<WriteOutcome, Refused> {
-        let state = self.0.lock();
         let record = match version {
             Some(version) => Record::new(key, op, version),
             None => self.numbered(&state, key, op),
@@ -123,13 +123,22 @@ impl Engine {
     /// There is no room, too many versions would have to be remembered, or too many values would be beside each
     /// other; nothing was applied.
     pub fn take(&self, record: Record, owe: &[NodeId]) -> Result<WriteOutcome, Refused> {
-        self.change(self.0.lock(), record, owe, WRITTEN_PARTS_MAX)
+        self.take_in(self.0.lock(), record, owe)
+    }
+
+    pub(crate) fn take_in<B: AsRef<[u8]> + Clone>(
+        &self,
+        state: MutexGuard<'_, State>,
+        record: Record<B>,
+        owe: &[NodeId],
+    ) -> Result<WriteOutcome, Refused> {
+        self.change(state, record, owe, WRITTEN_PARTS_MAX)
     }
 
     /// A write of the node's own, which has seen all that is held.
-    fn numbered(&self, state: &State, key: Bytes, op: Op) -> Record {
+    fn numbered<B: AsRef<[u8]>>(&self, state: &State, key: B, op: Op<B>) -> Record<B> {
         let version = Version::new(self.own_epoch(), state.tail.seq() + 1);
-        let held = state.store.get(&key, 0);
+        let held = state.store.get(key.as_ref(), 0);
         if let Some(stamp) = held.as_ref().and_then(|held| held.entry.stamp) {
             // The last write wins there, and this is the last.
             let stamp = Some(Hlc::after(stamp).tick(self.now()));
@@ -148,10 +157,10 @@ impl Engine {
         NODE_EPOCH | xxh3_64(self.uuid().as_bytes()) as u32
     }
 
-    fn change(
+    fn change<B: AsRef<[u8]> + Clone>(
         &self,
         mut state: MutexGuard<'_, State>,
-        record: Record,
+        record: Record<B>,
         owe: &[NodeId],
         parts_max: usize,
     ) -> Result<WriteOutcome, Refused> {
@@ -161,14 +170,14 @@ impl Engine {
             Err(version) => {
                 // On the floor, and on the tombstone being gone.
                 state.depend_on_notes();
-                state.depend_on(&key);
+                state.depend_on(key.as_ref());
                 return Ok(WriteOutcome::covered(version));
             }
         };
+        let key = key.as_ref();
         let (now, version) = (self.now(), record.version);
         let stamp = record.stamp;
-        let existed = state.store.get(&key, now).is_some_and(|held| held.is_live());
-        let standing = state.store.standing(&record);
+        let (standing, existed) = state.store.standing_at(&record, now);
         // Only of a version that is there already it matters which value it brings.
         let again = (standing.arrival == Arrival::Held).then(|| record.op.clone());
         if standing.changes {
@@ -177,34 +186,34 @@ impl Engine {
             self.append(&mut state, record);
         } else {
             if !owe.is_empty() {
-                self.admit(&mut state, [], debt_bytes(owe.len(), key.len()))?;
+                self.admit_bytes(&mut state, debt_bytes(owe.len(), key.len()), Kind::Delete)?;
             }
             if let (Some(_), Arrival::Replaced(by)) = (stamp, standing.arrival)
                 && !Context::before(by).covers(version)
             {
-                tell_discards(&mut state, &key, &[Discard { version, by }]);
+                tell_discards(&mut state, key, &[Discard { version, by }]);
             }
-            state.depend_on(&key);
+            state.depend_on(key);
         }
-        self.note_debts(&mut state, owe, &key, now);
+        self.note_debts(&mut state, owe, key, now);
         let (version, superseded) = match standing.arrival {
             Arrival::Replaced(held) => {
-                (state.store.get(&key, 0).map_or(held, |h| h.entry.version), true)
+                (state.store.get(key, 0).map_or(held, |h| h.entry.version), true)
             }
             Arrival::New | Arrival::Held => (version, false),
         };
-        let siblings = if standing.parts == 0 { 0 } else { others(&state, &key, version, now) };
-        let held = again.is_some().then(|| state.store.find(&key, version).map(|e| e.copied()));
+        let siblings = if standing.parts == 0 { 0 } else { others(&state, key, version, now) };
+        let held = again.is_some().then(|| state.store.find(key, version).map(|e| e.copied()));
         drop(state);
         // Another value under the same number is another write.
         let same =
-            again.zip(held.flatten()).is_some_and(|(op, held)| self.is_held_as(&key, &op, held));
+            again.zip(held.flatten()).is_some_and(|(op, held)| self.is_held_as(key, &op, held));
         let differs = standing.arrival == Arrival::Held && !same;
         let (superseded, existed) = (superseded || differs, existed || same);
         Ok(WriteOutcome { version, superseded, existed, siblings })
     }
 
-    fn is_held_as(&self, key: &[u8], op: &Op, held: Entry) -> bool {
+    fn is_held_as<B: AsRef<[u8]>>(&self, key: &[u8], op: &Op<B>, held: Entry) -> bool {
         self.0.load(key, held).is_ok_and(|held| held.is_of(op))
     }
 
@@ -256,10 +265,10 @@ impl Engine {
     }
 
     /// Asks for room for all of these lines, and for so many bytes of notes.
-    fn admit<'a>(
+    fn admit<'a, B: AsRef<[u8]> + 'a>(
         &self,
         state: &mut State,
-        changes: impl IntoIterator<Item = (&'a Record, Standing)>,
+        changes: impl IntoIterator<Item = (&'a Record<B>, Standing)>,
         notes: u64,
     ) -> Result<(), Refused> {
         let (mut kind, mut bytes) = (Kind::Delete, notes);
@@ -286,28 +295,30 @@ impl Engine {
         state.room.admit(end, bytes, kind, || self.0.space_short.notify_one())
     }
 
-    pub(crate) fn append(&self, state: &mut State, record: Record) {
+    pub(crate) fn append<B: AsRef<[u8]>>(&self, state: &mut State, record: Record<B>) {
         let before = state.tail.waiting_bytes();
         let record = state.tail.append(record);
-        let bytes = state.tail.waiting_bytes() - before;
-        let len = u32::try_from(bytes).expect("a line is a few MiB at most");
+        let len = u32::try_from(state.tail.waiting_bytes() - before);
+        let len = len.expect("a line is a few MiB at most");
         let place = Place { file: state.tail.file(), offset: state.sizes.active, len };
-        state.sizes.active += u64::from(len);
         state.store.apply(&record, self.0.options.memory.is_some().then_some(place));
-        let discards = state.store.discards().to_vec();
-        tell_discards(state, &record.key, &discards);
+        if !state.store.discards().is_empty() {
+            let discards = state.store.discards().to_vec();
+            tell_discards(state, record.key.as_ref(), &discards);
+        }
         self.0.evict(state);
-        self.appended(state, record.seq);
+        self.appended(state, record.seq, before);
     }
 
-    /// What follows from a line that was appended.
-    pub(crate) fn appended(&self, state: &mut State, seq: u64) {
+    /// What follows from a line that was appended, behind so many bytes that wait.
+    pub(crate) fn appended(&self, state: &mut State, seq: u64, before: usize) {
+        state.sizes.active += (state.tail.waiting_bytes() - before) as u64;
         state.barrier = seq;
         state.figures.appends += 1;
         state.operations += 1;
-        self.0.work.notify_one();
-        if self.0.options.compaction.due(&state.since_compaction()).is_some() {
-            self.0.compaction_due.notify_one();
+        if before == 0 {
+            // Who takes lines takes all of them.
+            self.0.work.notify_one();
         }
     }
 }
@@ -315,9 +326,9 @@ impl Engine {
 impl State {
     /// Whether a write, which is refused when need be, leaves no more than can be told of its key. What others
     /// hold is merged all the same.
-    fn bounds(
+    fn bounds<B: AsRef<[u8]>>(
         &self,
-        record: &Record,
+        record: &Record<B>,
         standing: &Standing,
         parts_max: usize,
     ) -> Result<(), Refused> {
@@ -329,7 +340,7 @@ impl State {
         }
         let value = if let Op::Put { value, .. } = &record.op { value.len() } else { 0 };
         let (values, bytes) = (standing.others + 1, standing.others_bytes + value);
-        let held = self.store.get(&record.key, 0);
+        let held = self.store.get(record.key.as_ref(), 0);
         let (was, were) = held.map_or((0, 0), |h| (h.entries().count(), h.value_bytes()));
         // One that leaves less than there was is a step to the better.
         let grows = values > SIBLINGS_MAX && values > was;
@@ -341,8 +352,9 @@ impl State {
 }
 
 /// What kind of write it is, and the most bytes that its line has.
-fn room(record: &Record) -> (Kind, u64) {
-    let (key, parts) = (record.key.len(), record.context.as_ref().map_or(0, |seen| seen.parts()));
+fn room<B: AsRef<[u8]>>(record: &Record<B>) -> (Kind, u64) {
+    let key = record.key.as_ref().len();
+    let parts = record.context.as_ref().map_or(0, |seen| seen.parts());
     match &record.op {
         Op::Put { value, .. } => (Kind::Put, line_room(key, Some(value.len()), parts)),
         Op::Del | Op::Drop | Op::DropSpace => (Kind::Delete, line_room(key, None, parts)),

@@ -31,6 +31,7 @@ fn config(data: &Path, listen: &str) -> NodeConfig {
         snapshots_kept: 3,
         segment_bytes: 1 << 20,
         memory: None,
+        connections_max: 100,
         stop_on_eof: false,
     }
 }

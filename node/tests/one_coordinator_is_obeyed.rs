@@ -46,6 +46,7 @@ impl Node {
             snapshots_kept: 3,
             segment_bytes: 1 << 20,
             memory: None,
+            connections_max: 100,
             stop_on_eof: false,
         };
         let (ready, addr) = oneshot::channel();

@@ -8,6 +8,8 @@ pub const VALUE_BYTES_MAX: usize = 1024 * 1024;
 pub const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The most bytes in what a node is told of its cluster.
 pub const MAP_BYTES_MAX: usize = 1024 * 1024;
+/// The connections that a server takes at a time, if it is not told otherwise.
+pub const CONNECTIONS_MAX_DEFAULT: usize = 10_000;
 /// The most entries in a JSON-RPC batch.
 pub const BATCH_ENTRIES_MAX: usize = 1024;
 /// How deep a JSON message may nest.

@@ -68,7 +68,11 @@ fn version(version: Version, out: &mut Vec<u8>) {
             field(b" v=", u64::from(epoch), out);
             field(b".", counter, out);
         }
-        Line::Node(_) => write!(out, " v={version}").expect("a Vec takes every byte"),
+        Line::Node(epoch) => {
+            out.extend_from_slice(b" v=x");
+            hex(epoch, out);
+            field(b".", counter, out);
+        }
     }
 }
 
@@ -139,12 +143,18 @@ fn field(name: &[u8], number: u64, out: &mut Vec<u8>) {
 pub(super) fn seal(out: &mut Vec<u8>, start: usize, prev: u32) -> u32 {
     let crc = record::checksum(&out[start..], prev);
     out.extend_from_slice(b" c=");
-    for shift in (0..8).rev() {
-        let digit = (crc >> (shift * 4) & 15) as u8;
-        out.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
-    }
+    hex(crc, out);
     out.push(b'\n');
     crc
+}
+
+/// Eight digits.
+fn hex(number: u32, out: &mut Vec<u8>) {
+    let mut digits = [0; 8];
+    for (at, digit) in digits.iter_mut().rev().enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (4 * at) & 15) as usize];
+    }
+    out.extend_from_slice(&digits);
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub fn stored(keyspace: &KeyspaceName, key: Bytes) -> Bytes {
 }
 
 /// The stored form of a key of a line, without a copy where there is none to be made.
-pub(super) fn stored_cow<'a>(keyspace: &KeyspaceName, key: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
+pub(crate) fn stored_cow<'a>(keyspace: &KeyspaceName, key: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
     if keyspace.is_default() && key.first() != Some(&0) {
         return key;
     }

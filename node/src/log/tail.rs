@@ -40,7 +40,7 @@ impl Tail {
     }
 
     /// Adds a record; returns it as it stands in the log: with its sequence number and horizon.
-    pub fn append(&mut self, record: Record) -> Record {
+    pub fn append<B: AsRef<[u8]>>(&mut self, record: Record<B>) -> Record<B> {
         self.seq += 1;
         let record = Record { seq: self.seq, durable: self.durable, ..record };
         self.crc = encode::encode_record(&record, self.crc, &mut self.waiting);
@@ -77,6 +77,12 @@ impl Tail {
     /// The lines that wait, which now are the caller's to write.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.waiting)
+    }
+
+    /// The same; the next gather in the memory of some that are written.
+    pub fn exchange(&mut self, written: Vec<u8>) -> Vec<u8> {
+        debug_assert!(written.is_empty(), "lines are written once");
+        std::mem::replace(&mut self.waiting, written)
     }
 
     /// Says that all lines up to `seq` are durable.

@@ -109,18 +109,16 @@ impl Store {
     where
         B: AsRef<[u8]>,
     {
+        standing(self.state(record.key.as_ref()), record)
+    }
+
+    /// The same, and whether there is a value at `now`.
+    #[must_use]
+    pub fn standing_at<B: AsRef<[u8]>>(&self, record: &Record<B>, now: u64) -> (Standing, bool) {
         let state = self.state(record.key.as_ref());
-        match (state, &record.context) {
-            (None, None) => Standing::NEW,
-            (Some(State { slot, more: None }), None) => {
-                let held = slot.entry();
-                if !is_comparable(&held, record) {
-                    return decide(state, record).standing;
-                }
-                Standing::of_plain(record.version, ends(&record.op, &held), held.version)
-            }
-            _ => decide(state, record).standing,
-        }
+        let is_value = |entry: Entry<&[u8]>| entry.is_live() && !entry.is_expired(now);
+        let existed = state.is_some_and(|state| state.entries().any(is_value));
+        (standing(state, record), existed)
     }
 
     /// Puts a plain write in, if it wins.
@@ -210,6 +208,21 @@ impl Store {
         spot.change(&mut self.digests, before, after);
         self.entries.put(seat, Draft::new(key, &slot.get().entry(), more.is_some()));
         self.more.extend(more.map(|more| (key.into(), more)));
+    }
+}
+
+/// How a write stands to what is held for its key.
+fn standing<B>(state: Option<State<'_>>, record: &Record<B>) -> Standing {
+    match (state, &record.context) {
+        (None, None) => Standing::NEW,
+        (Some(State { slot, more: None }), None) => {
+            let held = slot.entry();
+            if !is_comparable(&held, record) {
+                return decide(state, record).standing;
+            }
+            Standing::of_plain(record.version, ends(&record.op, &held), held.version)
+        }
+        _ => decide(state, record).standing,
     }
 }
 

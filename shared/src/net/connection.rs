@@ -7,6 +7,9 @@
 //! service calls a *barrier* starts only when all earlier calls of its connection have finished, and holds up the
 //! later ones: a change of the ring stands in program order with the writes around it.
 //!
+//! Most connections are idle most of the time, so one that is takes little memory: it reads into memory of all, and what
+//! few turns need is made for these.
+//!
 //! # Caveats
 //!
 //! While answers are being settled and sent, nothing more is read of the same connection.
@@ -47,7 +50,8 @@ pub(super) struct Connection<'a, S> {
     inbox: Vec<u8>,
     /// The inbox begins with a line that must wait until the calls before it have finished.
     held: bool,
-    waiting: FuturesUnordered<BoxFuture<'static, Option<MethodResponse>>>,
+    /// Calls that wait; made for the first one.
+    waiting: Option<Box<FuturesUnordered<BoxFuture<'static, Option<MethodResponse>>>>>,
     /// A barrier runs: nothing else may start.
     alone: bool,
     /// Answers to calls that the service has taken over.
@@ -77,7 +81,7 @@ impl<'a, S: Service> Connection<'a, S> {
             lines: JsonLines::new(limits.line_bytes_max),
             inbox: Vec::new(),
             held: false,
-            waiting: FuturesUnordered::new(),
+            waiting: None,
             alone: false,
             mailbox: Mailbox::default(),
             outbox: Vec::new(),
@@ -88,7 +92,7 @@ impl<'a, S: Service> Connection<'a, S> {
 
     /// Serves it to its end.
     pub(super) async fn run(
-        mut self,
+        &mut self,
         scratch: &Scratch,
         shutdown: &CancellationToken,
     ) -> io::Result<()> {
@@ -97,10 +101,12 @@ impl<'a, S: Service> Connection<'a, S> {
         let mut alarm = pin!(tokio::time::sleep(self.limits.idle));
         loop {
             let wake = |cx: &mut Context<'_>| {
-                if stop.as_mut().poll(cx).is_ready() {
+                // What has arrived comes first: that is nearly always what it was woken by.
+                let woken = self.poll_wake(scratch, alarm.as_mut(), cx);
+                if woken.is_pending() && stop.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Ok(Woken::Shutdown));
                 }
-                self.poll_wake(scratch, alarm.as_mut(), cx)
+                woken
             };
             match poll_fn(wake).await? {
                 Woken::Read(0) | Woken::Shutdown => break,
@@ -130,7 +136,7 @@ impl<'a, S: Service> Connection<'a, S> {
     }
 
     /// Lets what is under way end, and answers it.
-    async fn end(mut self) -> io::Result<()> {
+    async fn end(&mut self) -> io::Result<()> {
         while self.calls() > 0 {
             let news = poll_fn(|cx| self.poll_finished(cx)).await;
             if let Woken::Finished(answer) = news {
@@ -143,7 +149,7 @@ impl<'a, S: Service> Connection<'a, S> {
 
     /// Calls that have begun and not ended.
     fn calls(&self) -> usize {
-        self.waiting.len() + self.mailbox.due()
+        self.waiting.as_ref().map_or(0, |waiting| waiting.len()) + self.mailbox.due()
     }
 
     /// Whether nothing may start now, whatever arrives.
@@ -175,9 +181,10 @@ impl<'a, S: Service> Connection<'a, S> {
         if self.mailbox.poll_news(cx).is_ready() {
             return Poll::Ready(Woken::Mail);
         }
-        match self.waiting.poll_next_unpin(cx) {
-            Poll::Ready(Some(answer)) => Poll::Ready(Woken::Finished(answer)),
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        let Some(waiting) = &mut self.waiting else { return Poll::Pending };
+        match ready!(waiting.poll_next_unpin(cx)) {
+            Some(answer) => Poll::Ready(Woken::Finished(answer)),
+            None => Poll::Pending,
         }
     }
 
@@ -272,7 +279,7 @@ impl<'a, S: Service> Connection<'a, S> {
             Started::Answered(answer) => self.answer(answer.as_ref()),
             Started::Waiting(answer) => {
                 self.alone = barrier;
-                self.waiting.push(answer);
+                self.waiting.get_or_insert_default().push(answer);
             }
         }
         true
@@ -281,7 +288,9 @@ impl<'a, S: Service> Connection<'a, S> {
     /// Takes the answers of calls that have finished; false if there were none.
     fn gather(&mut self) -> bool {
         let mut any = false;
-        while let Some(Some(answer)) = self.waiting.next().now_or_never() {
+        while let Some(waiting) = &mut self.waiting
+            && let Some(Some(answer)) = waiting.next().now_or_never()
+        {
             self.finish(answer);
             any = true;
         }
@@ -307,7 +316,15 @@ impl<'a, S: Service> Connection<'a, S> {
         if self.outbox.is_empty() {
             return Ok(());
         }
-        timeout(self.limits.write, self.stream.write_all(&self.outbox)).await??;
+        // Nearly always it takes all at once, and no clock has to be looked at.
+        let sent = match self.stream.try_write(&self.outbox) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+            sent => sent.unwrap_or(0),
+        };
+        if sent < self.outbox.len() {
+            let rest = self.stream.write_all(&self.outbox[sent..]);
+            Box::pin(timeout(self.limits.write, rest)).await??;
+        }
         self.outbox.clear();
         self.outbox.shrink_to(OUTBOX_KEPT);
         Ok(())

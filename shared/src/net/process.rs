@@ -6,12 +6,13 @@ use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// Runs `server` on a current-thread runtime with a `LocalSet`; the token is cancelled when the
-/// process is to stop.
+/// Runs `server` on a runtime of this thread alone, whose tasks may be local; the token is cancelled when the process
+/// is to stop.
 ///
 /// # Errors
 ///
@@ -27,12 +28,12 @@ pub fn run_process<E: From<io::Error>>(
         .with_writer(io::stderr);
     // A process that embeds several servers has set up its logs already.
     let _ = logs.try_init();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let shutdown = CancellationToken::new();
     if stop_on_eof {
         cancel_at_eof(shutdown.clone());
     }
-    let result = tokio::task::LocalSet::new().block_on(&runtime, async {
+    let result = runtime.block_on(async {
         cancel_on_signal(&shutdown)?;
         server(shutdown).await
     });

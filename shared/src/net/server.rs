@@ -83,7 +83,7 @@ pub struct ServerLimits {
 impl Default for ServerLimits {
     fn default() -> Self {
         Self {
-            connections_max: 1000,
+            connections_max: limits::CONNECTIONS_MAX_DEFAULT,
             line_bytes_max: limits::LINE_BYTES_MAX,
             answer_bytes_max: limits::LINE_BYTES_MAX,
             batch_entries_max: limits::BATCH_ENTRIES_MAX,
@@ -132,10 +132,9 @@ pub async fn serve<S: Service>(
         let (service, limits, shutdown) = (service.clone(), limits.clone(), shutdown.clone());
         let scratch = scratch.clone();
         connections.spawn_local(async move {
-            let Ok(_slot) = slot.try_acquire() else { return turn_away(stream).await };
-            if let Err(error) =
-                Connection::new(stream, service, &limits).run(&scratch, &shutdown).await
-            {
+            let Ok(_slot) = slot.try_acquire() else { return Box::pin(turn_away(stream)).await };
+            let mut connection = Connection::new(stream, service, &limits);
+            if let Err(error) = connection.run(&scratch, &shutdown).await {
                 tracing::debug!(%error, "connection ended");
             }
         });

@@ -1,7 +1,5 @@
 //! Answers, byte for byte as `serde_json` writes them.
 
-use std::io::Write as _;
-
 use crate::{Blob, Line, Version};
 
 /// A text of which JSON's spelling between quotes is the text itself: UTF-8 without quotes, backslashes and controls.
@@ -67,11 +65,16 @@ impl Spell for Vec<u8> {
     }
 
     fn version(&mut self, version: Version) -> &mut Self {
-        if version.line() != Line::Coordinators {
-            write!(self, "\"{version}\"").expect("bytes can be written to memory");
-            return self;
+        match version.line() {
+            Line::Coordinators => {
+                self.raw("\"").number(u64::from(version.epoch));
+            }
+            Line::Node(epoch) => {
+                let digit = |at: u32| b"0123456789abcdef"[(epoch >> (28 - 4 * at) & 15) as usize];
+                self.raw("\"x").extend((0..8).map(digit));
+            }
         }
-        self.raw("\"").number(u64::from(version.epoch)).raw(".").number(version.counter).raw("\"")
+        self.raw(".").number(version.counter).raw("\"")
     }
 }
 

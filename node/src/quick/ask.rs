@@ -1,0 +1,156 @@
+//! What a line asks for: parameters in one spelling, within the limits.
+//!
+//! ```text
+//! put    ["apple","red"]  ["apple","red","3.17"]
+//! get    ["apple"]  ["apple",null]  ["apple","carts"]
+//! del    ["apple"]  ["apple","3.17"]
+//! write  [{"keyspace":"carts","record":{"key":"apple","value":"red","version":"3.17","expires":17…,"stamp":"17….0"}}]
+//!        [{"record":{"key":"apple","deleted":true,"version":"3.17"}}]
+//! ```
+//!
+//! # Caveats
+//!
+//! A write with a context, with siblings or with nodes that are to be owed it is none of these.
+
+use std::borrow::Cow;
+
+use ringkv_shared::hlc::Stamp;
+use ringkv_shared::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use ringkv_shared::net::Scan;
+use ringkv_shared::{KeyspaceName, Version};
+
+use super::Key;
+use crate::checks::{COUNTER_MAX, STAMP_MS_MAX};
+use crate::log::key;
+
+/// A call that can be served without the table.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ask<'a> {
+    /// Reads a stored key.
+    Get(Key<'a>),
+    /// Writes or deletes one.
+    Change(Change<'a>),
+}
+
+/// A write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Change<'a> {
+    /// The stored key.
+    pub(super) key: Key<'a>,
+    /// The value; `None`: a tombstone.
+    pub(super) value: Option<&'a str>,
+    /// When it expires, in unix milliseconds.
+    pub(super) expires: Option<u64>,
+    /// Who numbered it.
+    pub(super) by: By,
+}
+
+/// Who gives a write its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// The node itself.
+    Node,
+    /// Who talks to the node.
+    Caller(Version),
+    /// Who routes, with a stamp where the last write wins.
+    Coordinator(Version, Option<Stamp>),
+}
+
+impl<'a> Ask<'a> {
+    /// Reads what stands between the brackets of a call's parameters.
+    pub(super) fn read(method: &str, params: &'a [u8]) -> Option<Self> {
+        let mut params = Scan::new(params);
+        let ask = match method {
+            "put" => put(&mut params),
+            "get" => get(&mut params),
+            "del" => del(&mut params),
+            "write" => write(&mut params),
+            _ => None,
+        };
+        ask.filter(|_| params.is_done())
+    }
+}
+
+fn get<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
+    let key = params.text()?;
+    let keyspace =
+        if params.skip_if(",null") || !params.skip_if(",") { None } else { Some(params.text()?) };
+    Some(Ask::Get(stored(keyspace, key)?))
+}
+
+fn put<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
+    let key = stored(None, params.text()?)?;
+    params.skip(",")?;
+    let value = Some(value(params)?);
+    Some(Ask::Change(Change { key, value, expires: None, by: caller(params)? }))
+}
+
+fn del<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
+    let key = stored(None, params.text()?)?;
+    Some(Ask::Change(Change { key, value: None, expires: None, by: caller(params)? }))
+}
+
+/// The version as the last parameter, if there is one more.
+fn caller(params: &mut Scan<'_>) -> Option<By> {
+    Some(if params.skip_if(",") { By::Caller(version(params)?) } else { By::Node })
+}
+
+fn write<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
+    params.skip("{")?;
+    let keyspace = if params.skip_if(r#""keyspace":"#) {
+        let keyspace = params.text()?;
+        params.skip(",")?;
+        Some(keyspace)
+    } else {
+        None
+    };
+    params.skip(r#""record":{"key":"#)?;
+    let key = stored(keyspace, params.text()?)?;
+    let value = if params.skip_if(r#","value":"#) {
+        Some(value(params)?)
+    } else {
+        params.skip(r#","deleted":true"#)?;
+        None
+    };
+    params.skip(r#","version":"#)?;
+    let version = version(params)?;
+    let expires = params.skip_if(r#","expires":"#).then(|| params.number());
+    let stamp = params.skip_if(r#","stamp":"#).then(|| stamp(params));
+    params.skip("}}")?;
+    let (expires, stamp) = (given(expires)?, given(stamp)?);
+    Some(Ask::Change(Change { key, value, expires, by: By::Coordinator(version, stamp) }))
+}
+
+/// What is there must be readable.
+const fn given<T: Copy>(member: Option<Option<T>>) -> Option<Option<T>> {
+    match member {
+        None => Some(None),
+        Some(None) => None,
+        Some(given) => Some(given),
+    }
+}
+
+/// The stored key.
+fn stored<'a>(keyspace: Option<&str>, name: &'a str) -> Option<Key<'a>> {
+    if name.len() > KEY_BYTES_MAX {
+        return None;
+    }
+    let key = Cow::Borrowed(name.as_bytes());
+    match keyspace {
+        // Text that needs no escapes does not begin with a 0 byte: it is its own stored form.
+        None => Some(key),
+        Some(keyspace) => Some(key::stored_cow(&keyspace.parse::<KeyspaceName>().ok()?, key)),
+    }
+}
+
+fn value<'a>(params: &mut Scan<'a>) -> Option<&'a str> {
+    params.text().filter(|value| value.len() <= VALUE_BYTES_MAX)
+}
+
+fn version(params: &mut Scan<'_>) -> Option<Version> {
+    params.version().filter(|version| version.counter <= COUNTER_MAX)
+}
+
+fn stamp(params: &mut Scan<'_>) -> Option<Stamp> {
+    params.text()?.parse().ok().filter(|stamp: &Stamp| stamp.ms <= STAMP_MS_MAX)
+}

@@ -1,0 +1,169 @@
+//! The hot methods, in front of the method table: `put`, `get`, `del` and `write` in the spelling of our own writers.
+//!
+//! ```text
+//!   line ──► ask ── not spelled just so, or over a limit ──► the table: nothing was done yet
+//!             │
+//!             ▼  under one lock
+//!           obeyed? ── no ─────────────────────────────────► the table, which says why
+//!             │ yes
+//!             ▼
+//!           engine ──► answer, spelled into what the connection sends
+//! ```
+//!
+//! Key and value are borrowed from the line until they stand in the log and in the map, and a value that is read is
+//! copied once, from the map into what is sent.
+//!
+//! # Caveats
+//!
+//! The table is the reference. What is not clear here goes there; the same line has the same answer and effect both
+//! ways, which a test holds them to. But a read whose answer is too big for a line counts as two.
+
+mod ask;
+
+use std::borrow::Cow;
+use std::sync::MutexGuard;
+
+use jsonrpsee::types::{ErrorObjectOwned, Id};
+use jsonrpsee::{MethodResponse, ResponsePayload};
+use ringkv_shared::hlc::Stamp;
+use ringkv_shared::limits::LINE_BYTES_MAX;
+use ringkv_shared::net::{QuickCall, Spell};
+
+use crate::answer::get_reply;
+use crate::engine::{Engine, State};
+use crate::log::record::{Op, Record};
+use crate::log::value::{PLAIN_BYTES_MAX, Value};
+use crate::refusals::{no_room, unreadable};
+use crate::room::Refused;
+use crate::store::{Content, Held};
+use crate::write::WriteOutcome;
+
+use ask::{Ask, By, Change};
+
+/// Takes over a line, if it is one for this; the answer is appended to `out`.
+pub(crate) fn answer(engine: &Engine, line: &[u8], out: &mut Vec<u8>) -> bool {
+    let Some(call) = QuickCall::read(line) else { return false };
+    let Some(ask) = Ask::read(call.method, call.params) else { return false };
+    let state = engine.0.lock();
+    if call.reign.is_some_and(|under| state.obeys.admit(under).is_err()) {
+        return false;
+    }
+    match ask {
+        Ask::Get(key) => return get(engine, state, &key, call.id, out),
+        Ask::Change(change) => {
+            let deletes = change.value.is_none();
+            match apply(engine, state, change) {
+                Ok(outcome) => written(outcome, deletes, call.id, out),
+                Err(why) => refused(no_room(why), call.id, out),
+            }
+        }
+    }
+    true
+}
+
+fn apply(
+    engine: &Engine,
+    state: MutexGuard<'_, State>,
+    change: Change<'_>,
+) -> Result<WriteOutcome, Refused> {
+    let Change { key, value, expires, by } = change;
+    let key: &[u8] = &key;
+    let packed;
+    let op = match value.map(str::as_bytes) {
+        None => Op::Del,
+        Some(raw) if raw.len() <= PLAIN_BYTES_MAX => Op::Put { value: Value::Plain(raw), expires },
+        Some(raw) => {
+            packed = Value::new(raw.to_vec().into());
+            Op::Put { value: packed.as_ref(), expires }
+        }
+    };
+    match by {
+        By::Node => engine.put_or_del(state, key, op, None),
+        By::Caller(version) => engine.put_or_del(state, key, op, Some(version)),
+        By::Coordinator(version, stamp) => {
+            engine.take_in(state, Record { stamp, ..Record::new(key, op, version) }, &[])
+        }
+    }
+}
+
+fn written(outcome: WriteOutcome, deletes: bool, id: &str, out: &mut Vec<u8>) {
+    let WriteOutcome { version, superseded, existed, siblings } = outcome;
+    let status = if deletes && !existed { "not_found" } else { "ok" };
+    out.answer_to(id).raw(r#"{"status":""#).raw(status).raw(r#"","version":"#).version(version);
+    if superseded {
+        out.raw(r#","superseded":true"#);
+    }
+    if siblings > 0 {
+        out.raw(r#","siblings":"#).number(siblings as u64);
+    }
+    out.raw("}}\n");
+}
+
+fn get(
+    engine: &Engine,
+    mut state: MutexGuard<'_, State>,
+    key: &[u8],
+    id: &str,
+    out: &mut Vec<u8>,
+) -> bool {
+    let found = state.look(key, engine.now(), |held| match held {
+        Some(held) if !tell(held, id, out) => Some(held.copied()),
+        Some(_) => None,
+        None => {
+            out.answer_to(id).raw("{\"status\":\"not_found\"}}\n");
+            None
+        }
+    });
+    drop(state);
+    let Some(found) = found else { return true };
+    match engine.loaded(key, found) {
+        Ok(record) => {
+            let payload = ResponsePayload::success(get_reply(Some(record)));
+            let answer = MethodResponse::response(number(id), payload, LINE_BYTES_MAX);
+            // What the table says of one that is too big is its own.
+            if answer.is_success() {
+                out.raw(answer.as_json().get()).raw("\n");
+            }
+            answer.is_success()
+        }
+        Err(error) => {
+            refused(unreadable(&error), id, out);
+            true
+        }
+    }
+}
+
+/// Answers with what a key has; false if that is more than one value, or the value is not there in plain.
+fn tell(held: &Held<&[u8]>, id: &str, out: &mut Vec<u8>) -> bool {
+    let Held { entry, more: None } = held else { return false };
+    let value = match entry.content {
+        Content::Value(Value::Plain(value)) => Some(value),
+        Content::Tombstone => None,
+        Content::Value(Value::Zstd { .. }) | Content::Evicted { .. } => return false,
+    };
+    out.answer_to(id);
+    match value {
+        Some(value) => out.raw(r#"{"status":"ok","value":"#).blob(value).raw(","),
+        None => out.raw(r#"{"status":"not_found","#),
+    };
+    out.raw(r#""version":"#).version(entry.version);
+    if let Some(expires) = entry.expires {
+        out.raw(r#","expires":"#).number(expires);
+    }
+    if let Some(Stamp { ms, count }) = entry.stamp {
+        out.raw(r#","stamp":""#).number(ms).raw(".").number(u64::from(count)).raw("\"");
+    }
+    out.raw("}}\n");
+    true
+}
+
+fn refused(error: ErrorObjectOwned, id: &str, out: &mut Vec<u8>) {
+    out.raw(MethodResponse::error(number(id), error).as_json().get()).raw("\n");
+}
+
+fn number(id: &str) -> Id<'static> {
+    Id::Number(id.parse().expect("an id here is a number of at most 19 digits"))
+}
+
+/// The stored key of a call, nearly always the one in the line.
+type Key<'a> = Cow<'a, [u8]>;
