@@ -1,10 +1,11 @@
 //! Servers as processes: what the comparison asks of either.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -15,11 +16,41 @@ pub(crate) trait Server {
     /// Starts on `dir` and waits until it serves.
     fn start(dir: &Path) -> Self;
     fn child(&mut self) -> &mut Child;
-    /// Puts `keys` keys, in an order that is not theirs.
-    fn fill(&mut self, keys: u64, value_bytes: usize);
     /// How long it read its log when it started.
     fn replay_seconds(&mut self) -> f64;
     fn keys(&mut self) -> u64;
+    /// The n-th put, as one burst of bytes; the answer is one line.
+    fn put(n: u64, keys: u64, value_bytes: usize) -> String;
+    fn stream(&self) -> &TcpStream;
+    /// Writes all keys into a new file that takes the place of the log; ends when that is done.
+    fn compact(&mut self);
+
+    /// Puts `keys` keys, in an order that is not theirs.
+    fn fill(&mut self, keys: u64, value_bytes: usize) {
+        pipeline(self.stream(), keys, |n| Self::put(n, keys, value_bytes));
+    }
+
+    /// How long puts of one connection take, one after the other, until `done` is set, at least a thousand of them.
+    fn puts_until(
+        address: SocketAddr,
+        keys: u64,
+        value_bytes: usize,
+        done: &AtomicBool,
+    ) -> Vec<Duration> {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut answers = BufReader::new(stream.try_clone().unwrap());
+        let (mut times, mut line) = (Vec::new(), String::new());
+        while times.len() < 1000 || !done.load(Ordering::Relaxed) {
+            let request = Self::put(times.len() as u64, keys, value_bytes);
+            let begun = Instant::now();
+            stream.write_all(request.as_bytes()).unwrap();
+            line.clear();
+            answers.read_line(&mut line).unwrap();
+            times.push(begun.elapsed());
+        }
+        times
+    }
 
     /// Ends in good order, with everything written.
     fn stop(mut self)
@@ -98,13 +129,19 @@ impl Server for Node {
         &mut self.child
     }
 
-    fn fill(&mut self, keys: u64, value_bytes: usize) {
-        pipeline(&self.stream, keys, |n| {
-            let (key, value) = pair(n, keys, value_bytes);
-            format!(
-                "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"put\",\"params\":[\"{key}\",\"{value}\"]}}\n"
-            )
-        });
+    fn put(n: u64, keys: u64, value_bytes: usize) -> String {
+        let (key, value) = pair(n, keys, value_bytes);
+        format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"put\",\"params\":[\"{key}\",\"{value}\"]}}\n"
+        )
+    }
+
+    fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn compact(&mut self) {
+        assert!(self.call("compact")["records"].is_u64(), "it compacts");
     }
 
     #[allow(clippy::cast_precision_loss)]
@@ -131,6 +168,17 @@ impl Redis {
         let mut line = String::new();
         BufReader::new(&self.stream).read_line(&mut line).unwrap();
         line.trim_end().to_owned()
+    }
+
+    fn info(&mut self, section: &str) -> String {
+        (&self.stream).write_all(format!("INFO {section}\r\n").as_bytes()).unwrap();
+        let mut answer = BufReader::new(&self.stream);
+        let mut line = String::new();
+        answer.read_line(&mut line).unwrap();
+        let bytes: usize = line.trim_start_matches('$').trim_end().parse().unwrap();
+        let mut text = vec![0; bytes + 2];
+        answer.read_exact(&mut text).unwrap();
+        String::from_utf8(text).unwrap()
     }
 }
 
@@ -160,12 +208,22 @@ impl Server for Redis {
         &mut self.child
     }
 
-    fn fill(&mut self, keys: u64, value_bytes: usize) {
-        pipeline(&self.stream, keys, |n| {
-            let (key, value) = pair(n, keys, value_bytes);
-            let (k, v) = (key.len(), value.len());
-            format!("*3\r\n$3\r\nSET\r\n${k}\r\n{key}\r\n${v}\r\n{value}\r\n")
-        });
+    fn put(n: u64, keys: u64, value_bytes: usize) -> String {
+        let (key, value) = pair(n, keys, value_bytes);
+        let (k, v) = (key.len(), value.len());
+        format!("*3\r\n$3\r\nSET\r\n${k}\r\n{key}\r\n${v}\r\n{value}\r\n")
+    }
+
+    fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn compact(&mut self) {
+        assert!(self.ask("BGREWRITEAOF").starts_with('+'));
+        let is_over = |info: &str| info.contains("aof_rewrite_in_progress:0");
+        while !is_over(&self.info("persistence")) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// The sum over the files of its log.
