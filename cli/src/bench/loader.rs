@@ -53,6 +53,8 @@ pub(super) struct Loader {
     events: Events,
     timer: OwnedFd,
     clock: Instant,
+    /// When a connection was last read without a mistake.
+    heard: u64,
     /// Set when somebody wants it to end.
     stop: Arc<AtomicBool>,
 }
@@ -83,7 +85,17 @@ impl Loader {
             poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE);
         registered.map_err(unreachable)?;
         let events = Events::with_capacity(1024);
-        Ok(Self { dialect, book, connections, poll, events, timer, clock: Instant::now(), stop })
+        Ok(Self {
+            dialect,
+            book,
+            connections,
+            poll,
+            events,
+            timer,
+            clock: Instant::now(),
+            heard: 0,
+            stop,
+        })
     }
 
     /// What is known of the keys.
@@ -128,7 +140,7 @@ impl Loader {
                     next = next.min(self.now() + ns(LOOK));
                 }
             }
-            self.look_after(&mut stage);
+            self.look_after(phase, &mut stage);
         }
     }
 
@@ -169,8 +181,9 @@ impl Loader {
             burst.take(slot, answer, book);
         });
         burst.end();
-        if let Err(name) = read {
-            self.lose(n, &name, stage);
+        match read {
+            Ok(()) => self.heard = now,
+            Err(name) => self.lose(n, &name, stage),
         }
     }
 
@@ -246,19 +259,21 @@ impl Loader {
     fn lose(&mut self, n: usize, name: &str, stage: &mut Stage) {
         let now = self.now();
         let connection = &mut self.connections[n];
-        let was_idle = connection.under_way() == 0;
         connection.close(self.poll.registry(), |slot| stage.failed(name, 1, slot.since, now));
-        if was_idle {
-            stage.failed("UNREACHABLE", 1, now, now);
-        }
         connection.retry_at = now + ns(RETRY);
     }
 
     /// Gives up what waits too long, and tries again to connect what is not.
-    fn look_after(&mut self, stage: &mut Stage) {
+    fn look_after(&mut self, phase: &mut Phase<'_>, stage: &mut Stage) {
         let now = self.now();
         if !stage.is_time_to_look(now, LOOK) {
             return;
+        }
+        // A phase that ends with its last request must end without a server, too.
+        let silent = now.saturating_sub(self.heard.max(stage.started())) > ns(ANSWER_DEADLINE);
+        if silent && phase.lasting.is_none() {
+            stage.failed("UNREACHABLE", phase.source.left(), now, now);
+            phase.source.end();
         }
         for n in 0..self.connections.len() {
             let connection = &mut self.connections[n];

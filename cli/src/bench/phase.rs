@@ -117,9 +117,6 @@ impl Stage {
         if !self.over && self.ends.is_some_and(|ends| now >= ends) {
             self.over = true;
             phase.source.end();
-            if let Some(meter) = &mut phase.meter {
-                meter.end();
-            }
         }
     }
 
@@ -162,7 +159,8 @@ impl Stage {
 
     /// All is answered.
     pub(super) fn end(mut self, phase: &mut Phase<'_>, now: u64) -> Tally {
-        if let (false, Some(meter)) = (self.over, &mut phase.meter) {
+        // Not before: to look takes milliseconds, which the last answers would seem to have taken.
+        if let Some(meter) = &mut phase.meter {
             meter.end();
         }
         let begun = self.begun.unwrap_or(now);

@@ -49,7 +49,7 @@ impl Values {
         let mut random = StdRng::seed_from_u64(seed);
         let mut pattern = vec![b'0'; HEAD_BYTES];
         pattern.extend((HEAD_BYTES..size).map(|_| LETTERS[random.random_range(0..LETTERS.len())]));
-        write_hex(&mut pattern[8..16], run.into());
+        write_hex(&mut pattern[8..16], run);
         Self { run, pattern }
     }
 
@@ -61,8 +61,8 @@ impl Values {
 
     /// Makes a copy of the pattern the value of put `number` of `key`.
     pub(super) fn patch(pattern: &mut [u8], key: u32, number: u32) {
-        write_hex(&mut pattern[..8], key.into());
-        write_hex(&mut pattern[16..32], number.into());
+        write_hex(&mut pattern[..8], key);
+        write_hex(&mut pattern[24..32], number);
     }
 
     /// Which put wrote `value`, which was read under `key`.
@@ -84,9 +84,12 @@ impl Values {
     }
 }
 
-/// Fills `digits` with a number in hexadecimal.
-fn write_hex(digits: &mut [u8], mut number: u64) {
+/// Fills `digits`, which are 0, with a number in hexadecimal.
+fn write_hex(digits: &mut [u8], mut number: u32) {
     for digit in digits.iter_mut().rev() {
+        if number == 0 {
+            break;
+        }
         *digit = HEX[(number & 15) as usize];
         number >>= 4;
     }
@@ -103,9 +106,12 @@ fn read_hex(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Fills 12 `digits` with a key's number in decimal.
+/// Fills `digits`, which are 0, with a key's number in decimal.
 pub(super) fn write_key(digits: &mut [u8], mut key: u32) {
     for digit in digits.iter_mut().rev() {
+        if key == 0 {
+            break;
+        }
         *digit = b'0' + (key % 10) as u8;
         key /= 10;
     }
@@ -132,7 +138,7 @@ mod tests {
 
     #[test]
     fn keys_have_twelve_digits() {
-        let mut digits = [0; 12];
+        let mut digits = [b'0'; 12];
         write_key(&mut digits, 4_294_967_295);
         assert_eq!(&digits, b"004294967295");
     }
