@@ -286,8 +286,9 @@ impl Cluster {
     /// The cluster as nodes are to be told of it.
     pub(crate) fn map(&self) -> ClusterMap {
         let durable = self.durable.lock().expect("no panic while the lock is held");
-        let lines = durable.state.lines().iter().map(|event| format!("{event}\n")).collect();
-        ClusterMap { ring_epoch: durable.state.topology.epoch, lines }
+        let lines: String =
+            durable.state.lines().iter().map(|event| format!("{event}\n")).collect();
+        ClusterMap { ring_epoch: durable.state.topology.epoch, lines: lines.into() }
     }
 
     /// Every stamp that was given is from before this unix millisecond.

@@ -5,21 +5,28 @@
 //! comes: then that copy is dropped where it came from. So a key that no owner of now knows is offered to them
 //! first: somebody who was away for long may have brought it along.
 //!
+//! A walk goes in *rounds*: while the keys of one are copied, or dropped, those of the next are gathered. Within a
+//! round each link has several batches under way.
+//!
 //! # Caveats
 //!
-//! One batch at a time a link. A walk that is left, since somebody paused, begins from the first key when it goes on:
+//! A walk that is left, since somebody paused, begins from the first key when it goes on:
 //! what was copied by then is not copied again. A node that is DOWN is not waited for: what it holds and should
 //! drop stays there. So does an old copy of a key that was written in each of the walks that drop.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::StreamExt as _;
+use futures::future::{join, join_all};
+use futures::stream;
 use ringkv_shared::causal::Context;
 use ringkv_shared::change::Task;
-use ringkv_shared::pace::{Limits, Room};
+use ringkv_shared::pace::{BATCHES_MOST, Limits, Room};
 use ringkv_shared::plan::{Decision, Found, Holding, Link, RECORD_BYTES, decide, offered_to};
 use ringkv_shared::protocol::node::{KeyVersion, Record, Via};
+use ringkv_shared::ring::key_position;
 use ringkv_shared::topology::Placement;
 use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 use tokio::time::Instant;
@@ -30,8 +37,8 @@ use crate::plan::{enough_seen, everything};
 use crate::transfer::{CALL_RECORDS, Copied, Way};
 use crate::walk::Walk;
 
-/// Copies gathered before they are made.
-const BATCH_KEYS: usize = 1000;
+/// Copies of a round: a few megabytes of keys.
+const ROUND_KEYS: usize = 20_000;
 /// How often it walks to drop copies. A key that is written while a walk comes by seems to differ and is passed over:
 /// a node that leaves under load would hardly ever be empty in the end.
 const DROP_WALKS: usize = 3;
@@ -39,7 +46,13 @@ const DROP_WALKS: usize = 3;
 const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// A key to copy and the bytes that it has, as the walk saw it.
-type Wanted = BTreeMap<Link, Vec<(Blob, u64)>>;
+type Due = (Blob, u64);
+
+/// The keys to copy of a round.
+type Wanted = BTreeMap<Link, Vec<Due>>;
+
+/// The copies to drop of a round.
+type Strays = BTreeMap<NodeId, Vec<KeyVersion>>;
 
 /// What a walk has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,33 +85,18 @@ impl Cluster {
 
     /// Says how many keys were offered; `None` when it was left.
     async fn copy_pass(&self, view: &View, space: &KeyspaceName) -> Result<Option<u64>, Failure> {
-        let target = view.topology.newest();
         let everybody = view.everybody();
         let mut walk = Walk::of(self, &everybody, everything(space), None);
-        let mut wanted = Wanted::new();
-        let (mut gathered, mut offered) = (0, 0);
-        while let Some(found) = walk.next_found().await {
-            let (key, mut decision) = judge(&found, target, space);
-            let offer = view.offer(&found, space);
-            if let Some(owners) = &offer {
-                decision = decide(&holdings(&found), owners);
-                offered += 1;
-            }
-            self.note_turn(space, &key, &decision, offer.is_some());
-            for link in decision.copies {
-                let bytes = found.iter().find(|found| found.node == link.0).map_or(0, |f| f.bytes);
-                wanted.entry(link).or_default().push((key.clone(), bytes + RECORD_BYTES));
-                gathered += 1;
-            }
-            if gathered >= BATCH_KEYS {
-                self.copy(view, space, std::mem::take(&mut wanted)).await;
-                gathered = 0;
-                if self.has_left(Task::Copy) {
-                    return Ok(None);
-                }
+        let mut offered = 0;
+        let mut round = self.gather(view, space, &mut walk, &mut offered).await;
+        while !round.is_empty() {
+            let next = self.gather(view, space, &mut walk, &mut offered);
+            ((), round) = join(self.copy(view, space, round), next).await;
+            if self.has_left(Task::Copy) {
+                return Ok(None);
             }
         }
-        self.copy(view, space, wanted).await;
+        self.lock_job().settle();
         if self.has_left(Task::Copy) {
             return Ok(None);
         }
@@ -108,54 +106,105 @@ impl Cluster {
         Ok(Some(offered))
     }
 
+    /// The keys of the next round; none at the end, or when it is to be left.
+    async fn gather(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        walk: &mut Walk<'_>,
+        offered: &mut u64,
+    ) -> Wanted {
+        let target = view.topology.newest();
+        let (mut wanted, mut gathered) = (Wanted::new(), 0);
+        while gathered < ROUND_KEYS
+            && let Some(found) = walk.next_found().await
+        {
+            let (key, mut decision) = judge(&found, target, space);
+            let offer = view.offer(&found, space);
+            if let Some(owners) = &offer {
+                decision = decide(&holdings(&found), owners);
+                *offered += 1;
+            }
+            if self.note_turn(space, &key, &decision, offer.is_some()) == Walked::Left {
+                return Wanted::new();
+            }
+            for link in decision.copies {
+                let bytes = found.iter().find(|found| found.node == link.0).map_or(0, |f| f.bytes);
+                wanted.entry(link).or_default().push((key.clone(), bytes + RECORD_BYTES));
+                gathered += 1;
+            }
+        }
+        wanted
+    }
+
     /// What was planned for a key and is not needed has arrived. One that is offered first has its turn in the
     /// second walk.
-    fn note_turn(&self, space: &KeyspaceName, key: &Blob, decision: &Decision, offered: bool) {
+    fn note_turn(
+        &self,
+        space: &KeyspaceName,
+        key: &Blob,
+        decision: &Decision,
+        offered: bool,
+    ) -> Walked {
         let mut job = self.lock_job();
         job.report.scanned += 1;
         if !offered {
             let arrived = job.ledger.arrived(space, key, &decision.copies);
             arrived.iter().for_each(|link| job.arrived(link));
         }
+        if job.run.has_left(Task::Copy) { Walked::Left } else { Walked::All }
     }
 
-    /// Copies along all links at once, each link a batch after the other.
+    /// Copies along all links at once.
     async fn copy(&self, view: &View, space: &KeyspaceName, wanted: Wanted) {
         let links = wanted.iter().map(|(link, keys)| self.copy_link(view, space, link, keys));
         join_all(links).await;
         self.lock_job().settle();
     }
 
-    async fn copy_link(
-        &self,
-        view: &View,
-        space: &KeyspaceName,
-        link: &Link,
-        mut keys: &[(Blob, u64)],
-    ) {
+    async fn copy_link(&self, view: &View, space: &KeyspaceName, link: &Link, keys: &[Due]) {
         let way = Way { view, space, from: &link.0, to: &link.1, via: Via::Move };
-        while !keys.is_empty() {
-            let size = batch_size(keys, self.lock_job().pace.room(&self.limits()));
-            let (batch, rest) = keys.split_at(size);
-            if self.wait_for_turn(batch.iter().map(|(_, bytes)| bytes).sum()).await == Walked::Left
-            {
+        let rest = Mutex::new(keys);
+        join_all((0..BATCHES_MOST).map(|hand| self.copy_batches(way, link, &rest, hand))).await;
+    }
+
+    /// One of several hands that take batches of what is left of a link, one after the other.
+    async fn copy_batches(&self, way: Way<'_>, link: &Link, rest: &Mutex<&[Due]>, hand: usize) {
+        let take = |size| {
+            let mut rest = rest.lock().expect("no panic while the lock is held");
+            let (batch, left) = rest.split_at(size_of_batch(&rest, size));
+            *rest = left;
+            batch
+        };
+        loop {
+            let room = self.lock_job().pace.room(&self.limits());
+            if hand >= room.batches {
                 return;
             }
-            let batch: Vec<Blob> = batch.iter().map(|(key, _)| key.clone()).collect();
+            let batch = take(Some(room));
+            if batch.is_empty() {
+                return;
+            }
+            if self.wait_for_turn(batch.iter().map(|(_, bytes)| bytes).sum()).await == Walked::Left
+            {
+                take(None);
+                return;
+            }
+            let keys: Vec<Blob> = batch.iter().map(|(key, _)| key.clone()).collect();
             let started = Instant::now();
             // What is gone from the source meanwhile: whoever wrote last wrote to the owners too.
-            let copied = self.transfer(way, &batch).await;
-            match copied {
-                Ok(copied) => self.note_copied(space, link, &batch, &copied),
+            match self.transfer(way, &keys).await {
+                Ok(copied) => self.note_copied(way.space, link, &keys, &copied),
                 Err(failure) => {
-                    let keys = keys.iter().map(|(key, _)| key);
-                    self.note_failed(space, link, keys, &failure);
+                    // Nobody tries the others.
+                    let all: Vec<&Blob> =
+                        batch.iter().chain(take(None)).map(|(key, _)| key).collect();
+                    self.note_failed(way.space, link, all.into_iter(), &failure);
                     return;
                 }
             }
             let rest_for = self.lock_job().pace.rest(started.elapsed());
             self.hold_back(rest_for).await;
-            keys = rest;
         }
     }
 
@@ -249,16 +298,35 @@ impl Cluster {
 
     /// Says whether it is worth while to walk once more: copies were passed over, and all nodes answered.
     async fn drop_pass(&self, view: &View, space: &KeyspaceName) -> bool {
-        let target = &view.topology.current;
         let everybody = view.everybody();
         let mut walk = Walk::of(self, &everybody, everything(space), None);
-        let mut wanted: BTreeMap<NodeId, Vec<KeyVersion>> = BTreeMap::new();
-        let (mut gathered, mut passed_over) = (0, false);
-        while let Some(found) = walk.next_found().await {
+        let mut passed_over = false;
+        let mut round = self.gather_strays(view, space, &mut walk, &mut passed_over).await;
+        while !round.is_empty() {
+            let next = self.gather_strays(view, space, &mut walk, &mut passed_over);
+            ((), round) = join(self.drop_copies(view, space, round), next).await;
+        }
+        self.lock_job().settle();
+        passed_over && walk.silent.is_empty()
+    }
+
+    /// What is to be dropped in the next round; nothing at the end.
+    async fn gather_strays(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        walk: &mut Walk<'_>,
+        passed_over: &mut bool,
+    ) -> Strays {
+        let target = &view.topology.current;
+        let (mut wanted, mut gathered) = (Strays::new(), 0);
+        while gathered < ROUND_KEYS
+            && let Some(found) = walk.next_found().await
+        {
             let (key, decision) = judge(&found, target, space);
             self.lock_job().report.scanned += 1;
             if !decision.copies.is_empty() {
-                passed_over |= !decision.drop_at.is_empty();
+                *passed_over |= !decision.drop_at.is_empty();
                 continue;
             }
             for Found { node, record, .. } in &found {
@@ -268,28 +336,21 @@ impl Cluster {
                     gathered += 1;
                 }
             }
-            if gathered >= BATCH_KEYS {
-                self.drop_copies(view, space, std::mem::take(&mut wanted)).await;
-                gathered = 0;
-            }
         }
-        self.drop_copies(view, space, wanted).await;
-        passed_over && walk.silent.is_empty()
+        wanted
     }
 
-    async fn drop_copies(
-        &self,
-        view: &View,
-        space: &KeyspaceName,
-        wanted: BTreeMap<NodeId, Vec<KeyVersion>>,
-    ) {
-        let nodes = wanted.into_iter().map(|(node, keys)| async move {
-            for batch in keys.chunks(CALL_RECORDS) {
-                self.drop_batch(view, space, &node, batch).await;
-            }
-        });
+    async fn drop_copies(&self, view: &View, space: &KeyspaceName, wanted: Strays) {
+        let nodes = wanted.iter().map(|(node, keys)| self.drop_at(view, space, node, keys));
         join_all(nodes).await;
         self.lock_job().settle();
+    }
+
+    async fn drop_at(&self, view: &View, space: &KeyspaceName, node: &NodeId, keys: &[KeyVersion]) {
+        let batches =
+            keys.chunks(CALL_RECORDS).map(|keys| self.drop_batch(view, space, node, keys));
+        let batches: Vec<_> = batches.collect();
+        stream::iter(batches).buffer_unordered(BATCHES_MOST).collect::<()>().await;
     }
 
     async fn drop_batch(
@@ -322,20 +383,26 @@ impl Cluster {
     }
 }
 
-/// How many of these keys a batch may have; at least one.
-fn batch_size(keys: &[(Blob, u64)], room: Room) -> usize {
+/// How many of these keys a batch has: what there is room for and one at least, or all.
+fn size_of_batch(keys: &[Due], room: Option<Room>) -> usize {
+    let Some(room) = room else { return keys.len() };
     let mut bytes = 0;
     let fits = keys.iter().take(room.keys.min(CALL_RECORDS)).take_while(|(_, size)| {
         bytes += size;
         bytes <= room.bytes
     });
-    fits.count().max(1)
+    fits.count().max(1).min(keys.len())
 }
 
 fn judge(found: &[Found], target: &Placement, space: &KeyspaceName) -> (Blob, Decision) {
     let key = found[0].record.key.clone();
-    let owners = target.owners(space, key.as_bytes());
-    let decision = decide(&holdings(found), &owners);
+    let owners = target.preferred(space, key_position(key.as_bytes()));
+    let alike = found.iter().all(|other| other.record.is_same(&found[0].record));
+    if alike && found.len() == owners.len() && found.iter().all(|f| owners.contains(&f.node)) {
+        // Nearly all keys are like this: nothing is to be done.
+        return (key, Decision::default());
+    }
+    let decision = decide(&holdings(found), &owners.to_vec());
     (key, decision)
 }
 
@@ -349,7 +416,12 @@ impl View {
     /// others do: it may have been deleted, and they know.
     fn offer(&self, found: &[Found], space: &KeyspaceName) -> Option<Vec<NodeId>> {
         self.topology.pending.as_ref()?;
-        let owners = self.topology.current.owners(space, found[0].record.key.as_bytes());
+        let position = key_position(found[0].record.key.as_bytes());
+        let owners = self.topology.current.preferred(space, position);
+        if found.iter().any(|found| owners.contains(&found.node)) {
+            return None;
+        }
+        let owners = owners.to_vec();
         let up = self.up(&owners);
         offered_to(&holdings(found), &owners, &up).map(<[NodeId]>::to_vec)
     }
@@ -371,8 +443,9 @@ mod tests {
         for (room_keys, bytes, expected) in
             [(500, u64::MAX, 5), (3, u64::MAX, 3), (500, 250, 2), (500, 300, 3), (500, 1, 1)]
         {
-            let room = Room { keys: room_keys, bytes };
-            assert_eq!(batch_size(&keys, room), expected, "{room:?}");
+            let room = Room { keys: room_keys, batches: 1, bytes };
+            assert_eq!(size_of_batch(&keys, Some(room)), expected, "{room:?}");
         }
+        assert_eq!((size_of_batch(&keys, None), size_of_batch(&[], None)), (5, 0));
     }
 }

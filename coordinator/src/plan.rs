@@ -204,7 +204,7 @@ fn shares(placement: &Placement, preview: &Preview) -> BTreeMap<NodeId, f64> {
 /// All that nodes hold of a keyspace, without values.
 pub(crate) fn everything(space: &KeyspaceName) -> Range {
     let range = Range { keyspace: space.clone(), page_keys: PAGE_KEYS, ..Range::default() };
-    Range { keys_only: true, tombstones: true, ..range }
+    Range { keys_only: true, tombstones: true, ahead: true, ..range }
 }
 
 /// Who has to take part in a change is there, is who it was, and has room for what it is to get. Without a change

@@ -326,7 +326,8 @@ mod tests {
     /// `n1` with the directory `u1`, and so on: obeys `whom` under an epoch, and was told so.
     fn node(n: u32, whom: Option<&str>, epoch: u32, told: Option<(Reign, &[&str])>) -> Answer {
         let ring = told.map_or(0, |(told, _)| told.ring);
-        let lines = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect();
+        let lines =
+            |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
         Answer {
             id: format!("n{n}").parse().unwrap(),
             uuid: format!("u{n}"),
@@ -335,8 +336,10 @@ mod tests {
                 coordinator: whom.map(str::to_owned),
                 reign: Reign { coordinator: epoch, ring },
                 told: told.map(|(told, _)| told).unwrap_or_default(),
-                map: told
-                    .map(|(told, map)| ClusterMap { ring_epoch: told.ring, lines: lines(map) }),
+                map: told.map(|(told, map)| ClusterMap {
+                    ring_epoch: told.ring,
+                    lines: lines(map).into(),
+                }),
             },
         }
     }

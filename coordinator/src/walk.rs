@@ -1,10 +1,13 @@
 //! A walk over all keys of a keyspace in key order, a page a node at a time; and what all holders of
 //! a key together hold.
+//!
+//! A walk over everything asks for the next page of a node when it gets one, so that nodes read while it is looked at
+//! what they gave. With many nodes pages are smaller: all together have so many keys at the most.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::future::join_all;
+use futures::future::{BoxFuture, FutureExt as _, MaybeDone, join_all, maybe_done};
 use ringkv_shared::net::{NodeApiClient, PeerError};
 use ringkv_shared::plan::{Found, Merge};
 use ringkv_shared::protocol::node::{DumpReply, Record, Sibling};
@@ -12,6 +15,11 @@ use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 
 use crate::cluster::{Cluster, Node, View};
 use crate::picture::Picture;
+
+/// Keys in the pages of all nodes together, where there are that many nodes: about 20 MB.
+const HELD_KEYS: usize = 64_000;
+/// Keys in a page, at least.
+const PAGE_KEYS_LEAST: usize = 64;
 
 /// What a walk looks at.
 #[derive(Clone, Default)]
@@ -22,11 +30,16 @@ pub(crate) struct Range {
     pub(crate) after: Option<Blob>,
     pub(crate) keys_only: bool,
     pub(crate) tombstones: bool,
-    /// Keys a page.
+    /// Keys a page; fewer when there are many nodes.
     pub(crate) page_keys: usize,
+    /// Whether pages are asked for before they are needed: whoever walks wants them all.
+    pub(crate) ahead: bool,
     /// Only keys in these leaves of the digests.
     pub(crate) leaves: Option<Vec<u16>>,
 }
+
+/// A page that was asked for, or why a node refused one of the picture, if it did.
+type Asked<'a> = MaybeDone<BoxFuture<'a, Result<DumpReply, Option<Failure>>>>;
 
 /// The walk. A node that does not answer is left out from then on and named in `silent`.
 pub(crate) struct Walk<'a> {
@@ -36,6 +49,8 @@ pub(crate) struct Walk<'a> {
     merge: Merge,
     /// What the pages are of, when not of what is there now.
     picture: Option<&'a Picture>,
+    /// The pages behind those that are being walked.
+    asked: BTreeMap<NodeId, Asked<'a>>,
     pub(crate) silent: BTreeSet<NodeId>,
     /// Why a node gave no page of the picture, if one refused: there is none of the whole, then.
     pub(crate) refused: Option<Failure>,
@@ -50,12 +65,14 @@ impl<'a> Walk<'a> {
     pub(crate) fn of(
         cluster: &'a Cluster,
         nodes: &'a BTreeMap<NodeId, Arc<Node>>,
-        range: Range,
+        mut range: Range,
         picture: Option<&'a Picture>,
     ) -> Self {
         let merge = Merge::new(nodes.keys().cloned());
-        let silent = BTreeSet::new();
-        Self { cluster, nodes, range, merge, picture, silent, refused: None }
+        let (asked, silent) = (BTreeMap::new(), BTreeSet::new());
+        let room = (HELD_KEYS / nodes.len().max(1)).max(PAGE_KEYS_LEAST);
+        range.page_keys = range.page_keys.min(room);
+        Self { cluster, nodes, range, merge, picture, asked, silent, refused: None }
     }
 
     /// The next key with every answering node's record of it; `None` at the end.
@@ -74,48 +91,76 @@ impl<'a> Walk<'a> {
             if wanted.is_empty() {
                 return None;
             }
-            let pages = join_all(wanted.iter().map(|(node, after)| self.page(node, after))).await;
-            for ((node, _), page) in wanted.iter().zip(pages) {
-                let Ok(page) = page else {
-                    if let Err(Some(failure)) = page {
-                        self.refused = Some(failure);
-                    }
-                    self.silent.insert(node.clone());
-                    self.merge.feed(node, Vec::new(), &[], None);
-                    continue;
-                };
-                self.merge.feed(node, page.items, &page.sizes, page.next);
+            let known = |(node, after): &(NodeId, Option<Blob>)| {
+                self.asked.remove(node).unwrap_or_else(|| self.ask(node, after.clone()))
+            };
+            let mut asked: Vec<Asked<'_>> = wanted.iter().map(known).collect();
+            join_all(&mut asked).await;
+            for ((node, _), mut page) in wanted.into_iter().zip(asked) {
+                let page = std::pin::Pin::new(&mut page).take_output().expect("it was waited for");
+                self.feed(&node, page).await;
+            }
+            if self.range.ahead {
+                // Pages may come as fast as they are looked at; others want to go on, too.
+                tokio::task::yield_now().await;
             }
         }
     }
 
-    /// A page of a node; the error is why it refused one of the picture, if it did.
-    async fn page(
-        &self,
-        node: &NodeId,
-        after: &Option<Blob>,
-    ) -> Result<DumpReply, Option<Failure>> {
-        let node = &self.nodes[node];
-        let at = self.picture.map(|picture| picture.at(&node.id));
-        if node.is_down() || at == Some(None) {
-            return Err(None);
+    async fn feed(&mut self, node: &NodeId, page: Result<DumpReply, Option<Failure>>) {
+        match page {
+            Ok(page) => {
+                if self.range.ahead && page.next.is_some() {
+                    let mut next = self.ask(node, page.next.clone());
+                    // So that it is sent.
+                    let _ = futures::poll!(&mut next);
+                    self.asked.insert(node.clone(), next);
+                }
+                self.merge.feed(node, page.items, &page.sizes, page.next);
+            }
+            Err(refused) => {
+                self.refused = refused.or(self.refused.take());
+                self.silent.insert(node.clone());
+                self.merge.feed(node, Vec::new(), &[], None);
+            }
         }
-        let at = at.flatten();
-        let Range { keyspace, prefix, after: start, keys_only, tombstones, page_keys, leaves } =
-            self.range.clone();
-        let after = after.clone().or(start);
-        let call = node.peer.call(self.cluster.timeout(), async move |client| {
-            let (keys_only, tombstones) = (Some(keys_only), Some(tombstones));
-            let (limit, space) = (Some(page_keys), Some(keyspace));
-            NodeApiClient::dump(
-                client, after, limit, prefix, keys_only, tombstones, at, space, leaves,
-            )
-            .await
-        });
-        call.await.map_err(|error| match error {
-            PeerError::Refused(failure) if self.picture.is_some() => Some(failure),
-            _ => None,
-        })
+    }
+
+    /// Asks a node for the page after a key.
+    fn ask(&self, node: &NodeId, after: Option<Blob>) -> Asked<'a> {
+        let node = Arc::clone(&self.nodes[node]);
+        let at = self.picture.map(|picture| picture.at(&node.id));
+        let (cluster, range) = (self.cluster, self.range.clone());
+        let page = async move {
+            if node.is_down() || at == Some(None) {
+                return Err(None);
+            }
+            let (pictured, at) = (at.is_some(), at.flatten());
+            let Range {
+                keyspace,
+                prefix,
+                after: start,
+                keys_only,
+                tombstones,
+                page_keys,
+                leaves,
+                ..
+            } = range;
+            let after = after.or(start);
+            let call = node.peer.call(cluster.timeout(), async move |client| {
+                let (keys_only, tombstones) = (Some(keys_only), Some(tombstones));
+                let (limit, space) = (Some(page_keys), Some(keyspace));
+                NodeApiClient::dump(
+                    client, after, limit, prefix, keys_only, tombstones, at, space, leaves,
+                )
+                .await
+            });
+            call.await.map_err(|error| match error {
+                PeerError::Refused(failure) if pictured => Some(failure),
+                _ => None,
+            })
+        };
+        maybe_done(page.boxed())
     }
 }
 

@@ -194,9 +194,8 @@ impl NodeApiServer for Api {
 
     fn cluster(&self) -> Answer<ObeysReply> {
         let obeys = self.0.obeys();
-        let map = obeys
-            .map()
-            .map(|map| ClusterMap { ring_epoch: obeys.told().ring, lines: map.to_string() });
+        let map =
+            obeys.map().map(|map| ClusterMap { ring_epoch: obeys.told().ring, lines: map.clone() });
         Ok(obeys_reply(&obeys, map))
     }
 

@@ -97,7 +97,7 @@ async fn put(peer: &Peer, value: &str) -> Result<(), PeerError> {
 }
 
 async fn adopt(peer: &Peer, ring_epoch: u64, lines: &str) -> Result<ObeysReply, PeerError> {
-    let map = ClusterMap { ring_epoch, lines: lines.to_owned() };
+    let map = ClusterMap { ring_epoch, lines: lines.into() };
     peer.call(DEADLINE, async |client| NodeApiClient::adopt(client, map).await).await
 }
 
@@ -200,7 +200,7 @@ fn a_ring_that_was_told_fences_out_older_ones() {
         adopt(&heir, 10, "RING 10\n").await.unwrap();
         let told = cluster(&heir).await;
         assert_eq!((told.reign.to_string(), told.told.to_string()), ("2.10".into(), "2.10".into()));
-        assert_eq!(told.map.unwrap().lines, "RING 10\n");
+        assert_eq!(told.map.unwrap().lines.as_ref(), "RING 10\n");
         node.stop().await;
     });
 }

@@ -4,17 +4,21 @@
 //! |---|---|
 //! | lookup | 4,096 random positions (N=3), which caches hold; *cold*: 65,536, so that each is far from the last |
 //! | build | a ring from its members, up to the first lookup |
-//! | join | a member more, up to the first lookup |
+//! | join | a member more, up to the first lookup; and the share of positions that it moves |
+//! | plan | what a plan of that join takes: 100,000 keys, N=3, each held by three of all nodes, walked and counted; the differences between the rings; whose each leaf is |
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench is run, not used, and may fail")]
 
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ringkv_shared::plan::{Merge, Preview, Walked};
+use ringkv_shared::protocol::node::Record;
 use ringkv_shared::ring::{Ring, Seat, VNODES_DEFAULT};
-use ringkv_shared::topology::{Placement, Topology};
-use ringkv_shared::{KeyspaceName, NodeId};
+use ringkv_shared::sync::Leaves;
+use ringkv_shared::topology::{Placement, Topology, differences};
+use ringkv_shared::{KeyspaceName, NodeId, Version};
 
 const NODES: [u32; 4] = [3, 8, 64, 1000];
 const COPIES: usize = 3;
@@ -105,6 +109,55 @@ fn join(c: &mut Criterion) {
     }
 }
 
+/// A walk that has the pages of all nodes already.
+fn fed(placement: &Placement, keys: u32) -> Merge {
+    let (space, version) = (KeyspaceName::default(), Version::new(1, 1));
+    let mut pages = vec![Vec::new(); placement.ring.ids().len()];
+    for key in 0..keys {
+        let record = Record::new(format!("key:{key:012}").as_str().into(), None, version);
+        let position = ringkv_shared::ring::key_position(record.key.as_bytes());
+        for owner in placement.preferred(&space, position).numbers() {
+            pages[usize::from(*owner)].push(record.clone());
+        }
+    }
+    let mut merge = Merge::new(placement.ring.ids().iter().cloned());
+    for (node, page) in placement.ring.ids().iter().zip(pages) {
+        let sizes = vec![116; page.len()];
+        merge.feed(node, page, &sizes, None);
+    }
+    merge
+}
+
+fn plan(c: &mut Criterion) {
+    const KEYS: u32 = 100_000;
+    let mut group = c.benchmark_group("plan");
+    let space = KeyspaceName::default();
+    for nodes in NODES {
+        let now = Placement::new(ring(&members(nodes)), COPIES);
+        let then = Placement::new(now.ring.with(id(nodes + 1), 1), COPIES);
+        group.bench_function(BenchmarkId::new("differences", nodes), |b| {
+            b.iter(|| differences(&now, &then).len());
+        });
+        group.bench_function(BenchmarkId::new("leaves", nodes), |b| {
+            b.iter(|| Leaves::new(&now.ring, COPIES).cut());
+        });
+        group.throughput(Throughput::Elements(KEYS.into()));
+        let walk = |mut merge: Merge| {
+            let mut preview = Preview::new(true);
+            while let Some(found) = merge.next_key() {
+                let key = found[0].record.key.as_bytes();
+                let (owners, next) = (now.owners(&space, key), then.owners(&space, key));
+                let (found, now, up, then) = (&found[..], &owners[..], &owners[..], &next[..]);
+                preview.key(&Walked { keyspace: &space, found, now, up, then });
+            }
+            preview.copies().keys
+        };
+        group.bench_function(BenchmarkId::new("keys", nodes), |b| {
+            b.iter_batched(|| fed(&now, KEYS), walk, BatchSize::LargeInput);
+        });
+    }
+}
+
 fn short() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(300))
@@ -115,6 +168,6 @@ fn short() -> Criterion {
 criterion_group! {
     name = benches;
     config = short();
-    targets = lookup, build, join
+    targets = lookup, build, join, plan
 }
 criterion_main!(benches);

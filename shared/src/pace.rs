@@ -6,7 +6,7 @@
 //!
 //! Room: while requests are slower than they should be, its speed halves with every look at them; while they are
 //! not, it gains a sixteenth of the full speed. At half speed it rests after a batch as long as the batch
-//! took, and batches are half as large. It never stops: a batch has at least [`KEYS_LEAST`] keys, and no rest is
+//! took, batches are half as large, and half as many are under way. It never stops: a batch has at least [`KEYS_LEAST`] keys, and no rest is
 //! longer than [`REST_MAX`].
 //!
 //! # Caveats
@@ -17,6 +17,9 @@ use std::time::Duration;
 
 /// Keys in a batch when there is nobody to yield to.
 pub const KEYS_MOST: usize = 500;
+/// Batches of a link that are under way at once when there is nobody to yield to: one is read, one travels, one is
+/// synced, one is ready.
+pub const BATCHES_MOST: usize = 4;
 /// Keys in a batch, at least.
 pub const KEYS_LEAST: usize = 50;
 /// The longest rest after a batch for the sake of others.
@@ -62,6 +65,8 @@ impl Default for Pace {
 pub struct Room {
     /// Keys.
     pub keys: usize,
+    /// Batches of a link under way, this one too; at least 1.
+    pub batches: usize,
     /// Bytes; one key is allowed, whatever its size.
     pub bytes: u64,
 }
@@ -83,9 +88,9 @@ impl Pace {
     /// How large the next batch may be.
     #[must_use]
     pub fn room(&self, limits: &Limits) -> Room {
-        let keys = KEYS_MOST * self.speed as usize / FULL as usize;
+        let part = |most: usize| most * self.speed as usize / FULL as usize;
         let bytes = limits.rate.map_or(u64::MAX, |rate| (rate / 4).max(1));
-        Room { keys: keys.max(KEYS_LEAST), bytes }
+        Room { keys: part(KEYS_MOST).max(KEYS_LEAST), batches: part(BATCHES_MOST).max(1), bytes }
     }
 
     /// A batch of so many bytes is to go: how long it has to wait for the limit.
@@ -160,17 +165,18 @@ mod tests {
                 now += LOOK_EVERY;
                 pace.look(now, &limits, || p99.map(ms));
             }
-            (pace.room(&limits).keys, pace.rest(ms(10)).as_millis())
+            let room = pace.room(&limits);
+            (room.keys, room.batches, pace.rest(ms(10)).as_millis())
         };
         let table = [
-            (None, 1, (500, 0)),
-            (Some(50), 1, (500, 0)),
-            (Some(51), 1, (250, 10)),
-            (Some(51), 1, (125, 30)),
-            (Some(51), 50, (KEYS_LEAST, 310)),
-            (Some(10), 1, (KEYS_LEAST, 96)),
-            (None, 7, (265, 8)),
-            (None, 20, (500, 0)),
+            (None, 1, (500, 4, 0)),
+            (Some(50), 1, (500, 4, 0)),
+            (Some(51), 1, (250, 2, 10)),
+            (Some(51), 1, (125, 1, 30)),
+            (Some(51), 50, (KEYS_LEAST, 1, 310)),
+            (Some(10), 1, (KEYS_LEAST, 1, 96)),
+            (None, 7, (265, 2, 8)),
+            (None, 20, (500, 4, 0)),
         ];
         for (turn, (p99, times, expected)) in table.into_iter().enumerate() {
             assert_eq!(look(p99, times), expected, "turn {turn}");

@@ -218,7 +218,7 @@ impl Router {
                 epoch: self.epoch,
                 after: Vec::new(),
             };
-            let map = ClusterMap { ring_epoch: self.told, lines: "RING 8\n".to_owned() };
+            let map = ClusterMap { ring_epoch: self.told, lines: "RING 8\n".into() };
             let obeys: ObeysReply = tell(world, &node, "claim", json!([claim]));
             assert_eq!(obeys.reign.coordinator, self.epoch);
             let reply = world.replicas[&node]

@@ -6,14 +6,16 @@
 //!
 //! # Caveats
 //!
-//! It keeps 16 bytes for each planned copy, and knows keys by 64 bits of their hash: of a million keys two are
+//! It keeps 20 bytes for each planned copy, and knows keys by 64 bits of their hash: of a million keys two are
 //! taken for one another once in forty million runs, and then a copy is called by the wrong name; it is made all
 //! the same.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use super::Planned;
-use crate::ring::key_position;
 use crate::{Blob, KeyspaceName, NodeId};
 
 /// From whom to whom.
@@ -23,8 +25,14 @@ pub type Link = (NodeId, NodeId);
 #[derive(Debug, Default)]
 pub struct Ledger {
     links: Vec<Link>,
+    /// Of each link its place among `links`.
+    numbers: BTreeMap<Link, u32>,
     entries: Vec<Entry>,
-    sorted: bool,
+    /// Where to look for a key: of each equal part of all hashes, how many entries are before it. Hashes are spread
+    /// evenly, so there is about one in each part. Empty until somebody looks.
+    parts: Vec<u32>,
+    /// A hash shifted right by this is the number of its part.
+    shift: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,15 +47,18 @@ impl Ledger {
     pub fn plan(&mut self, space: &KeyspaceName, key: &Blob, planned: &[Planned]) {
         let key = hash(space, key);
         for Planned { from, to, .. } in planned {
-            let known = self.links.iter().position(|(a, b)| a == from && b == to);
-            let link = known.unwrap_or_else(|| {
-                self.links.push((from.clone(), to.clone()));
-                self.links.len() - 1
-            });
-            let link = u32::try_from(link).expect("at most a million links");
+            let link = self.number((from.clone(), to.clone()));
             self.entries.push(Entry { key, link, struck: false });
         }
-        self.sorted = false;
+        self.parts.clear();
+    }
+
+    fn number(&mut self, link: Link) -> u32 {
+        let next = u32::try_from(self.links.len()).expect("at most a million links");
+        *self.numbers.entry(link).or_insert_with_key(|link| {
+            self.links.push(link.clone());
+            next
+        })
     }
 
     /// A key has its turn, and only these copies of it are needed: strikes off the others, and says which.
@@ -66,10 +77,10 @@ impl Ledger {
 
     /// A copy was made, or was tried: strikes it off. False if it was not planned.
     pub fn tried(&mut self, space: &KeyspaceName, key: &Blob, link: &Link) -> bool {
-        let Some(number) = self.links.iter().position(|known| known == link) else { return false };
+        let Some(number) = self.numbers.get(link).copied() else { return false };
         let range = self.of(hash(space, key));
         let mut open = self.entries[range].iter_mut();
-        let open = open.find(|entry| !entry.struck && entry.link as usize == number);
+        let open = open.find(|entry| !entry.struck && entry.link == number);
         open.map(|entry| entry.struck = true).is_some()
     }
 
@@ -81,19 +92,42 @@ impl Ledger {
     }
 
     fn of(&mut self, key: u64) -> Range<usize> {
-        if !self.sorted {
-            self.entries.sort_unstable();
-            self.sorted = true;
+        if self.entries.is_empty() {
+            return 0..0;
         }
-        let start = self.entries.partition_point(|entry| entry.key < key);
-        let end = self.entries.partition_point(|entry| entry.key <= key);
-        start..end
+        if self.parts.is_empty() {
+            self.order();
+        }
+        let part = usize::try_from(key >> self.shift).unwrap_or(usize::MAX);
+        let in_part =
+            |part: usize| self.parts.get(part).map_or(self.entries.len(), |at| *at as usize);
+        let (first, end) = (in_part(part), in_part(part.saturating_add(1)));
+        let within = &self.entries[first..end];
+        let start = first + within.iter().take_while(|entry| entry.key < key).count();
+        let same = self.entries[start..end].iter().take_while(|entry| entry.key == key);
+        start..start + same.count()
+    }
+
+    fn order(&mut self) {
+        self.entries.sort_unstable();
+        let bits = self.entries.len().next_power_of_two().trailing_zeros().max(1);
+        self.shift = u64::BITS - bits;
+        let mut at = 0;
+        self.parts = (0..1u64 << bits)
+            .map(|part| {
+                let before = |entry: &Entry| entry.key >> self.shift < part;
+                while self.entries.get(at as usize).is_some_and(before) {
+                    at += 1;
+                }
+                at
+            })
+            .collect();
     }
 }
 
 fn hash(space: &KeyspaceName, key: &Blob) -> u64 {
-    // Not by chance equal for keys of two keyspaces that have the same name.
-    key_position(&[space.as_str().as_bytes(), b"\0", key.as_bytes()].concat())
+    // The same key of another keyspace is another key.
+    xxh3_64_with_seed(key.as_bytes(), xxh3_64_with_seed(space.as_str().as_bytes(), 0))
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! One sorted walk over the sorted key pages of many nodes.
 //!
-//! It needs memory for one page a node, however many keys there are. A page may come with the bytes of each record
+//! It needs memory for one page a node, however many keys there are. Whose key is next is known from a heap with one key
+//! a node, so a thousand nodes cost a key ten comparisons. A page may come with the bytes of each record
 //! (see [`DumpReply::sizes`](crate::protocol::node::DumpReply::sizes)); without, they are taken for 0.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::vec::IntoIter;
 
 use crate::protocol::node::Record;
 use crate::{Blob, NodeId};
@@ -22,12 +25,18 @@ pub struct Found {
 /// A sorted walk over the keys of many nodes.
 #[derive(Debug, Default)]
 pub struct Merge {
-    sources: BTreeMap<NodeId, Source>,
+    /// In id order.
+    sources: Vec<Source>,
+    /// The next key of each source that has one, with the number of the source: the least comes out first.
+    fronts: BinaryHeap<Reverse<(Blob, usize)>>,
+    /// The sources whose next page is needed.
+    starving: BTreeSet<usize>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Source {
-    page: VecDeque<(Record, u64)>,
+    node: NodeId,
+    page: IntoIter<(Record, u64)>,
     /// Where the next page starts; `None` with `ended` false before the first.
     after: Option<Blob>,
     ended: bool,
@@ -37,59 +46,85 @@ impl Merge {
     /// A walk over the keys of `nodes`.
     #[must_use]
     pub fn new(nodes: impl IntoIterator<Item = NodeId>) -> Self {
-        Self { sources: nodes.into_iter().map(|node| (node, Source::default())).collect() }
+        let nodes: BTreeSet<NodeId> = nodes.into_iter().collect();
+        let source = |node| Source { node, page: IntoIter::default(), after: None, ended: false };
+        let sources: Vec<Source> = nodes.into_iter().map(source).collect();
+        let starving = (0..sources.len()).collect();
+        Self { sources, fronts: BinaryHeap::new(), starving }
     }
 
     /// The nodes whose next page is needed before the walk can go on, with where it starts.
     #[must_use]
     pub fn wanted(&self) -> Vec<(NodeId, Option<Blob>)> {
-        let empty = |source: &&Source| source.page.is_empty() && !source.ended;
-        let wanted = self.sources.iter().filter(|(_, source)| empty(source));
-        wanted.map(|(node, source)| (node.clone(), source.after.clone())).collect()
+        let starving = self.starving.iter().map(|number| &self.sources[*number]);
+        starving.map(|source| (source.node.clone(), source.after.clone())).collect()
     }
 
-    /// Gives the next page of a node: its records in key order, the bytes of each or nothing, and where the page
-    /// after it starts.
+    /// Gives the next page of a node that wants one: its records in key order, the bytes of each or nothing, and where
+    /// the page after it starts.
     pub fn feed(&mut self, node: &NodeId, items: Vec<Record>, sizes: &[u64], next: Option<Blob>) {
-        if let Some(source) = self.sources.get_mut(node) {
-            let sizes = sizes.iter().copied().chain(std::iter::repeat(0));
-            source.page = items.into_iter().zip(sizes).collect();
-            source.ended = next.is_none();
-            source.after = next;
+        let number = self.sources.binary_search_by(|source| source.node.cmp(node));
+        let Some(number) = number.ok().filter(|number| self.starving.contains(number)) else {
+            return;
+        };
+        let sizes = sizes.iter().copied().chain(std::iter::repeat(0));
+        let page: Vec<(Record, u64)> = items.into_iter().zip(sizes).collect();
+        let source = &mut self.sources[number];
+        source.page = page.into_iter();
+        source.ended = next.is_none();
+        source.after = next;
+        self.look_ahead(number);
+    }
+
+    /// Puts the next key of a source among the others, or says that a page is needed.
+    fn look_ahead(&mut self, number: usize) {
+        let source = &self.sources[number];
+        match source.page.as_slice().first() {
+            Some((record, _)) => self.fronts.push(Reverse((record.key.clone(), number))),
+            None if !source.ended => {
+                self.starving.insert(number);
+                return;
+            }
+            None => {}
         }
+        self.starving.remove(&number);
     }
 
     /// The next key as each node holds it; `None` when all is walked, or when a page is wanted
     /// first.
     pub fn next_key(&mut self) -> Option<Vec<Found>> {
-        if !self.wanted().is_empty() {
+        if !self.starving.is_empty() {
             return None;
         }
-        let fronts = self.sources.values().filter_map(|source| source.page.front());
-        let least = fronts.map(|(record, _)| &record.key).min()?.clone();
+        let Reverse((key, number)) = self.fronts.pop()?;
         let mut group = Vec::new();
-        for (node, source) in &mut self.sources {
-            if source.page.front().is_some_and(|(record, _)| record.key == least) {
-                let found = source.page.pop_front();
-                group.extend(found.map(|(record, bytes)| Found {
-                    node: node.clone(),
-                    record,
-                    bytes,
-                }));
-            }
+        group.extend(self.take(number));
+        while self.fronts.peek().is_some_and(|Reverse((front, _))| *front == key) {
+            let Some(Reverse((_, number))) = self.fronts.pop() else { break };
+            group.extend(self.take(number));
         }
         Some(group)
+    }
+
+    fn take(&mut self, number: usize) -> Option<Found> {
+        let source = &mut self.sources[number];
+        let (record, bytes) = source.page.next()?;
+        let found = Found { node: source.node.clone(), record, bytes };
+        self.look_ahead(number);
+        Some(found)
     }
 
     /// Whether every node's last page was walked.
     #[must_use]
     pub fn ended(&self) -> bool {
-        self.sources.values().all(|source| source.ended && source.page.is_empty())
+        self.starving.is_empty() && self.fronts.is_empty()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use proptest::prelude::*;
 

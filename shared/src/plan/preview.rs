@@ -140,13 +140,21 @@ impl Preview {
     /// Counts a key; says which copies will be made of it, in this order.
     pub fn key(&mut self, key: &Walked<'_>) -> Vec<Planned> {
         let Walked { keyspace, found, now, up, then } = *key;
-        let mut held = Held::of(found);
         for owner in now {
             self.node(owner).owns += 1;
         }
         for found in found {
             self.node(&found.node).before.add(found.bytes);
         }
+        let behind = !settled(found, now);
+        if !behind && now == then && found.len() == now.len() {
+            // Nearly all keys are like this: nothing is to be done.
+            let space = self.space(keyspace);
+            space.keys += 1;
+            space.single_then += u64::from(found.len() == 1);
+            return Vec::new();
+        }
+        let mut held = Held::of(found);
         let mut copies = Vec::new();
         if self.moving
             && let Some(owners) = offered_to(&held.holdings, now, up)
@@ -166,8 +174,7 @@ impl Preview {
             let bytes = held.bytes_at(&node);
             self.node(&node).gets.add(bytes);
         }
-        let behind = !settled(found, now);
-        let space = self.spaces.entry(keyspace.clone()).or_default();
+        let space = self.space(keyspace);
         space.keys += 1;
         space.single_now += u64::from(found.len() == 1 && now.len() > 1);
         space.single_then += u64::from(held.holdings.len() - decision.drop_at.len() == 1);
@@ -177,6 +184,10 @@ impl Preview {
 
     fn node(&mut self, node: &NodeId) -> &mut NodeCount {
         self.nodes.entry(node.clone()).or_default()
+    }
+
+    fn space(&mut self, keyspace: &KeyspaceName) -> &mut SpaceCount {
+        self.spaces.entry(keyspace.clone()).or_default()
     }
 }
 

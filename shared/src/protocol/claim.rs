@@ -89,7 +89,7 @@ pub struct ClusterMap {
     pub ring_epoch: u64,
     /// The lines, each with its newline and no other control character; at most
     /// [`MAP_BYTES_MAX`](crate::limits::MAP_BYTES_MAX).
-    pub lines: String,
+    pub lines: std::sync::Arc<str>,
 }
 
 /// The answer to `claim`, `adopt` and `cluster`: whom the node obeys.

@@ -18,8 +18,11 @@
 //!
 //! # Caveats
 //!
-//! With 256 tokens a node the fullest of ten nodes has about 1.1 times the mean. Zones are one level, not a
-//! tree, and a zone with little weight gets as many replicas as one with much.
+//! With 256 tokens a node the fullest of `n1` to `n8` is first owner of 1.06 times the mean, of 64 nodes of 1.17, of
+//! 1,000 of 1.22; counted with three copies a key it holds 1.06, 1.08, 1.11 times the mean. The more nodes there are, the
+//! further the one that is worst off strays. 1,024 tokens would hold 1,000 nodes to 1.10, and cost four times the memory:
+//! 7 MB a ring of 1,000 nodes as it is. Zones are one level, not a tree, and a zone with little weight gets as
+//! many replicas as one with much.
 
 mod circle;
 mod draw;

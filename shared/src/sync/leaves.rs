@@ -1,5 +1,7 @@
 //! Whose each leaf is.
 
+use std::collections::BTreeMap;
+
 use crate::NodeId;
 use crate::merkle::{LEAVES, leaves_of, positions_of};
 use crate::ring::Ring;
@@ -14,38 +16,40 @@ pub struct Leaves {
 }
 
 impl Leaves {
-    /// Looks at every leaf: a few milliseconds for each thousand tokens.
+    /// Looks at every leaf and every token: tens of milliseconds for a thousand nodes.
     #[must_use]
     pub fn new(ring: &Ring, n: usize) -> Self {
         let mut leaves = Self { sets: Vec::new(), of: Vec::with_capacity(LEAVES) };
-        let tokens: Vec<u64> = ring.tokens().map(|(token, _)| token).collect();
-        // Of the position just looked at; what is between two tokens is alike.
-        let mut set = leaves.set_at(ring, 0, n);
-        let mut next = 0;
+        let mut known = BTreeMap::new();
+        let mut tokens = ring.tokens().map(|(token, _)| token).peekable();
+        // Of the position just looked at, with its number once it is known; what is between two tokens is alike.
+        let (mut set, mut number) = (set_at(ring, 0, n), None);
         for leaf in 0..=u16::MAX {
             let last = *positions_of(leaf).end();
-            let first_set = set;
+            let first = *number.get_or_insert_with(|| leaves.number(ring, &mut known, &set));
             let mut cut = false;
-            while let Some(token) = tokens.get(next).filter(|token| **token <= last) {
-                next += 1;
-                set = leaves.set_at(ring, token.wrapping_add(1), n);
-                // A token at the very end cuts nothing off.
-                cut |= *token < last && set != first_set;
+            while let Some(token) = tokens.next_if(|token| *token <= last) {
+                let next = set_at(ring, token.wrapping_add(1), n);
+                if next != set {
+                    (set, number) = (next, None);
+                    // A token at the very end cuts nothing off.
+                    cut |= token < last;
+                }
             }
-            leaves.of.push((!cut).then_some(first_set));
+            leaves.of.push((!cut).then_some(first));
         }
         leaves
     }
 
-    fn set_at(&mut self, ring: &Ring, position: u64, n: usize) -> u32 {
-        let mut owners = ring.owners_at(position, n);
-        owners.sort_unstable();
-        let known = self.sets.iter().rposition(|set| *set == owners);
-        let index = known.unwrap_or_else(|| {
-            self.sets.push(owners);
-            self.sets.len() - 1
-        });
-        u32::try_from(index).expect("fewer sets than tokens")
+    /// The number of a set of members.
+    fn number(&mut self, ring: &Ring, known: &mut BTreeMap<Vec<u16>, u32>, set: &[u16]) -> u32 {
+        if let Some(number) = known.get(set) {
+            return *number;
+        }
+        let number = u32::try_from(self.sets.len()).expect("fewer sets than leaves");
+        known.insert(set.to_vec(), number);
+        self.sets.push(set.iter().map(|member| ring.ids()[usize::from(*member)].clone()).collect());
+        number
     }
 
     /// The owners of all keys in a leaf, in id order; `None` if a token cuts it.
@@ -66,6 +70,13 @@ impl Leaves {
     pub fn cut(&self) -> usize {
         self.of.iter().filter(|set| set.is_none()).count()
     }
+}
+
+/// The owners of a position as the ring numbers its members, ascending: so in id order.
+fn set_at(ring: &Ring, position: u64, n: usize) -> Vec<u16> {
+    let mut owners = ring.preferred(position, n).numbers().to_vec();
+    owners.sort_unstable();
+    owners
 }
 
 #[cfg(test)]
