@@ -47,6 +47,8 @@ pub(super) struct Connection {
     addr: SocketAddr,
     token: Token,
     stream: Option<TcpStream>,
+    /// Whether the other side has accepted it.
+    accepted: bool,
     out: Vec<u8>,
     written: usize,
     input: Vec<u8>,
@@ -73,6 +75,7 @@ impl Connection {
             addr,
             token,
             stream: None,
+            accepted: true,
             out: Vec::new(),
             written: 0,
             input: vec![0; READ_BYTES],
@@ -89,6 +92,7 @@ impl Connection {
     /// Begins to connect again.
     pub(super) fn reopen(&mut self, registry: &Registry) -> std::io::Result<()> {
         let stream = TcpStream::connect(self.addr)?;
+        self.accepted = false;
         self.adopt(stream, registry)
     }
 
@@ -99,9 +103,20 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether there is a stream.
+    /// Whether requests can be sent.
     pub(super) const fn is_up(&self) -> bool {
-        self.stream.is_some()
+        self.stream.is_some() && self.accepted
+    }
+
+    /// Whether it is to be opened again.
+    pub(super) const fn is_closed(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    /// The socket can be written to: then it is connected, or has failed to.
+    pub(super) fn is_writable(&mut self) {
+        let connected = |stream: &TcpStream| stream.peer_addr().is_ok();
+        self.accepted = self.accepted || self.stream.as_ref().is_some_and(connected);
     }
 
     /// Requests under way.

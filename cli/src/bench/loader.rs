@@ -39,6 +39,8 @@ use super::tally::Tally;
 const TIMER: Token = Token(usize::MAX);
 /// A request without an answer for so long counts as failed, and its connection is closed.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
+/// When nobody accepted a connection for so long, nobody will.
+const GIVE_UP: Duration = Duration::from_secs(5);
 /// How long after a lost connection the next one is tried.
 const RETRY: Duration = Duration::from_millis(50);
 /// How often deadlines and Ctrl-C are looked at.
@@ -158,6 +160,9 @@ impl Loader {
                 continue;
             }
             let n = event.token().0;
+            if event.is_writable() {
+                self.connections[n].is_writable();
+            }
             if event.is_writable() && self.connections[n].flush().is_err() {
                 self.lose(n, "CONNECTION_LOST", stage);
                 continue;
@@ -270,14 +275,15 @@ impl Loader {
             return;
         }
         // A phase that ends with its last request must end without a server, too.
-        let silent = now.saturating_sub(self.heard.max(stage.started())) > ns(ANSWER_DEADLINE);
-        if silent && phase.lasting.is_none() {
+        let alone = !self.connections.iter().any(Connection::is_up);
+        let silent = now.saturating_sub(self.heard.max(stage.started())) > ns(GIVE_UP);
+        if alone && silent && phase.lasting.is_none() {
             stage.failed("UNREACHABLE", phase.source.left(), now, now);
             phase.source.end();
         }
         for n in 0..self.connections.len() {
             let connection = &mut self.connections[n];
-            if !connection.is_up() {
+            if connection.is_closed() {
                 if connection.retry_at <= now && connection.reopen(self.poll.registry()).is_err() {
                     connection.retry_at = now + ns(RETRY);
                 }

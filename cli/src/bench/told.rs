@@ -77,7 +77,7 @@ fn rows(args: &BenchArgs, target: &Target, outcome: &Outcome) -> Vec<Vec<String>
     }
     rows.push(("foreign CPU", format!("{:.2} cores", costs.foreign)));
     if costs.stolen > 0.005 {
-        rows.push(("stolen by the host", format!("{:.2} cores", costs.stolen)));
+        rows.push(("stolen CPU", format!("{:.2} cores", costs.stolen)));
     }
     if let Some(idle) = idle {
         let each = idle.bytes_each.map(|bytes| format!(", {bytes:.0} bytes of the server each"));
