@@ -91,10 +91,11 @@ impl Cluster {
         let mut round = self.gather(view, space, &mut walk, &mut offered).await;
         while !round.is_empty() {
             let next = self.gather(view, space, &mut walk, &mut offered);
-            ((), round) = join(self.copy(view, space, round), next).await;
-            if self.has_left(Task::Copy) {
+            let (copied, next) = join(self.copy(view, space, round), next).await;
+            if copied == Walked::Left || self.has_left(Task::Copy) {
                 return Ok(None);
             }
+            round = next;
         }
         self.lock_job().settle();
         if self.has_left(Task::Copy) {
@@ -156,20 +157,35 @@ impl Cluster {
     }
 
     /// Copies along all links at once.
-    async fn copy(&self, view: &View, space: &KeyspaceName, wanted: Wanted) {
+    async fn copy(&self, view: &View, space: &KeyspaceName, wanted: Wanted) -> Walked {
         let links = wanted.iter().map(|(link, keys)| self.copy_link(view, space, link, keys));
-        join_all(links).await;
+        let walked = join_all(links).await;
         self.lock_job().settle();
+        all_of(walked)
     }
 
-    async fn copy_link(&self, view: &View, space: &KeyspaceName, link: &Link, keys: &[Due]) {
+    async fn copy_link(
+        &self,
+        view: &View,
+        space: &KeyspaceName,
+        link: &Link,
+        keys: &[Due],
+    ) -> Walked {
         let way = Way { view, space, from: &link.0, to: &link.1, via: Via::Move };
         let rest = Mutex::new(keys);
-        join_all((0..BATCHES_MOST).map(|hand| self.copy_batches(way, link, &rest, hand))).await;
+        all_of(
+            join_all((0..BATCHES_MOST).map(|hand| self.copy_batches(way, link, &rest, hand))).await,
+        )
     }
 
     /// One of several hands that take batches of what is left of a link, one after the other.
-    async fn copy_batches(&self, way: Way<'_>, link: &Link, rest: &Mutex<&[Due]>, hand: usize) {
+    async fn copy_batches(
+        &self,
+        way: Way<'_>,
+        link: &Link,
+        rest: &Mutex<&[Due]>,
+        hand: usize,
+    ) -> Walked {
         let take = |size| {
             let mut rest = rest.lock().expect("no panic while the lock is held");
             let (batch, left) = rest.split_at(size_of_batch(&rest, size));
@@ -179,16 +195,16 @@ impl Cluster {
         loop {
             let room = self.lock_job().pace.room(&self.limits());
             if hand >= room.batches {
-                return;
+                return Walked::All;
             }
             let batch = take(Some(room));
             if batch.is_empty() {
-                return;
+                return Walked::All;
             }
             if self.wait_for_turn(batch.iter().map(|(_, bytes)| bytes).sum()).await == Walked::Left
             {
                 take(None);
-                return;
+                return Walked::Left;
             }
             let keys: Vec<Blob> = batch.iter().map(|(key, _)| key.clone()).collect();
             let started = Instant::now();
@@ -196,11 +212,13 @@ impl Cluster {
             match self.transfer(way, &keys).await {
                 Ok(copied) => self.note_copied(way.space, link, &keys, &copied),
                 Err(failure) => {
+                    // Asked first: it may go on as soon as the failure is seen, while others have not failed yet.
+                    let left = self.has_left(Task::Copy);
                     // Nobody tries the others.
                     let all: Vec<&Blob> =
                         batch.iter().chain(take(None)).map(|(key, _)| key).collect();
                     self.note_failed(way.space, link, all.into_iter(), &failure);
-                    return;
+                    return if left { Walked::Left } else { Walked::All };
                 }
             }
             let rest_for = self.lock_job().pace.rest(started.elapsed());
@@ -381,6 +399,11 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Left, if one of them was.
+fn all_of(walked: Vec<Walked>) -> Walked {
+    if walked.contains(&Walked::Left) { Walked::Left } else { Walked::All }
 }
 
 /// How many of these keys a batch has: what there is room for and one at least, or all.

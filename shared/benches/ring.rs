@@ -130,9 +130,9 @@ fn fed(placement: &Placement, keys: u32) -> Merge {
 
 fn plan(c: &mut Criterion) {
     const KEYS: u32 = 100_000;
-    let mut group = c.benchmark_group("plan");
     let space = KeyspaceName::default();
     for nodes in NODES {
+        let mut group = c.benchmark_group("plan");
         let now = Placement::new(ring(&members(nodes)), COPIES);
         let then = Placement::new(now.ring.with(id(nodes + 1), 1), COPIES);
         group.bench_function(BenchmarkId::new("differences", nodes), |b| {
