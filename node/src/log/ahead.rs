@@ -295,7 +295,7 @@ impl Part {
         let decoded = &mut self.decoded;
         let mut place = |piece: Cow<'_, [u8]>| match piece {
             // What is borrowed is a piece of the line.
-            Cow::Borrowed(piece) if piece.is_empty() => Span::default(),
+            Cow::Borrowed([]) => Span::default(),
             Cow::Borrowed(piece) => {
                 span(piece.as_ptr() as usize - bytes.as_ptr() as usize, piece.len())
             }

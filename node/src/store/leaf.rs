@@ -294,7 +294,7 @@ impl Leaf {
 }
 
 /// Whether so many bytes more go into a block.
-const fn fits(block: &Vec<u8>, bytes: usize) -> bool {
+const fn fits(block: &[u8], bytes: usize) -> bool {
     block.len() + bytes <= BLOCK_BYTES - ALLOCATOR_BYTES
 }
 
@@ -335,8 +335,8 @@ impl Leaf {
         let all: usize = (0..self.len()).map(|at| self.bytes(at).0.len()).sum();
         assert_eq!(all + self.gaps, self.all_bytes());
         assert!(self.gaps <= self.all_bytes() / 4);
-        let room = |block: &Vec<u8>| block.capacity() - block.len();
-        assert!(self.blocks.last().is_none_or(|last| room(last) < STEP_BYTES));
+        let is_tight = |block: &Vec<u8>| block.capacity() - block.len() < STEP_BYTES;
+        assert!(self.blocks.last().is_none_or(is_tight));
         let keys: Vec<&[u8]> = (0..self.len()).map(|at| self.slot(at).key()).collect();
         assert!(keys[..self.sorted].is_sorted_by(|a, b| a < b));
         let held = (0..self.len()).filter(|at| Slot::is_apart(self.bytes(*at).1));
