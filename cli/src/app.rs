@@ -135,7 +135,8 @@ async fn run_form(
             Ok(run_one(name, global, Command::Follow(Follow::Check(replicas))).await)
         }
         Some(Form::Check { files, update, .. }) => Ok(script::check_files(&files, update).await),
-        Some(Form::Bench(args)) => Ok(run_bench(name, global, args).await),
+        // Boxed: it is a large future, and every other form would carry its size.
+        Some(Form::Bench(args)) => Ok(Box::pin(run_bench(name, global, *args)).await),
         Some(Form::Completions { shell }) => {
             let page = manual::completions(Cli::command(), shell);
             Ok(print(global, &page))
@@ -171,7 +172,8 @@ async fn run_bench(name: &str, global: &Global, args: BenchArgs) -> u8 {
     let mut session = one_shot(global, false);
     let token = session.interrupt.clone();
     let outcome = async {
-        let report = bench::run(&mut session, args).await.unwrap_or_else(Report::from);
+        let run = Box::pin(bench::run(&mut session, args));
+        let report = run.await.unwrap_or_else(Report::from);
         session.tell(name, report).exit
     };
     interruptible(&token, outcome).await

@@ -113,7 +113,7 @@ pub(crate) enum Form {
     /// Put load on a cluster, a node or another store; tell rate, latencies and CPU time, and read back
     /// what was put.
     #[command(after_help = BENCH_EXAMPLES)]
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     /// Print the completions for a shell.
     #[command(after_help = "kv completions bash > ~/.local/share/bash-completion/completions/kv")]
     Completions {
@@ -209,7 +209,12 @@ mod tests {
             assert!(Cli::try_parse_from(&words).is_ok(), "{line}");
         }
         assert!(Cli::try_parse_from(["kv", "-e", "put a 1; get a"]).is_ok());
-        for line in ["kv check --update", "kv check a --repair", "kv bench --rate 1 -P 2", "kv bench --kill-at 1s"] {
+        for line in [
+            "kv check --update",
+            "kv check a --repair",
+            "kv bench --rate 1 -P 2",
+            "kv bench --kill-at 1s",
+        ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
         }
     }

@@ -3,6 +3,7 @@
 //! | command | what Ctrl-C does |
 //! |---|---|
 //! | `load` | sends nothing more, waits for what is under way, counts what was loaded |
+//! | `bench` | asks nothing more, tells what was measured until then |
 //! | `rebalance` | stops telling; the coordinator goes on |
 //! | `cancel` | stops waiting; the coordinator goes on taking back |
 //! | `watch`, `events --follow` | end, and tell where to go on |

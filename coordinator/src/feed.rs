@@ -58,7 +58,8 @@ impl Feed {
             deleted: record.deleted,
             version: record.version,
             at_ms: unix_ms(),
-            position: self.position(number),
+            // Made when somebody asks.
+            position: String::new(),
         };
         kept.push_back((number, change));
         if kept.len() > KEPT {
@@ -112,7 +113,7 @@ impl Feed {
             }
             seen = *number;
             if change.keyspace == *keyspace && change.key.as_bytes().starts_with(prefix) {
-                changes.push(change.clone());
+                changes.push(Change { position: self.position(*number), ..change.clone() });
             }
         }
         (changes, seen)

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Api;
 use crate::args::{BadSettings, Config, CoordinatorArgs};
 use crate::cluster::Cluster;
+use crate::express::Express;
 use crate::log::{Log, LogError};
 use crate::recover::{RecoverError, recover};
 use crate::state::{Event, State};
@@ -123,7 +124,7 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
     tokio::task::spawn_local(cluster.clone().heed_refusals(shutdown.clone()));
     tokio::task::spawn_local(end_waits(cluster.clone(), shutdown.clone()));
     print_ready(local);
-    let watching_flights = tokio::task::spawn_local(Arc::clone(&cluster.express).watch());
+    let watching_flights = tokio::task::spawn_local(Express::watch(Arc::clone(&cluster)));
     let methods = Api(Arc::clone(&cluster)).into_rpc().into();
     let service = Coordinator { methods, cluster };
     let limits = ServerLimits { connections_max, ..ServerLimits::default() };

@@ -19,6 +19,8 @@ use crate::state::{Member, State};
 pub(crate) struct View {
     pub(crate) topology: Topology,
     pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
+    /// Those of the ring in force, by their places among its members.
+    in_ring_order: Vec<Arc<Node>>,
     /// Nodes that are on no ring any more and may have old copies: nobody reads there or writes.
     pub(crate) leaving: BTreeMap<NodeId, Arc<Node>>,
     /// How far a change of the ring is.
@@ -41,14 +43,23 @@ impl View {
         self.nodes.get(id).or_else(|| self.leaving.get(id))
     }
 
-    /// The owners of a key; `None` while a change of the ring is pending.
-    pub(crate) fn at_rest(&self, keyspace: &KeyspaceName, key: &[u8]) -> Option<Vec<NodeId>> {
-        self.topology.pending.is_none().then(|| self.topology.current.owners(keyspace, key))
-    }
-
-    /// A member that is UP and connected.
-    pub(crate) fn ready(&self, id: &NodeId) -> Option<&Arc<Node>> {
-        self.nodes.get(id).filter(|node| !node.is_down() && node.peer.is_connected())
+    /// The first `most` owners of a position, if all of them are UP and connected and no change of the ring is pending.
+    pub(crate) fn ready(
+        &self,
+        keyspace: &KeyspaceName,
+        position: u64,
+        most: usize,
+    ) -> Option<impl Iterator<Item = &Arc<Node>>> {
+        if self.topology.pending.is_some() {
+            return None;
+        }
+        let owners = self.topology.current.preferred(keyspace, position);
+        let is_ready = |node: &Arc<Node>| !node.is_down() && node.peer.is_connected();
+        let first = (0..owners.len().min(most)).map(move |place| {
+            let number = owners.numbers()[place];
+            &self.in_ring_order[usize::from(number)]
+        });
+        first.clone().all(is_ready).then_some(first)
     }
 
     /// The identities of their data directories.
@@ -72,11 +83,14 @@ impl View {
 
     /// The picture of a state, keeping those nodes of `old` that have not moved.
     pub(crate) fn of(state: &State, old: Option<&Self>, as_whom: &AsWhom, now_ms: u64) -> Self {
-        let nodes = |members| nodes_of(members, old, as_whom, now_ms);
+        let nodes_of = |members| nodes_of(members, old, as_whom, now_ms);
+        let nodes = nodes_of(&state.members);
+        let on_ring = state.topology.current.ring.ids().iter();
         Self {
             topology: state.topology.clone(),
-            nodes: nodes(&state.members),
-            leaving: state.clearing.as_ref().map(nodes).unwrap_or_default(),
+            in_ring_order: on_ring.filter_map(|id| nodes.get(id).cloned()).collect(),
+            nodes,
+            leaving: state.clearing.as_ref().map(nodes_of).unwrap_or_default(),
             stage: stage_of(state),
             paused: state.paused,
             keyspaces: state.keyspaces.clone(),

@@ -301,7 +301,7 @@ impl Engine {
         let len = u32::try_from(state.tail.waiting_bytes() - before);
         let len = len.expect("a line is a few MiB at most");
         let place = Place { file: state.tail.file(), offset: state.sizes.active, len };
-        state.store.apply(&record, Some(place));
+        state.store.apply(&record, self.0.options.memory.is_some().then_some(place));
         if !state.store.discards().is_empty() {
             let discards = state.store.discards().to_vec();
             tell_discards(state, record.key.as_ref(), &discards);

@@ -67,6 +67,12 @@ impl Book {
         Self { keys: vec![Known::default(); keys as usize], sent: 0, earlier, values }
     }
 
+    /// Keys of which no put was acknowledged.
+    #[must_use]
+    pub(super) fn never_acknowledged(&self) -> Vec<u32> {
+        (0..).zip(&self.keys).filter(|(_, known)| known.least == 0).map(|(key, _)| key).collect()
+    }
+
     /// Whether no more puts can be numbered.
     #[must_use]
     pub(super) const fn is_full(&self) -> bool {
@@ -117,6 +123,17 @@ impl Book {
             Origin::Earlier | Origin::Foreign => Verdict::Wrong,
         }
     }
+
+    /// Judges several values that stand beside each other: one that is right is enough, for a write straight
+    /// to a node is not replaced by one through the coordinator.
+    #[must_use]
+    pub(super) fn judge_several(&self, key: u32, least: u32, values: &[String]) -> Verdict {
+        let verdicts = values.iter().map(|value| self.judge(key, least, Some(value.as_bytes())));
+        let verdicts: Vec<Verdict> = verdicts.collect();
+        let has = |verdict| verdicts.contains(&verdict);
+        let order = [Verdict::Right, Verdict::Stale];
+        order.into_iter().find(|verdict| has(*verdict)).unwrap_or(Verdict::Wrong)
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +161,9 @@ mod tests {
         assert_eq!(judge(&book, one), Verdict::Right, "sent, so it may be there");
         assert_eq!(judge(&book, one + 1), Verdict::Wrong, "never sent");
         assert_eq!(book.judge(0, book.least(0), None), Verdict::Right);
+        assert_eq!(book.never_acknowledged(), [0, 1]);
         book.acknowledge(0, least);
+        assert_eq!(book.never_acknowledged(), [1]);
         assert_eq!(book.judge(0, book.least(0), None), Verdict::Lost);
         let (two, least) = book.send(0);
         assert_eq!(judge(&book, one), Verdict::Right, "the second may not be there yet");
@@ -177,6 +196,17 @@ mod tests {
         let (_, least) = book.send(0);
         book.acknowledge(0, least);
         assert_eq!(judge(&book, refused), Verdict::Stale);
+    }
+
+    #[test]
+    fn of_several_values_one_that_is_right_is_enough() {
+        let mut book = book();
+        let (one, least) = book.send(0);
+        book.acknowledge(0, least);
+        let text = |number| String::from_utf8(value(number)).unwrap();
+        let judge = |values: &[String]| book.judge_several(0, book.least(0), values);
+        assert_eq!(judge(&["?".into(), text(one)]), Verdict::Right);
+        assert_eq!(judge(&["?".into(), text(one + 1)]), Verdict::Wrong);
     }
 
     #[test]

@@ -26,13 +26,20 @@ const READ_BYTES: usize = 64 * 1024;
 pub(super) struct Slot {
     /// Its key.
     pub(super) key: u32,
-    /// Of a put: what may be read at least once it is acknowledged. Of a get: when it was sent.
+    /// The least put whose value may be read: of a put, once it is acknowledged; of a get, by it.
     pub(super) least: u32,
     /// Nanoseconds of the loader's clock when it was sent, or was to be sent.
     pub(super) since: u64,
     /// A get rather than a put.
     pub(super) read: bool,
     under_way: bool,
+}
+
+impl Slot {
+    /// A request that is sent now.
+    pub(super) const fn new(op: Op, least: u32, since: u64) -> Self {
+        Self { key: op.key, least, since, read: op.read, under_way: true }
+    }
 }
 
 /// One connection.
@@ -122,7 +129,7 @@ impl Connection {
             (Some(put), least)
         };
         dialect.write(&mut self.out, number, op.key, put);
-        let slot = Slot { key: op.key, least, since, read: op.read, under_way: true };
+        let slot = Slot::new(op, least, since);
         match self.slots.get_mut(number as usize) {
             Some(place) => *place = slot,
             None => self.slots.push(slot),

@@ -44,7 +44,7 @@ pub(super) struct IdleReport {
 }
 
 impl Idle {
-    /// Opens as many as the words say; `None` when they say none.
+    /// Opens as many as the words say.
     ///
     /// # Errors
     ///
@@ -53,10 +53,7 @@ impl Idle {
         args: &BenchArgs,
         target: &Target,
         dialect: &Dialect,
-    ) -> Result<Option<Self>, Failure> {
-        if args.idle == 0 {
-            return Ok(None);
-        }
+    ) -> Result<Self, Failure> {
         allow_files(u64::from(args.idle) + u64::from(args.connections) + OTHER_FILES);
         let servers = target.servers.clone();
         let before = resident(&servers);
@@ -69,7 +66,7 @@ impl Idle {
                     .hint("the server's --max-connections, and: ulimit -n")
             })?);
         }
-        Ok(Some(Self { streams, servers, before }))
+        Ok(Self { streams, servers, before })
     }
 
     /// What they came to; they are closed now.
@@ -78,7 +75,7 @@ impl Idle {
         let gained = resident(&self.servers).zip(self.before);
         let bytes_each = gained
             .map(|(after, before)| after.saturating_sub(before) as f64 / opened.max(1) as f64);
-        let closed = self.streams.into_iter().filter(|stream| is_closed(stream)).count();
+        let closed = self.streams.into_iter().filter(is_closed).count();
         IdleReport { opened, closed, bytes_each }
     }
 }

@@ -79,19 +79,16 @@ impl Loader {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags);
         let timer = timer.map_err(|error| unreachable(error.into()))?;
-        let registered = poll.registry().register(
-            &mut SourceFd(&timer.as_raw_fd()),
-            TIMER,
-            Interest::READABLE,
-        );
+        let registered =
+            poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE);
         registered.map_err(unreachable)?;
         let events = Events::with_capacity(1024);
         Ok(Self { dialect, book, connections, poll, events, timer, clock: Instant::now(), stop })
     }
 
-    /// How a get is spelled here.
-    pub(super) const fn dialect(&self) -> &Dialect {
-        &self.dialect
+    /// What is known of the keys.
+    pub(super) const fn book(&self) -> &Book {
+        &self.book
     }
 
     fn now(&self) -> u64 {

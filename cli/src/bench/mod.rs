@@ -34,6 +34,7 @@ mod args;
 mod book;
 mod connection;
 mod dialect;
+mod etcd;
 mod idle;
 mod loader;
 mod meter;
@@ -57,9 +58,9 @@ pub(crate) use args::BenchArgs;
 
 use crate::cluster::{Action, Control};
 use crate::commands::faults;
-use crate::exit;
 use crate::report::Report;
 use crate::session::Session;
+use crate::{exit, interrupt};
 use run::{Outcome, Task};
 use target::Target;
 
@@ -103,8 +104,18 @@ pub(crate) async fn run(s: &mut Session, args: BenchArgs) -> Result<Report, Fail
         _ = beside => std::future::pending().await,
     };
     let broken = |error| Failure::new(ErrorName::NotApplied, format!("the loader broke: {error}"));
-    let outcome: Outcome = outcome.map_err(broken)??;
+    let outcome: Outcome = match outcome.map_err(broken)? {
+        Err(_) if s.interrupt.is_cancelled() => {
+            let message = "interrupted: some keys may have been put, nothing was measured";
+            return Ok(interrupt::told(Failure::new(ErrorName::OutcomeUnknown, message)));
+        }
+        outcome => outcome?,
+    };
     let killed = killed.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let killed = killed.or_else(|| {
+        let told = Err("the run had ended before".to_owned());
+        Some(Killed { node: args.kill.clone()?, at: args.kill_at(), told })
+    });
     let report = told::report(&args, &target, &outcome, killed.as_ref());
     if s.interrupt.is_cancelled() {
         let report = report.warn("error: interrupted: what was measured until then is told");

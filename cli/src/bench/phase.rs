@@ -79,7 +79,15 @@ impl Stage {
     pub(super) fn begin(phase: &Phase<'_>, now: u64) -> Self {
         let warm_up = phase.warm_up.as_nanos() as u64;
         let (ends, over) = (None, false);
-        Self { started: now, begun: None, ends, over, looked: now, warm_up, tally: Tally::default() }
+        Self {
+            started: now,
+            begun: None,
+            ends,
+            over,
+            looked: now,
+            warm_up,
+            tally: Tally::default(),
+        }
     }
 
     /// When it started.
@@ -89,7 +97,12 @@ impl Stage {
 
     /// Goes on to the measured part, and beyond it, when it is time. `clock` tells the time again after
     /// the meter has looked.
-    pub(super) fn advance(&mut self, phase: &mut Phase<'_>, now: u64, clock: impl Fn() -> Duration) {
+    pub(super) fn advance(
+        &mut self,
+        phase: &mut Phase<'_>,
+        now: u64,
+        clock: impl Fn() -> Duration,
+    ) {
         if self.begun.is_none() && now >= self.started + self.warm_up {
             if let Some(meter) = &mut phase.meter {
                 meter.begin();
@@ -183,10 +196,13 @@ impl Burst<'_> {
             (true, Answer::Value(value)) if counted.is_some() => {
                 tally.got(key, true, book.judge(key, least, Some(value)));
             }
+            (true, Answer::Several(values)) if counted.is_some() => {
+                tally.got(key, true, book.judge_several(key, least, &values));
+            }
             (true, Answer::Missing) if counted.is_some() => {
                 tally.got(key, false, book.judge(key, least, None));
             }
-            (true, Answer::Value(_) | Answer::Missing) => {}
+            (true, Answer::Value(_) | Answer::Several(_) | Answer::Missing) => {}
             (read, Answer::Refused { name, harmless }) => {
                 if !read && harmless {
                     book.refuse(key);

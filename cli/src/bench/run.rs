@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::args::{BenchArgs, Verify};
 use super::book::Book;
 use super::dialect::Dialect;
+use super::etcd::EtcdLoader;
 use super::idle::{Idle, IdleReport};
 use super::loader::Loader;
 use super::meter::{Costs, Meter};
@@ -19,10 +20,16 @@ use super::tally::Tally;
 use super::target::{Speaks, Target};
 use super::values::Values;
 
-/// How many requests a connection has under way while keys are loaded and read back.
-const BULK_PIPELINE: u32 = 64;
-/// How many connections do that.
-const BULK_SAMPLE: usize = 10_000;
+/// How many puts are under way, of all connections together, while keys are loaded.
+const LOAD_UNDER_WAY: u32 = 1024;
+/// How many gets while they are read back: few enough that a busy server answers each in time.
+const READ_BACK_UNDER_WAY: u32 = 256;
+/// The most on one connection.
+const BULK_PIPELINE_MAX: u32 = 64;
+/// How often puts of the load that were not acknowledged are sent again, each time half as many at once.
+const LOAD_RETRIES: u32 = 4;
+/// How many keys are read back as a sample.
+const SAMPLE: usize = 10_000;
 
 /// What to do.
 pub(super) struct Task {
@@ -59,16 +66,16 @@ pub(super) fn run(task: Task) -> Result<Outcome, Failure> {
     let Task { args, target, keyspace, stop, begun } = task;
     let values = Values::new(args.seed, number_of_this_run(), args.value_size as usize);
     let dialect = match &target.speaks {
-        Speaks::Coordinator => Dialect::coordinator(&values, keyspace.as_deref()),
-        Speaks::Node => Dialect::node(&values, keyspace.as_deref()),
-        Speaks::Peer(peer) => Dialect::peer(peer, &values).ok_or_else(|| {
-            Failure::new(ErrorName::BadArgument, "this kv was built without that peer")
-        })?,
+        Speaks::Coordinator => Some(Dialect::coordinator(&values, keyspace.as_deref())),
+        Speaks::Node => Some(Dialect::node(&values, keyspace.as_deref())),
+        Speaks::Peer(peer) => Dialect::peer(peer, &values),
     };
-    let book = Book::new(args.key_count, args.no_load, values);
-    let mut loader = Loader::connect(target.addr, args.connections, dialect, book, stop)?;
+    let mut loader = Driver::connect(&args, &target, dialect.clone(), values, stop)?;
     let loaded = if args.no_load { None } else { Some(load(&mut loader, &args)?) };
-    let idle = Idle::open(&args, &target, loader.dialect())?;
+    let idle = match dialect.filter(|_| args.idle > 0) {
+        Some(dialect) => Some(Idle::open(&args, &target, &dialect)?),
+        None => None,
+    };
     let mut meter = Meter::new(target.servers.clone(), move || {
         // Nobody waits for it unless a node is to be killed.
         let _ = begun.send(());
@@ -76,27 +83,80 @@ pub(super) fn run(task: Task) -> Result<Outcome, Failure> {
     let measured = loader.run(&mut measured_phase(&args, &mut meter));
     let idle = idle.map(|idle| idle.report());
     let costs = meter.costs();
-    let verified = read_back(&args).map(|source| loader.run(&mut Phase::whole(source, bulk(&args))));
+    let at_once = bulk(&args, READ_BACK_UNDER_WAY);
+    let verified = read_back(&args).map(|source| loader.run(&mut Phase::whole(source, at_once)));
     Ok(Outcome { loaded, measured, costs, verified, idle })
 }
 
-fn bulk(args: &BenchArgs) -> u32 {
-    args.pipeline.max(BULK_PIPELINE)
+/// What sends the requests.
+enum Driver {
+    /// Over plain sockets.
+    Sockets(Box<Loader>),
+    /// Over gRPC.
+    Etcd(Box<EtcdLoader>),
 }
 
-fn load(loader: &mut Loader, args: &BenchArgs) -> Result<(u64, Duration), Failure> {
-    let tally = loader.run(&mut Phase::whole(Source::each(args.key_count, false), bulk(args)));
-    if tally.failures() == 0 {
-        return Ok((tally.puts, tally.lasted));
+impl Driver {
+    fn connect(
+        args: &BenchArgs,
+        target: &Target,
+        dialect: Option<Dialect>,
+        values: Values,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Self, Failure> {
+        let (addr, count) = (target.addr, args.connections);
+        let book = Book::new(args.key_count, args.no_load, values.clone());
+        if let Some(dialect) = dialect {
+            let loader = Loader::connect(addr, count, dialect, book, stop)?;
+            return Ok(Self::Sockets(Box::new(loader)));
+        }
+        if args.rate.is_some() || args.idle > 0 {
+            let message = "over gRPC there is neither an open loop nor idle connections here";
+            return Err(Failure::new(ErrorName::BadArgument, message)
+                .hint("leave out --rate and --idle, or measure another store"));
+        }
+        let loader = EtcdLoader::connect(addr, count, values, book, stop)?;
+        Ok(Self::Etcd(Box::new(loader)))
     }
-    let errors: Vec<String> =
-        tally.errors.iter().map(|(name, count)| format!("{name} {count}")).collect();
-    let message = format!(
-        "{} of {} keys could not be put first: {}",
-        tally.failures(),
-        args.key_count,
-        errors.join(", ")
-    );
+
+    const fn book(&self) -> &Book {
+        match self {
+            Self::Sockets(loader) => loader.book(),
+            Self::Etcd(loader) => loader.book(),
+        }
+    }
+
+    fn run(&mut self, phase: &mut Phase<'_>) -> Tally {
+        match self {
+            Self::Sockets(loader) => loader.run(phase),
+            Self::Etcd(loader) => loader.run(phase),
+        }
+    }
+}
+
+/// How many requests each connection has under way, when all together have so many.
+fn bulk(args: &BenchArgs, under_way: u32) -> u32 {
+    (under_way / args.connections).clamp(1, BULK_PIPELINE_MAX)
+}
+
+/// Puts every key once, and those again that were not acknowledged.
+fn load(loader: &mut Driver, args: &BenchArgs) -> Result<(u64, Duration), Failure> {
+    let mut took = Duration::ZERO;
+    let mut source = Source::each(args.key_count, false);
+    let mut errors = String::new();
+    for retry in 0..=LOAD_RETRIES {
+        let at_once = bulk(args, LOAD_UNDER_WAY >> retry);
+        let tally = loader.run(&mut Phase::whole(source, at_once));
+        took += tally.lasted;
+        let missing = loader.book().never_acknowledged();
+        if missing.is_empty() {
+            return Ok((args.key_count.into(), took));
+        }
+        errors = tally.errors_in_words();
+        source = Source::these(&missing);
+    }
+    let message =
+        format!("{} of {} keys could not be put first: {errors}", source.left(), args.key_count);
     Err(Failure::new(ErrorName::OutcomeUnknown, message)
         .hint("look: kv doctor; nothing was measured"))
 }
@@ -119,7 +179,7 @@ fn read_back(args: &BenchArgs) -> Option<Source> {
     match args.verify {
         Verify::None => None,
         Verify::All => Some(Source::each(args.key_count, true)),
-        Verify::Sample => Some(Source::sample(args.key_count, BULK_SAMPLE, args.seed)),
+        Verify::Sample => Some(Source::sample(args.key_count, SAMPLE, args.seed)),
     }
 }
 

@@ -49,6 +49,12 @@ impl Source {
         Self::of((0..keys).map(|key| packed(key, read)).collect())
     }
 
+    /// These keys once, to be put.
+    #[must_use]
+    pub(super) fn these(keys: &[u32]) -> Self {
+        Self::of(keys.iter().map(|key| packed(*key, false)).collect())
+    }
+
     /// Up to `count` keys, each once, by the seed, to be read.
     #[must_use]
     pub(super) fn sample(keys: u32, count: usize, seed: u64) -> Self {

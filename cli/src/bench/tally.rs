@@ -145,7 +145,17 @@ impl Tally {
         self.errors.values().sum()
     }
 
-    /// Of them a second.
+    /// The same by name: `none`, or `UNREACHABLE 3, TIMEOUT 1`.
+    #[must_use]
+    pub(super) fn errors_in_words(&self) -> String {
+        if self.errors.is_empty() {
+            return "none".to_owned();
+        }
+        let error = |(name, count): (&String, &u64)| format!("{name} {count}");
+        self.errors.iter().map(error).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Requests a second that were answered well.
     #[must_use]
     pub(super) fn ops_per_second(&self) -> f64 {
         self.in_time as f64 / self.lasted.as_secs_f64().max(1e-9)

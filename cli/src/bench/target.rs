@@ -136,9 +136,9 @@ fn listener(port: u16) -> Option<u32> {
     let socket = format!("socket:[{inode}]");
     processes().find(|pid| {
         let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        files.into_iter().any(|file| {
-            read_link(file.path()).is_ok_and(|target| target.to_str() == Some(&socket))
-        })
+        files
+            .into_iter()
+            .any(|file| read_link(file.path()).is_ok_and(|target| target.to_str() == Some(&socket)))
     })
 }
 

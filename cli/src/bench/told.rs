@@ -29,7 +29,12 @@ pub(super) fn report(
     killed: Option<&Killed>,
 ) -> Report {
     let mut report = Report::new(&members(args, target, outcome, killed));
-    let table = Table { header: &["", ""], rows: rows(args, target, outcome), dispensable: &[], prose: false };
+    let table = Table {
+        header: &["", ""],
+        rows: rows(args, target, outcome),
+        dispensable: &[],
+        prose: false,
+    };
     for line in table.draw(None).lines() {
         report = report.say(line);
     }
@@ -60,7 +65,7 @@ fn rows(args: &BenchArgs, target: &Target, outcome: &Outcome) -> Vec<Vec<String>
         ("p50 p95 p99 p99.9", format!("{} {} {} {} ms", ms(50.0), ms(95.0), ms(99.0), ms(99.9))),
         ("longest", format!("{:.3} ms", measured.max_ms())),
         ("puts gets missing", format!("{} {} {}", measured.puts, measured.gets, measured.missing)),
-        ("errors", errors(measured)),
+        ("errors", measured.errors_in_words()),
         ("client CPU", each(costs.client)),
     ];
     let total: Duration = costs.servers.iter().map(|(_, time)| *time).sum();
@@ -102,14 +107,6 @@ fn keys(args: &BenchArgs) -> String {
     format!("{} ({how}), values of {size} bytes, {} % reads", args.key_count, args.reads)
 }
 
-fn errors(tally: &Tally) -> String {
-    if tally.errors.is_empty() {
-        return "none".to_owned();
-    }
-    let error = |(name, count): (&String, &u64)| format!("{name} {count}");
-    tally.errors.iter().map(error).collect::<Vec<_>>().join(", ")
-}
-
 fn sentences(outcome: &Outcome, killed: Option<&Killed>) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some((keys, took)) = outcome.loaded {
@@ -120,6 +117,7 @@ fn sentences(outcome: &Outcome, killed: Option<&Killed>) -> Vec<String> {
         lines.extend(told_of_kill(killed, &outcome.measured));
     }
     if let Some(verified) = &outcome.verified
+        && verified.gets > 0
         && verified.wrong + verified.stale + verified.lost == 0
     {
         let right = counted(verified.gets, "key");
@@ -167,7 +165,8 @@ fn warnings(args: &BenchArgs, outcome: &Outcome) -> Vec<String> {
             "warning: rate × p50 is {ratio:.2} of the requests under way: something stood still, or most were fast and few very slow"
         ));
     }
-    if let Some(rate) = args.rate.filter(|rate| measured.ops_per_second() < 0.9 * f64::from(*rate)) {
+    if let Some(rate) = args.rate.filter(|rate| measured.ops_per_second() < 0.9 * f64::from(*rate))
+    {
         let reached = measured.ops_per_second();
         lines.push(format!("warning: {reached:.0} of {rate} requests a second were answered"));
     }
@@ -187,17 +186,20 @@ fn warnings(args: &BenchArgs, outcome: &Outcome) -> Vec<String> {
 /// What is not as it was promised.
 fn faults(outcome: &Outcome) -> Vec<String> {
     let mut lines = Vec::new();
-    let phases = [("in the load", Some(&outcome.measured)), ("read back", outcome.verified.as_ref())];
+    let phases =
+        [("in the load", Some(&outcome.measured)), ("read back", outcome.verified.as_ref())];
     for (when, tally) in phases.into_iter().filter_map(|(when, tally)| Some((when, tally?))) {
         let Tally { wrong, stale, lost, .. } = tally;
         if is_faulty(tally, when == "read back") {
-            lines.push(format!("error: {when}: {wrong} wrong, {lost} lost, {stale} replaced values"));
+            lines.push(format!(
+                "error: {when}: {wrong} wrong, {lost} lost, {stale} replaced values"
+            ));
             lines.extend(tally.named.iter().map(|key| format!("  {key}")));
         }
     }
     if let Some(verified) = outcome.verified.as_ref().filter(|verified| verified.failures() > 0) {
         let keys = counted(verified.failures(), "key");
-        lines.push(format!("error: {keys} could not be read back: {}", errors(verified)));
+        lines.push(format!("error: {keys} could not be read back: {}", verified.errors_in_words()));
     }
     lines
 }
@@ -218,12 +220,7 @@ fn exit_code(outcome: &Outcome, killed: Option<&Killed>) -> u8 {
     if unread || not_killed || failed { exit::PARTIAL } else { exit::OK }
 }
 
-fn members(
-    args: &BenchArgs,
-    target: &Target,
-    outcome: &Outcome,
-    killed: Option<&Killed>,
-) -> Value {
+fn members(args: &BenchArgs, target: &Target, outcome: &Outcome, killed: Option<&Killed>) -> Value {
     let Outcome { loaded, measured, costs, verified, idle } = outcome;
     let ops = measured.ops().max(1) as f64;
     let each = |time: Duration| time.as_secs_f64() * 1e6 / ops;
@@ -259,7 +256,8 @@ fn members(
     }
     if let Some(idle) = idle {
         let (opened, closed) = (idle.opened, idle.closed);
-        members["idle"] = json!({"opened": opened, "closed": closed, "bytes_each": idle.bytes_each});
+        members["idle"] =
+            json!({"opened": opened, "closed": closed, "bytes_each": idle.bytes_each});
     }
     if let Some(killed) = killed {
         members["killed"] = json!({
@@ -276,4 +274,74 @@ fn members(
         });
     }
     members
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::book::Verdict;
+    use super::*;
+    use crate::bench::meter::Costs;
+
+    fn outcome(change: impl FnOnce(&mut Outcome)) -> Outcome {
+        let mut outcome = Outcome {
+            loaded: None,
+            measured: Tally::default(),
+            costs: Costs::default(),
+            verified: Some(Tally::default()),
+            idle: None,
+        };
+        change(&mut outcome);
+        outcome
+    }
+
+    fn killed(told: Result<String, String>) -> Killed {
+        Killed { node: "n2".parse().unwrap(), at: Duration::from_secs(1), told }
+    }
+
+    #[test]
+    fn the_exit_code_is_that_of_the_gravest() {
+        let code =
+            |killed: Option<&Killed>, change: fn(&mut Outcome)| exit_code(&outcome(change), killed);
+        let failed = |outcome: &mut Outcome| outcome.measured.failed("BUSY", 1, Duration::ZERO);
+        let stale = |outcome: &mut Outcome| outcome.measured.got(0, true, Verdict::Stale);
+        assert_eq!(code(None, |_| {}), 0);
+        assert_eq!(code(None, failed), 5);
+        assert_eq!(code(Some(&killed(Ok(String::new()))), failed), 0, "that is what it was for");
+        assert_eq!(code(Some(&killed(Err(String::new()))), |_| {}), 5);
+        assert_eq!(code(None, stale), 0);
+        let verified = |outcome: &mut Outcome, verdict| {
+            outcome.verified.as_mut().unwrap().got(0, true, verdict);
+        };
+        assert_eq!(exit_code(&outcome(|o| verified(o, Verdict::Right)), None), 0);
+        for verdict in [Verdict::Stale, Verdict::Lost, Verdict::Wrong] {
+            assert_eq!(exit_code(&outcome(|o| verified(o, verdict)), None), 6, "{verdict:?}");
+        }
+        let unread = |outcome: &mut Outcome| {
+            outcome.verified.as_mut().unwrap().failed("UNREACHABLE", 3, Duration::ZERO);
+        };
+        assert_eq!(exit_code(&outcome(unread), None), 5);
+        assert_eq!(
+            faults(&outcome(unread)),
+            ["error: 3 keys could not be read back: UNREACHABLE 3"]
+        );
+    }
+
+    #[test]
+    fn a_kill_is_told_with_what_it_did() {
+        let mut measured = Tally::default();
+        let at = Duration::from_millis;
+        measured.good(at(1000), 1);
+        measured.failed("OUTCOME_UNKNOWN", 7, at(1100));
+        measured.failed("UNREACHABLE", 3, at(1500));
+        measured.good(at(1750), 1);
+        measured.end(at(2000));
+        assert_eq!(
+            told_of_kill(&killed(Ok("Killed n2 (pid 7, SIGKILL).".into())), &measured),
+            [
+                "At 1.00 s: Killed n2 (pid 7, SIGKILL).",
+                "10 errors between 1.100 s and 1.500 s.",
+                "The longest time without an answer: 1.000 s, from 0.000 s on.",
+            ]
+        );
+    }
 }

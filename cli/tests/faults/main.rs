@@ -8,6 +8,7 @@ mod changes;
 mod cluster;
 mod coordinators;
 mod entropy;
+mod express;
 mod hints;
 mod keyspaces;
 mod kills;

@@ -29,7 +29,7 @@ pub(super) struct ReadAsk<'a> {
 
 impl<'a> Ask<'a> {
     /// Reads a line: its id, and what it asks for.
-    pub(super) fn read(line: &'a [u8]) -> Option<(&'a str, Self)> {
+    pub(super) fn read(line: &'a [u8]) -> Option<(u64, Self)> {
         let call = QuickCall::read(line)?;
         if call.reign.is_some() {
             return None;
@@ -56,7 +56,8 @@ impl<'a> Ask<'a> {
             }
             _ => return None,
         };
-        params.is_done().then_some((call.id, ask))
+        let id = Scan::new(call.id.as_bytes()).number()?;
+        params.is_done().then_some((id, ask))
     }
 }
 
@@ -105,7 +106,7 @@ mod tests {
             ("get", r#""a""#, Ask::Read(ReadAsk { key: "a", keyspace: "default" })),
             ("get", r#""a",{"keyspace":"k"}"#, Ask::Read(ReadAsk { key: "a", keyspace: "k" })),
         ] {
-            assert_eq!(Ask::read(line(method, params).as_bytes()), Some(("7", ask)), "{params}");
+            assert_eq!(Ask::read(line(method, params).as_bytes()), Some((7, ask)), "{params}");
         }
         let long = format!("\"{}\"", "k".repeat(KEY_BYTES_MAX + 1));
         for (method, params) in [

@@ -108,7 +108,7 @@ fn hear<T: DeserializeOwned + Send + 'static>(
     deadline: Duration,
 ) -> (Ear, BoxFuture<'static, Result<T, PeerError>>) {
     let (teller, told) = oneshot::channel();
-    let hearing = Arc::clone(&node);
+    let (hearing, connection) = (Arc::clone(&node), node.peer.connection_number());
     // Who does not wait any more does not want it.
     let ear = move |line: Option<&[u8]>| drop(teller.send(hearing.peer.read(line)));
     let answer = async move {
@@ -116,7 +116,7 @@ fn hear<T: DeserializeOwned + Send + 'static>(
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => node.peer.read(None),
             Err(_) => {
-                node.peer.give_up(deadline);
+                node.peer.give_up(connection, deadline);
                 Err(PeerError::TimedOut(deadline))
             }
         }
@@ -130,12 +130,12 @@ impl Return {
         cluster.latency.note(now, now - started);
         self.ticket.answer(|out| match end {
             Ok(result) => {
-                out.answer_to(&self.id);
+                out.answer_to_number(self.id);
                 write_json(&result, out);
                 out.raw("}");
             }
             Err(failure) => {
-                out.raw(r#"{"jsonrpc":"2.0","id":"#).raw(&self.id).raw(r#","error":"#);
+                out.raw(r#"{"jsonrpc":"2.0","id":"#).number(self.id).raw(r#","error":"#);
                 write_json(&failure_into_object(failure), out);
                 out.raw("}");
             }

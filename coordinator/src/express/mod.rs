@@ -49,21 +49,32 @@ use read::ReadFlight;
 use write::WriteFlight;
 
 /// How often flights are looked at that wait.
-pub(crate) const TICK: Duration = Duration::from_millis(5);
+pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// The most replicas of a key that a flight asks.
 const REPLICAS_MAX: usize = 16;
 
 /// All flights.
 #[derive(Default)]
 pub(crate) struct Express {
-    flights: Mutex<Slab<Flight>>,
+    table: Mutex<Table>,
     /// Told when there is a flight again.
     begun: Notify,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it stands in the table; a box would be one allocation more a request"
+)]
+#[derive(Default)]
+struct Table {
+    flights: Slab<Flight>,
+    /// Where what nodes are sent is put together.
+    scratch: Vec<u8>,
+}
+
 enum Flight {
-    Write(WriteFlight),
-    Read(ReadFlight),
+    Write(Box<WriteFlight>),
+    Read(Box<ReadFlight>),
     /// Others wait for the answers by now.
     HandedOver(Ears),
 }
@@ -86,12 +97,12 @@ enum Next {
 /// Whom an answer goes to, and under which id.
 struct Return {
     ticket: Ticket,
-    id: Box<str>,
+    id: u64,
 }
 
 impl Express {
-    fn lock(&self) -> MutexGuard<'_, Slab<Flight>> {
-        self.flights.lock().expect("no panic while the lock is held")
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no panic while the lock is held")
     }
 
     /// Takes a line over, if it asks for something usual. False: nothing was done.
@@ -100,20 +111,21 @@ impl Express {
         if cluster.reigns().is_err() {
             return false;
         }
-        let back = || Return { ticket: mailbox.ticket(), id: id.into() };
-        let mut flights = self.lock();
+        let back = || Return { ticket: mailbox.ticket(), id };
+        let mut table = self.lock();
+        let Table { flights, scratch } = &mut *table;
         let (idle, place) = (flights.is_empty(), flights.vacant_entry());
+        let at = place.key();
         let begun = match ask {
             Ask::Write(ask) => {
-                WriteFlight::begin(cluster, place.key(), ask, back).map(Flight::Write)
+                WriteFlight::begin(cluster, at, ask, scratch, back).map(Flight::Write)
             }
-            Ask::Read(ask) => ReadFlight::begin(cluster, place.key(), ask, back).map(Flight::Read),
+            Ask::Read(ask) => ReadFlight::begin(cluster, at, ask, back).map(Flight::Read),
         };
         let Some(flight) = begun else { return false };
-        let at = place.key();
         let is_whole = flight.is_whole();
         place.insert(flight);
-        drop(flights);
+        drop(table);
         if idle {
             self.begun.notify_one();
         }
@@ -128,11 +140,11 @@ impl Express {
             Next::Fly => {}
             Next::Land => {
                 // Dropped when the lock is released: with it may go a connection, and all that waits there.
-                let landed = self.lock().try_remove(at);
+                let landed = self.lock().flights.try_remove(at);
                 drop(landed);
             }
             Next::HandOver => {
-                let mut flights = self.lock();
+                let flights = &mut self.lock().flights;
                 let Some(place) = flights.get_mut(at) else { return };
                 // Whoever takes it over must not ask before the flight is known as handed over.
                 let flight = std::mem::replace(place, Flight::HandedOver(Ears(Vec::new())));
@@ -151,19 +163,36 @@ impl Express {
     }
 
     /// Looks at flights that wait, as long as there are any.
-    pub(crate) async fn watch(self: Arc<Self>) {
+    pub(crate) async fn watch(cluster: Arc<Cluster>) {
+        let express = &cluster.express;
         loop {
-            while self.lock().is_empty() {
-                self.begun.notified().await;
+            while express.lock().flights.is_empty() {
+                express.begun.notified().await;
             }
             tokio::time::sleep(TICK).await;
-            let now = Instant::now();
+            let (now, times) = (Instant::now(), Times::of(&cluster));
             let due: Vec<(usize, Next)> = {
-                let mut flights = self.lock();
-                flights.iter_mut().map(|(at, flight)| (at, flight.looked_at(now))).collect()
+                let flights = &mut express.lock().flights;
+                let look = |(at, flight): (usize, &mut Flight)| (at, flight.looked_at(now, times));
+                let news = |(_, next): &(usize, Next)| !matches!(next, Next::Fly);
+                flights.iter_mut().map(look).filter(news).collect()
             };
-            due.into_iter().for_each(|(at, next)| self.go_on(at, next));
+            due.into_iter().for_each(|(at, next)| express.go_on(at, next));
         }
+    }
+}
+
+/// How long things may take.
+#[derive(Clone, Copy)]
+struct Times {
+    hedge: Duration,
+    timeout: Duration,
+}
+
+impl Times {
+    fn of(cluster: &Cluster) -> Self {
+        let settings = cluster.settings();
+        Self { hedge: settings.hedge(), timeout: settings.timeout() }
     }
 }
 
@@ -171,7 +200,7 @@ impl Router for Express {
     fn answered(&self, token: u64, answer: Option<&[u8]>) {
         let (at, place) = (token as usize / REPLICAS_MAX, token as usize % REPLICAS_MAX);
         let next = {
-            let mut flights = self.lock();
+            let flights = &mut self.lock().flights;
             match flights.get_mut(at) {
                 Some(Flight::Write(flight)) => flight.hear(place, answer),
                 Some(Flight::Read(flight)) => flight.hear(place, answer),
@@ -193,10 +222,10 @@ impl Flight {
         }
     }
 
-    fn looked_at(&mut self, now: Instant) -> Next {
+    fn looked_at(&mut self, now: Instant, times: Times) -> Next {
         match self {
-            Self::Write(flight) => flight.looked_at(now),
-            Self::Read(flight) => flight.looked_at(now),
+            Self::Write(flight) => flight.looked_at(now, times),
+            Self::Read(flight) => flight.looked_at(now, times),
             Self::HandedOver(_) => Next::Fly,
         }
     }

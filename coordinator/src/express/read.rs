@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use ringkv_shared::net::Spell as _;
 use ringkv_shared::protocol::Status;
+use ringkv_shared::ring::key_position;
 use ringkv_shared::{Keyspace, Policy};
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -13,7 +14,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::ask::ReadAsk;
 use super::reply::Found;
 use super::write::Heard;
-use super::{Next, REPLICAS_MAX, Return, spell, token};
+use super::{Next, REPLICAS_MAX, Return, Times, spell, token};
 use crate::cluster::{Cluster, Node, View};
 
 /// A read under way.
@@ -41,23 +42,25 @@ impl ReadFlight {
         at: usize,
         ask: ReadAsk<'_>,
         back: impl FnOnce() -> Return,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         let (view, user) = cluster.enter();
         let keyspace = view.keyspaces.values().find(|k| k.name.as_str() == ask.keyspace)?.clone();
-        let owners = view.at_rest(&keyspace.name, ask.key.as_bytes())?;
         let needed = view.topology.current.needed(&keyspace.name, keyspace.r).max(1);
-        let first = owners.get(..needed).filter(|first| first.len() <= REPLICAS_MAX)?;
-        let nodes = first.iter().map(|owner| view.ready(owner).map(Arc::clone));
-        let nodes = nodes.collect::<Option<Vec<_>>>()?;
+        let hash = key_position(ask.key.as_bytes());
+        let nodes = view.ready(&keyspace.name, hash, needed)?.cloned();
+        let mut asked: Vec<_> = nodes.map(|node| (node, Heard::Nothing)).collect();
+        if asked.is_empty() || asked.len() > REPLICAS_MAX {
+            return None;
+        }
         cluster.counters.gets.fetch_add(1, Ordering::Relaxed);
-        let send = |(place, node): (usize, Arc<Node>)| {
+        for (place, (node, heard)) in asked.iter_mut().enumerate() {
             let read = |out: &mut Vec<u8>| spell::read(out, &keyspace.name, ask.key);
-            let sent = node.peer.route(token(at, place), "get", read);
-            (node, if sent { Heard::Nothing } else { Heard::Unsent })
-        };
-        let asked = nodes.into_iter().enumerate().map(send).collect();
+            if !node.peer.route(token(at, place), "get", read) {
+                *heard = Heard::Unsent;
+            }
+        }
         let meets = crate::get::meets_every_write(&view, &keyspace, keyspace.r);
-        Some(Self {
+        Some(Box::new(Self {
             cluster: Arc::clone(cluster),
             absence_proved: meets && keyspace.r > 1,
             view,
@@ -69,7 +72,7 @@ impl ReadFlight {
             back: Some(back()),
             started: Instant::now(),
             user,
-        })
+        }))
     }
 
     pub(super) fn is_whole(&self) -> bool {
@@ -103,12 +106,8 @@ impl ReadFlight {
         Next::Land
     }
 
-    pub(super) fn looked_at(&self, now: Instant) -> Next {
-        if now - self.started >= self.cluster.settings().hedge() {
-            Next::HandOver
-        } else {
-            Next::Fly
-        }
+    pub(super) fn looked_at(&self, now: Instant, times: Times) -> Next {
+        if now - self.started >= times.hedge { Next::HandOver } else { Next::Fly }
     }
 
     fn answer(&self, found: &[Found<'_>], back: Return) {
@@ -120,7 +119,7 @@ impl ReadFlight {
             self.cluster.heard_stamp(&self.key, stamp);
         }
         back.ticket.answer(|out| {
-            out.answer_to(&back.id);
+            out.answer_to_number(back.id);
             self.spell(found, out);
             out.raw("}");
         });

@@ -15,7 +15,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::ask::WriteAsk;
 use super::reply::Taken;
-use super::{Next, REPLICAS_MAX, Return, spell, token};
+use super::{Next, REPLICAS_MAX, Return, Times, spell, token};
 use crate::cluster::{Cluster, Node, View};
 use crate::keyspace::expiry;
 use crate::put::{Intent, LINGER_MAX};
@@ -58,14 +58,15 @@ impl WriteFlight {
         cluster: &Arc<Cluster>,
         at: usize,
         ask: WriteAsk<'_>,
+        scratch: &mut Vec<u8>,
         back: impl FnOnce() -> Return,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         let (view, user) = cluster.enter();
         let keyspace = view.keyspaces.values().find(|k| k.name.as_str() == ask.keyspace)?.clone();
-        let set = view.at_rest(&keyspace.name, ask.key.as_bytes())?;
-        let nodes = set.iter().map(|owner| view.ready(owner).map(Arc::clone));
-        let nodes = nodes.collect::<Option<Vec<_>>>()?;
-        if nodes.is_empty() || nodes.len() > REPLICAS_MAX {
+        let hash = key_position(ask.key.as_bytes());
+        let nodes = view.ready(&keyspace.name, hash, REPLICAS_MAX + 1)?.cloned();
+        let mut asked: Vec<_> = nodes.map(|node| (node, Heard::Nothing)).collect();
+        if asked.is_empty() || asked.len() > REPLICAS_MAX {
             return None;
         }
         let default_ttl = keyspace.ttl_ms.unwrap_or(0);
@@ -75,22 +76,20 @@ impl WriteFlight {
             ask.linger_ms.map_or_else(|| cluster.settings().linger(), Duration::from_millis);
         let (key, value) = blobs(ask.key, ask.value);
         let intent = Intent::New { key, value, expires, seen: None };
-        let hash = key_position(ask.key.as_bytes());
         let (record, under_way) = cluster.number(intent, hash, keyspace.policy).ok()?;
         let counted =
             if ask.value.is_some() { &cluster.counters.puts } else { &cluster.counters.dels };
         counted.fetch_add(1, Ordering::Relaxed);
-        let mut params =
-            Vec::with_capacity(ask.key.len() + record.value.as_ref().map_or(0, Blob::len) + 128);
-        spell::write(&mut params, &keyspace.name, &record);
-        let send = |(place, node): (usize, Arc<Node>)| {
-            let write = |out: &mut Vec<u8>| out.extend_from_slice(&params);
-            let sent = node.peer.route(token(at, place), "write", write);
-            (node, if sent { Heard::Nothing } else { Heard::Unsent })
-        };
-        let asked = nodes.into_iter().enumerate().map(send).collect();
+        scratch.clear();
+        spell::write(scratch, &keyspace.name, &record);
+        for (place, (node, heard)) in asked.iter_mut().enumerate() {
+            let write = |out: &mut Vec<u8>| out.extend_from_slice(scratch);
+            if !node.peer.route(token(at, place), "write", write) {
+                *heard = Heard::Unsent;
+            }
+        }
         let needed = view.topology.current.needed(&keyspace.name, keyspace.w);
-        Some(Self {
+        Some(Box::new(Self {
             cluster: Arc::clone(cluster),
             view,
             keyspace,
@@ -103,7 +102,7 @@ impl WriteFlight {
             needed,
             under_way,
             user,
-        })
+        }))
     }
 
     pub(super) fn is_whole(&self) -> bool {
@@ -135,8 +134,8 @@ impl WriteFlight {
         Next::Land
     }
 
-    pub(super) fn looked_at(&mut self, now: Instant) -> Next {
-        if now - self.started >= self.cluster.timeout() {
+    pub(super) fn looked_at(&mut self, now: Instant, times: Times) -> Next {
+        if now - self.started >= times.timeout {
             return Next::HandOver;
         }
         if self.met.is_some_and(|met| now - met >= self.linger) {
@@ -151,7 +150,7 @@ impl WriteFlight {
         self.cluster.changes.tell(&self.keyspace.name, &self.record);
         self.cluster.latency.note(now, now - self.started);
         ticket.answer(|out| {
-            out.answer_to(&id);
+            out.answer_to_number(id);
             self.spell(out);
             out.raw("}");
         });

@@ -12,6 +12,7 @@
 //! | [`tail`] | where the log ends, what waits to be written | no |
 //! | [`scan`] | a file from front to back, in chunks | no |
 //! | [`walk`] | a file read a piece at a time | yes |
+//! | [`ahead`] | a large file read with more than one thread | yes |
 //! | [`recover`] | torn or damaged: the verdict on a segment | no |
 //! | [`mark`] | the side file that remembers what was durable | yes |
 //! | [`files`] | the directory: names, lock, identity | yes |
@@ -27,6 +28,7 @@
 //!
 //! A node reads all of it before it serves: a start takes as long as the log is large.
 
+pub mod ahead;
 pub mod decode;
 pub mod encode;
 pub mod escape;

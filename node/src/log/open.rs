@@ -7,13 +7,16 @@
 //!
 //! # Caveats
 //!
-//! Replay takes memory for one chunk and one line beside the map.
+//! Replay takes memory beside the map for some parts of a file, see [`ahead`](super::ahead). Where there is a bound on values
+//! in memory, there may be a part's more of them for a moment.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
 use tracing::warn;
 
+use super::ahead::{Ahead, PART_BYTES};
 use super::encode;
 use super::files::{self, DataDir, Listing};
 use super::mark::Mark;
@@ -25,13 +28,15 @@ use super::scan::{Bad, Kind, Scan};
 use super::sizes::Sizes;
 use super::snapshot;
 use super::tail::Tail;
-use super::walk::Walk;
 use super::writer::Writer;
 use crate::StorageError;
 use crate::disk::{DiskFile, Open};
 use crate::replica::Ledger;
 use crate::step::StepHook;
 use crate::store::{Budget, Store};
+
+/// How much of a file is a part where there is a bound on values in memory.
+const BOUNDED_PART_BYTES: usize = 1024 * 1024;
 
 /// A log that is read and ready to be written to.
 #[derive(Debug)]
@@ -199,27 +204,32 @@ impl<'a> Replay<'a> {
         Ok(file)
     }
 
-    /// Replays a file, a piece at a time, with no more values in memory than there may be.
+    /// Replays a file, a part at a time, with no more values in memory than there may be.
     fn read(&mut self, path: &Path, kind: Kind, id: FileId) -> Result<Scan, StorageError> {
-        let mut walk = Walk::open(self.dir.disk(), path, kind, id)?.with_notes();
-        let store = &mut self.store;
-        let mut more = true;
-        while more {
-            more = walk.step(|record, place| {
-                match kind {
-                    Kind::Snapshot => store.apply(&record.of_snapshot(), Some(place)),
-                    Kind::Segment => store.apply(record, Some(place)),
-                };
-            })?;
-            walk.take_notes().iter().for_each(|note| self.ledger.apply(note));
-            if let Some(budget) = &self.memory {
-                if kind == Kind::Segment {
-                    store.settle(walk.so_far().seq);
+        let scan = thread::scope(|scope| {
+            let bounded = self.memory.is_some();
+            let part_bytes = if bounded { BOUNDED_PART_BYTES } else { PART_BYTES };
+            let mut file = Ahead::open(scope, self.dir.disk(), path, (kind, id), part_bytes)?;
+            let mut more = true;
+            while more {
+                // Where a line stands is asked for only when its value may leave memory.
+                more = file.step(|record, place| {
+                    let place = bounded.then_some(place);
+                    match kind {
+                        Kind::Snapshot => self.store.apply(&record.of_snapshot(), place),
+                        Kind::Segment => self.store.apply(record, place),
+                    };
+                })?;
+                file.take_notes().iter().for_each(|note| self.ledger.apply(note));
+                if let Some(budget) = &self.memory {
+                    if kind == Kind::Segment {
+                        self.store.settle(file.so_far().seq);
+                    }
+                    while self.store.evict(budget).is_to_go_on() {}
                 }
-                while store.evict(budget).is_to_go_on() {}
             }
-        }
-        let scan = walk.finish();
+            Ok(file.finish())
+        })?;
         self.replayed += scan.records;
         if kind == Kind::Segment {
             self.since_snapshot += scan.records;

@@ -67,6 +67,26 @@ pub struct Scan {
     pub later_fine: u64,
 }
 
+/// Good lines one behind the other, `PUT`, `DEL` and notes only, as they are found by who does not know what
+/// is before them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// The checksum that the line before the first is taken to have.
+    pub prev: u32,
+    /// Checksum of the last line; of no line, `prev`.
+    pub crc: u32,
+    /// Sequence number of the first line.
+    pub first: u64,
+    /// Sequence number of the last line.
+    pub last: u64,
+    /// The highest durable horizon that any line tells.
+    pub durable: u64,
+    /// How many lines.
+    pub lines: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+}
+
 /// A record as it is given while its line is in memory.
 pub type Scanned<'a> = Record<Cow<'a, [u8]>>;
 
@@ -109,6 +129,34 @@ impl Scanner {
     #[must_use]
     pub const fn so_far(&self) -> &Scan {
         &self.scan
+    }
+
+    /// Keeps a note of a run that was taken.
+    pub(super) fn keep_note(&mut self, note: Note) {
+        self.notes.iter_mut().for_each(|notes| notes.push(note.clone()));
+    }
+
+    /// The file that is read.
+    pub(super) const fn file(&self) -> FileId {
+        self.file
+    }
+
+    /// Takes lines as read, if they go on where the last good line ended; says where they begin. If not,
+    /// nothing is changed, and they can be fed.
+    pub(super) fn take_run(&mut self, run: &Run) -> Option<u64> {
+        let Scan { header, crc, seq, end, bad, .. } = &self.scan;
+        let is_open = header.is_some() && end.is_none() && bad.is_none() && self.cut.is_empty();
+        let goes_on = run.lines > 0 && run.prev == *crc && run.first == seq.wrapping_add(1);
+        if !(is_open && goes_on) {
+            return None;
+        }
+        let offset = self.scan.good_bytes;
+        (self.scan.crc, self.scan.seq, self.scan.bye) = (run.crc, run.last, false);
+        self.scan.durable = self.scan.durable.max(run.durable);
+        self.scan.records += run.lines;
+        self.scan.lines += run.lines;
+        self.scan.good_bytes += run.bytes;
+        Some(offset)
     }
 
     /// Reads the next bytes of the file, giving each good record to `each`.

@@ -109,14 +109,14 @@ impl Store {
     pub fn evict(&mut self, budget: &Budget) -> Eviction {
         let victims = self.victims(budget);
         let values = victims.len() as u64;
-        victims.into_iter().for_each(|slot| self.exchange(slot));
+        victims.iter().for_each(|(key, entry)| self.exchange(key, entry));
         self.clock.evictions += values;
         let over = !budget.allows(self.tally.resident_bytes, self.tally.resident_values);
         Eviction { values, over }
     }
 
     /// Moves the hand on; returns what the entries to be evicted become.
-    fn victims(&mut self, budget: &Budget) -> Vec<Slot> {
+    fn victims(&mut self, budget: &Budget) -> Vec<(Box<[u8]>, Entry)> {
         let Self { entries, clock, tally, settled, .. } = self;
         let (mut bytes, mut values) = (tally.resident_bytes, tally.resident_values);
         let mut victims = Vec::new();
@@ -134,7 +134,7 @@ impl Store {
                 if let Content::Evicted { stored_len, .. } = gone.content {
                     (bytes, values) = (bytes - u64::from(stored_len), values - 1);
                 }
-                victims.push(slot.rewritten(&gone));
+                victims.push((slot.key().into(), gone.copied()));
             }
             if budget.allows(bytes, values) {
                 break;
@@ -155,18 +155,18 @@ impl Store {
         let entry = slot.entry();
         let fits = entry.version == version && matches!(entry.content, Content::Evicted { .. });
         if fits {
+            let Entry { version, seq, place, expires, stamp, .. } = entry;
             let content = Content::Value(value.as_ref());
-            let admitted = slot.rewritten(&Entry { content, ..entry });
-            self.exchange(admitted);
+            self.exchange(key, &Entry { content, version, seq, place, expires, stamp });
         }
         fits
     }
 }
 
 /// All entries once: those behind the hand, then those before it.
-fn round<'a>(entries: &'a Index, hand: Option<&'a [u8]>) -> impl Iterator<Item = &'a Slot> {
+fn round<'a>(entries: &'a Index, hand: Option<&'a [u8]>) -> impl Iterator<Item = Slot<'a>> {
     let behind = entries.from(hand.map_or(Bound::Unbounded, Bound::Excluded));
-    let up_to = move |slot: &&Slot| hand.is_some_and(|hand| slot.key() <= hand);
+    let up_to = move |slot: &Slot<'_>| hand.is_some_and(|hand| slot.key() <= hand);
     behind.chain(entries.from(Bound::Unbounded).take_while(up_to))
 }
 

@@ -104,13 +104,14 @@ impl Moment {
 
 impl Freezes {
     /// Keeps what leaves the map, if a picture may need it.
-    pub(super) fn keep(&mut self, left: Left) {
+    pub(super) fn keep(&mut self, left: impl FnOnce() -> Left) {
         if self.active.is_empty() {
             return;
         }
-        let key = left.slot.key();
+        let left = left();
+        let key: Box<[u8]> = left.slot.get().key().into();
         self.bytes += left.bytes() + key.len() + KEPT_OVERHEAD_BYTES;
-        self.kept.entry(key.into()).or_default().push((self.last, left));
+        self.kept.entry(key).or_default().push((self.last, left));
         if self.bytes > KEPT_BYTES_MAX {
             self.active.clear();
             self.forget();

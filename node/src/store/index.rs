@@ -1,65 +1,69 @@
 //! Slots in key order, found fast.
 //!
 //! ```text
-//!   BTreeMap: lower bound of each leaf ──► leaf   prefix  user:00000004
-//!                                                 heads   711   712   714   9    (4 bytes each)
-//!                                                 tags    c5    07    e1    5a   (1 byte each)
-//!                                                 slots   ▪     ▪     ▪     ▪    up to 128, in order
+//!   fences      … │ user:0004 │ user:0009 │ …          which branch
+//!                       │
+//!   branch      fences  …│ user:00047 │ user:00051 │…  which leaf
+//!                              │
+//!   leaf        up to 128 slots, side by side
 //! ```
 //!
-//! Slots are each somewhere else in memory, and a look at one costs more than all else. So a
-//! leaf has of each key a byte of its hash, the *tag*: a lookup compares the key with those
-//! slots only whose tag is the key's, mostly one. And to find where a new key goes: neighbours
-//! begin alike, so the leaf has what its keys have in common once, and of each the next
-//! four bytes as a number, its *head*. Only between equal heads the keys themselves decide.
-//! The tree above is small and stays in the processor's cache.
-//!
-//! A leaf that is full is cut in half; but when the new key is behind the last, as in a
-//! snapshot that is read, the full leaf stays and a new one begins.
+//! A look at memory that is in no cache costs more than all else. The [fences](super::fences) of a million
+//! keys are 100 KiB, which stay in the processor's cache; so a lookup waits for the [`leaf`](super::leaf) only, for
+//! its tags and for the slot. A branch is cut in half when it has too many leaves. There are three levels
+//! and no more: at a hundred million keys the row of branches is ten thousand long, and a bit is
+//! put into it once in some thousand keys.
 //!
 //! # Caveats
 //!
 //! Leaves that become small are not joined, only empty ones go: after many keys were
-//! dropped here and there, the leaves have room that is not used.
+//! dropped here and there, there are more leaves than there have to be.
 
-use std::collections::BTreeMap;
-use std::iter;
 use std::ops::Bound;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::slot::Slot;
+use super::fences::Fences;
+use super::leaf::Leaf;
+use super::slot::{Draft, Slot};
 
-/// The most slots in a leaf: to put one in moves 1 KiB on average.
-const LEAF_SLOTS_MAX: usize = 128;
+/// The most leaves of a branch.
+const LEAVES_MAX: usize = 128;
 
 /// Slots in key order.
 #[derive(Debug)]
 pub(super) struct Index {
-    /// Each leaf, by a key that is not above its first and above all of the leaf before. Never
-    /// empty; the first leaf has the empty key.
-    leaves: BTreeMap<Box<[u8]>, Leaf>,
+    /// What parts the branches.
+    fences: Fences,
+    /// At least one.
+    branches: Vec<Branch>,
     /// How many slots.
     len: usize,
 }
 
-/// Neighbours in key order.
+/// Neighbouring leaves.
 #[derive(Debug, Default)]
-struct Leaf {
-    /// What all keys begin with; of a single one, the key.
-    prefix: Box<[u8]>,
-    /// Of each slot's key, the four bytes after the prefix.
-    heads: Vec<u32>,
-    /// Of each slot's key, a byte of its hash.
-    tags: Vec<u8>,
-    /// In key order.
-    slots: Vec<Slot>,
+struct Branch {
+    /// What parts the leaves.
+    fences: Fences,
+    /// At least one; only the first of all is ever empty.
+    leaves: Vec<Leaf>,
+}
+
+/// Where the slot of a key is or would be, until something is put in or taken out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat {
+    branch: usize,
+    leaf: usize,
+    tag: u16,
+    /// Where in the leaf it is; `None`: it is not there.
+    at: Option<usize>,
 }
 
 impl Default for Index {
     fn default() -> Self {
-        let leaves = BTreeMap::from([(Box::default(), Leaf::default())]);
-        Self { leaves, len: 0 }
+        let branch = Branch { leaves: vec![Leaf::default()], ..Branch::default() };
+        Self { fences: Fences::default(), branches: vec![branch], len: 0 }
     }
 }
 
@@ -70,166 +74,160 @@ impl Index {
     }
 
     /// The slot of a key.
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Slot> {
-        let leaf = self.leaf(key);
-        leaf.find(key).map(|at| &leaf.slots[at])
+    pub(super) fn get(&self, key: &[u8]) -> Option<Slot<'_>> {
+        self.at(self.seek(key))
     }
 
-    /// Puts a slot in; returns the one that its key had.
-    pub(super) fn replace(&mut self, slot: Slot) -> Option<Slot> {
-        let (_, leaf) = self.leaf_mut(slot.key());
-        if let Some(at) = leaf.find(slot.key()) {
-            return Some(std::mem::replace(&mut leaf.slots[at], slot));
-        }
-        let behind = leaf.insert(leaf.position(slot.key()), slot);
-        self.len += 1;
-        if let Some(behind) = behind {
-            self.leaves.insert(behind.slots[0].key().into(), behind);
-        }
-        None
+    /// Where the slot of a key is or would be.
+    pub(super) fn seek(&self, key: &[u8]) -> Seat {
+        let (branch, leaf) = self.leaf_of(key);
+        let tag = tag(key);
+        let at = self.branches[branch].leaves[leaf].find(tag, key);
+        Seat { branch, leaf, tag, at }
     }
 
-    /// Takes the slot of a key out.
-    pub(super) fn take(&mut self, key: &[u8]) -> Option<Slot> {
-        let (bound, leaf) = self.leaf_mut(key);
-        let at = leaf.find(key)?;
-        leaf.heads.remove(at);
-        leaf.tags.remove(at);
-        let slot = leaf.slots.remove(at);
-        if leaf.slots.is_empty() && !bound.is_empty() {
-            let bound = Box::<[u8]>::from(bound);
-            self.leaves.remove(&bound);
+    /// The slot there.
+    pub(super) fn at(&self, seat: Seat) -> Option<Slot<'_>> {
+        seat.at.map(|at| self.branches[seat.branch].leaves[seat.leaf].slot(at))
+    }
+
+    /// Puts a slot in, in the place of the one that its key had.
+    pub(super) fn put(&mut self, seat: Seat, draft: Draft<'_>) {
+        self.len += usize::from(seat.at.is_none());
+        let leaf = &mut self.branches[seat.branch].leaves[seat.leaf];
+        if leaf.is_full(seat.at.is_none()) {
+            seat.at.into_iter().for_each(|at| leaf.remove(at));
+            let (branch, at) = self.cut(seat, draft.key());
+            return self.branches[branch].leaves[at].insert(seat.tag, draft);
         }
+        match seat.at {
+            Some(at) => leaf.replace(at, draft),
+            None => leaf.insert(seat.tag, draft),
+        }
+    }
+
+    /// Takes the slot that is there out.
+    pub(super) fn take(&mut self, seat: Seat) {
+        let Some(at) = seat.at else { return };
         self.len -= 1;
-        Some(slot)
+        let Branch { leaves, fences } = &mut self.branches[seat.branch];
+        leaves[seat.leaf].remove(at);
+        if leaves[seat.leaf].len() > 0 {
+            return;
+        }
+        if leaves.len() > 1 {
+            leaves.remove(seat.leaf);
+            fences.join(seat.leaf);
+        } else if self.branches.len() > 1 {
+            self.branches.remove(seat.branch);
+            self.fences.join(seat.branch);
+        }
     }
 
     /// The slots from a key on, in order.
-    pub(super) fn from<'a>(&'a self, from: Bound<&'a [u8]>) -> impl Iterator<Item = &'a Slot> {
+    pub(super) fn from(&self, from: Bound<&[u8]>) -> Walk<'_> {
         let key = match from {
             Bound::Included(key) | Bound::Excluded(key) => key,
             Bound::Unbounded => &[],
         };
-        let first = self.leaf(key);
-        let at = first.position(key);
-        let is_key = |slot: &Slot| slot.key() == key;
-        let skips = matches!(from, Bound::Excluded(_)) && first.slots.get(at).is_some_and(is_key);
-        let at = at + usize::from(skips);
-        let others = self.leaves.range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded));
-        let others = others.flat_map(|(_, leaf)| &leaf.slots);
-        first.slots[at..].iter().chain(others)
-    }
-
-    fn leaf(&self, key: &[u8]) -> &Leaf {
-        let up_to = (Bound::Unbounded, Bound::Included(key));
-        self.leaves.range::<[u8], _>(up_to).next_back().expect(HAS_FIRST).1
-    }
-
-    fn leaf_mut(&mut self, key: &[u8]) -> (&[u8], &mut Leaf) {
-        let up_to = (Bound::Unbounded, Bound::Included(key));
-        let (first, leaf) = self.leaves.range_mut::<[u8], _>(up_to).next_back().expect(HAS_FIRST);
-        (first, leaf)
-    }
-}
-
-const HAS_FIRST: &str = "the first leaf has the least key of all and never goes";
-
-impl Leaf {
-    /// Where a key is.
-    fn find(&self, key: &[u8]) -> Option<usize> {
-        let alike = memchr::memchr_iter(tag(key), &self.tags);
-        alike.into_iter().find(|at| self.slots[*at].key() == key)
-    }
-
-    /// How many keys are before this one: where it is, or would go.
-    fn position(&self, key: &[u8]) -> usize {
-        let Some(rest) = key.strip_prefix(&*self.prefix) else {
-            // It differs from all keys in the same byte.
-            return if *key < *self.prefix { 0 } else { self.slots.len() };
+        let (branch, leaf) = self.leaf_of(key);
+        let mut walk = Walk { index: self, branch, leaf, order: Vec::new(), next: 0 };
+        let first = walk.open();
+        let is_before = |slot: Slot<'_>| match from {
+            Bound::Excluded(key) => slot.key() <= key,
+            _ => slot.key() < key,
         };
-        let head = head(rest);
-        let from = self.heads.partition_point(|other| *other < head);
-        let alike = self.heads[from..].iter().take_while(|other| **other == head).count();
-        from + self.slots[from..from + alike].partition_point(|slot| slot.key() < key)
+        walk.next = walk.order.partition_point(|at| is_before(first.slot(usize::from(*at))));
+        walk
     }
 
-    /// Puts in a slot whose key is new; returns a leaf to go behind this one, if that was full.
-    fn insert(&mut self, at: usize, slot: Slot) -> Option<Self> {
-        let len = self.slots.len();
-        if len < LEAF_SLOTS_MAX {
-            self.put(at, slot);
-            return None;
-        }
-        let half = if at == len { len } else { len / 2 };
-        let mut behind = Self::of(self.slots.split_off(half));
-        if at < half {
-            self.put(at, slot);
-        } else {
-            behind.put(at - half, slot);
-        }
-        if at < len {
-            // Half as many keys may have more in common.
-            *self = Self::of(std::mem::take(&mut self.slots));
-        }
-        Some(behind)
+    /// In which leaf of which branch a key belongs.
+    fn leaf_of(&self, key: &[u8]) -> (usize, usize) {
+        let branch = self.fences.child(key);
+        (branch, self.branches[branch].fences.child(key))
     }
 
-    fn put(&mut self, at: usize, slot: Slot) {
-        match slot.key().strip_prefix(&*self.prefix) {
-            Some(rest) if !self.slots.is_empty() => {
-                self.heads.insert(at, head(rest));
-                self.tags.insert(at, tag(slot.key()));
-                self.slots.insert(at, slot);
+    /// Cuts a full leaf in two; returns in which of them a key belongs.
+    fn cut(&mut self, seat: Seat, key: &[u8]) -> (usize, usize) {
+        let branch = &mut self.branches[seat.branch];
+        let (bound, behind) = branch.leaves[seat.leaf].cut(key);
+        branch.fences.cut(seat.leaf, bound);
+        branch.leaves.insert(seat.leaf + 1, behind);
+        if branch.leaves.len() > LEAVES_MAX {
+            // What comes in order comes behind: then the full branch stays, too.
+            let behind = seat.leaf + 2 == branch.leaves.len();
+            let at = if behind { LEAVES_MAX } else { LEAVES_MAX / 2 };
+            let leaves = branch.leaves.split_off(at);
+            let (bound, fences) = branch.fences.split_off(at);
+            self.fences.cut(seat.branch, bound);
+            self.branches.insert(seat.branch + 1, Branch { fences, leaves });
+        }
+        self.leaf_of(key)
+    }
+}
+
+/// A walk over slots in key order.
+pub(super) struct Walk<'a> {
+    index: &'a Index,
+    branch: usize,
+    leaf: usize,
+    /// The order of the slots of this leaf.
+    order: Vec<u8>,
+    /// Which of them is next.
+    next: usize,
+}
+
+impl<'a> Walk<'a> {
+    /// Puts the slots of this leaf in order.
+    fn open(&mut self) -> &'a Leaf {
+        let leaf = &self.index.branches[self.branch].leaves[self.leaf];
+        leaf.order(&mut self.order);
+        self.next = 0;
+        leaf
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Slot<'a>;
+
+    fn next(&mut self) -> Option<Slot<'a>> {
+        while self.next == self.order.len() {
+            self.leaf += 1;
+            if self.leaf == self.index.branches.get(self.branch)?.leaves.len() {
+                (self.branch, self.leaf) = (self.branch + 1, 0);
+                self.index.branches.get(self.branch)?;
             }
-            _ => {
-                let mut slots = std::mem::take(&mut self.slots);
-                slots.insert(at, slot);
-                *self = Self::of(slots);
-            }
+            self.open();
         }
-    }
-
-    /// A leaf of these slots, which are in order.
-    fn of(slots: Vec<Slot>) -> Self {
-        let prefix = match (slots.first(), slots.last()) {
-            (Some(first), Some(last)) => common(first.key(), last.key()),
-            _ => &[],
-        };
-        let heads = slots.iter().map(|slot| head(&slot.key()[prefix.len()..])).collect();
-        let tags = slots.iter().map(|slot| tag(slot.key())).collect();
-        Self { prefix: prefix.into(), heads, tags, slots }
+        self.next += 1;
+        let at = usize::from(self.order[self.next - 1]);
+        Some(self.index.branches[self.branch].leaves[self.leaf].slot(at))
     }
 }
 
-fn tag(key: &[u8]) -> u8 {
-    xxh3_64(key) as u8
-}
-
-/// What both keys begin with.
-fn common<'a>(one: &'a [u8], other: &[u8]) -> &'a [u8] {
-    let len = iter::zip(one, other).take_while(|(a, b)| a == b).count();
-    &one[..len]
-}
-
-/// The first four bytes as a number of the same order; what is missing counts as zeros.
-fn head(rest: &[u8]) -> u32 {
-    let mut bytes = [0; 4];
-    iter::zip(&mut bytes, rest).for_each(|(to, from)| *to = *from);
-    u32::from_be_bytes(bytes)
+fn tag(key: &[u8]) -> u16 {
+    (xxh3_64(key) >> 48) as u16
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::value::Value;
     use crate::store::entry::{Content, Entry};
     use proptest::prelude::*;
     use ringkv_shared::Version;
+    use std::collections::BTreeMap;
 
-    fn slot(key: u16, counter: u64) -> Slot {
+    fn put(index: &mut Index, key: u16, len: usize, counter: u64) {
+        let content = Content::Value(Value::Plain(value(len, counter)));
         let version = Version::new(0, counter);
-        let content = Content::<&[u8]>::Tombstone;
         let entry = Entry { content, version, seq: 0, place: None, expires: None, stamp: None };
-        Slot::new(&bytes(key), &entry)
+        let key = bytes(key);
+        index.put(index.seek(&key), Draft::new(&key, &entry, false));
+    }
+
+    fn value(len: usize, counter: u64) -> Vec<u8> {
+        counter.to_le_bytes().into_iter().cycle().take(len).collect()
     }
 
     /// In the order of the numbers, with much and little in common; the first is the empty key.
@@ -238,7 +236,7 @@ mod tests {
         let rest = match key % 3 {
             0 => vec![],
             1 => vec![0],
-            _ => vec![0, 0, 0, 0, 0, 7],
+            _ => vec![0, 0, 0, 0, 0, 0, 0, 0, 0, 7],
         };
         let number = (key / 3).to_be_bytes();
         if key == 0 { Vec::new() } else { [&group[..], b"common", &number, &rest].concat() }
@@ -246,64 +244,120 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Act {
-        Put(u16),
-        /// So many, one behind the other.
-        Run(u16, u16),
+        /// With a value of so many bytes.
+        Put(u16, usize),
+        /// So many, so far from each other, forwards or, wrapping around, backwards.
+        Run(u16, u16, u16, usize),
         Take(u16),
         TakeRun(u16, u16),
     }
 
     fn act() -> impl Strategy<Value = Act> {
-        let key = 0..1500_u16;
+        let key = 0..6000_u16;
+        let len = || prop_oneof![8 => 0..40_usize, 2 => 100..600_usize, 1 => 5000..9000_usize];
+        let step = prop_oneof![Just(1), Just(5999), Just(7), Just(4177)];
         prop_oneof![
-            8 => key.clone().prop_map(Act::Put),
-            1 => (key.clone(), 1..400_u16).prop_map(|(from, n)| Act::Run(from, n)),
+            8 => (key.clone(), len()).prop_map(|(key, len)| Act::Put(key, len)),
+            4 => (key.clone(), 1..3000_u16, step, len()).prop_map(|(from, n, step, len)| Act::Run(from, n, step, len % 1000)),
             4 => key.clone().prop_map(Act::Take),
-            1 => (key, 1..400_u16).prop_map(|(from, n)| Act::TakeRun(from, n)),
+            1 => (key, 1..3000_u16).prop_map(|(from, n)| Act::TakeRun(from, n)),
         ]
     }
 
-    fn from(map: &BTreeMap<u16, u64>, from: Bound<u16>) -> Vec<(Vec<u8>, u64)> {
-        let range = map.range((from, Bound::Unbounded));
-        range.map(|(key, counter)| (bytes(*key), *counter)).collect()
+    fn run(from: u16, n: u16, step: u16) -> impl Iterator<Item = u16> {
+        (0..u32::from(n)).map(move |n| ((u32::from(from) + n * u32::from(step)) % 6000) as u16)
     }
 
-    fn found<'a>(slots: impl Iterator<Item = &'a Slot>) -> Vec<(Vec<u8>, u64)> {
-        slots.map(|slot| (slot.key().to_vec(), slot.version().counter)).collect()
+    type Model = BTreeMap<u16, (usize, u64)>;
+
+    fn from(model: &Model, from: Bound<u16>) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let range = model.range((from, Bound::Unbounded));
+        range.map(|(key, (len, counter))| (bytes(*key), value(*len, *counter))).collect()
+    }
+
+    fn found<'a>(slots: impl Iterator<Item = Slot<'a>>) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let pair = |slot: Slot<'_>| {
+            let Content::Value(value) = slot.entry().content else { panic!("it was a value") };
+            (slot.key().to_vec(), value.stored().to_vec())
+        };
+        slots.map(pair).collect()
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn it_is_an_ordered_map(acts in proptest::collection::vec(act(), 1..60), probe in 0..1600_u16) {
-            let (mut index, mut model) = (Index::default(), BTreeMap::new());
+        fn it_is_an_ordered_map(acts in proptest::collection::vec(act(), 1..40), probe in 0..6100_u16) {
+            let (mut index, mut model) = (Index::default(), Model::new());
             let mut counter = 0;
             for act in acts {
-                let (keys, put) = match act {
-                    Act::Put(key) => (key..=key, true),
-                    Act::Run(from, n) => (from..=from + n, true),
-                    Act::Take(key) => (key..=key, false),
-                    Act::TakeRun(from, n) => (from..=from + n, false),
+                let (keys, len): (Vec<u16>, _) = match act {
+                    Act::Put(key, len) => (vec![key], Some(len)),
+                    Act::Run(from, n, step, len) => (run(from, n, step).collect(), Some(len)),
+                    Act::Take(key) => (vec![key], None),
+                    Act::TakeRun(from, n) => (run(from, n, 1).collect(), None),
                 };
                 for key in keys {
                     counter += 1;
-                    let (old, expected) = if put {
-                        (index.replace(slot(key, counter)), model.insert(key, counter))
+                    let held = index.get(&bytes(key)).map(|slot| slot.version().counter);
+                    prop_assert_eq!(held, model.get(&key).map(|(_, counter)| *counter));
+                    if let Some(len) = len {
+                        put(&mut index, key, len, counter);
+                        model.insert(key, (len, counter));
                     } else {
-                        (index.take(&bytes(key)), model.remove(&key))
-                    };
-                    prop_assert_eq!(old.map(|slot| slot.version().counter), expected);
+                        index.take(index.seek(&bytes(key)));
+                        model.remove(&key);
+                    }
                 }
                 prop_assert_eq!(index.len(), model.len());
-                prop_assert!(index.leaves.values().all(|leaf| leaf.slots.len() <= LEAF_SLOTS_MAX));
+                index.check();
             }
             let key = bytes(probe);
-            let got = index.get(&key).map(|slot| slot.version().counter);
-            prop_assert_eq!(got, model.get(&probe).copied());
             prop_assert_eq!(found(index.from(Bound::Unbounded)), from(&model, Bound::Unbounded));
             prop_assert_eq!(found(index.from(Bound::Included(&key))), from(&model, Bound::Included(probe)));
             prop_assert_eq!(found(index.from(Bound::Excluded(&key))), from(&model, Bound::Excluded(probe)));
+        }
+    }
+
+    #[test]
+    fn many_keys_are_cut_into_branches_and_all_of_it_goes_again() {
+        let mut index = Index::default();
+        let keys: Vec<[u8; 4]> =
+            (0..60_000_u32).map(|n| n.wrapping_mul(40_503).rotate_left(7).to_be_bytes()).collect();
+        let content = Content::<&[u8]>::Tombstone;
+        let version = Version::new(1, 1);
+        let entry = Entry { content, version, seq: 1, place: None, expires: None, stamp: None };
+        for key in &keys {
+            index.put(index.seek(key), Draft::new(key, &entry, false));
+        }
+        index.check();
+        assert!(index.branches.len() > 3 && index.len() == keys.len());
+        assert!(index.from(Bound::Unbounded).is_sorted_by(|a, b| a.key() < b.key()));
+        for key in &keys {
+            index.take(index.seek(key));
+        }
+        index.check();
+        assert_eq!(
+            (index.branches.len(), index.len(), index.from(Bound::Unbounded).count()),
+            (1, 0, 0)
+        );
+    }
+
+    impl Index {
+        /// Panics if the parts do not fit each other.
+        fn check(&self) {
+            let branches = self.branches.len();
+            assert!(
+                self.branches.iter().all(|branch| (1..=LEAVES_MAX).contains(&branch.leaves.len()))
+            );
+            for (at, branch) in self.branches.iter().enumerate() {
+                for (nth, leaf) in branch.leaves.iter().enumerate() {
+                    leaf.check();
+                    assert!(leaf.len() > 0 || (branches, branch.leaves.len()) == (1, 1));
+                    let mut slots = (0..leaf.len()).map(|at| leaf.slot(at).key());
+                    assert!(slots.all(|key| self.leaf_of(key) == (at, nth)));
+                }
+            }
         }
     }
 }

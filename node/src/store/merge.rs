@@ -32,8 +32,8 @@ use ringkv_shared::causal::{Context, Siblings};
 use super::Store;
 use super::digest::Spot;
 use super::entry::{Content, Entry};
-use super::more::{More, State};
-use super::slot::Slot;
+use super::more::{Left, More, State};
+use super::slot::{Draft, SlotBuf};
 use crate::log::place::Place;
 use crate::log::record::{Op, Record};
 
@@ -121,34 +121,32 @@ impl Store {
         (standing(state, record), existed)
     }
 
-    /// Puts a plain write in, if it wins. It nearly always does, so it is put in first.
+    /// Puts a plain write in, if it wins.
     pub(super) fn write_plain<B: AsRef<[u8]>>(
         &mut self,
         record: &Record<B>,
         place: Option<Place>,
     ) -> bool {
-        let entry = entry(record, place);
-        self.tally.add(&entry);
-        let spot = Spot::of(record.key.as_ref());
-        let slot = Slot::new(record.key.as_ref(), &entry);
-        let Some(old) = self.entries.replace(slot) else {
-            spot.change(&mut self.digests, 0, spot.plain(record.version));
-            return true;
-        };
-        let held = old.entry();
-        let comparable = !old.has_more() && is_comparable(&held, record);
-        let wins = comparable
-            && Standing::of_plain(record.version, ends(&record.op, &held), held.version).changes;
-        if wins {
+        let (key, entry) = (record.key.as_ref(), entry(record, place));
+        let (seat, spot) = (self.entries.seek(key), Spot::of(key));
+        let mut before = 0;
+        if let Some(old) = self.entries.at(seat) {
+            let held = old.entry();
+            if old.has_more() || !is_comparable(&held, record) {
+                return self.write_any(record, place);
+            }
+            let ends = ends(&record.op, &held);
+            if !Standing::of_plain(record.version, ends, held.version).changes {
+                return false;
+            }
             self.tally.remove(&held);
-            let (before, after) = (spot.plain(held.version), spot.plain(record.version));
-            spot.change(&mut self.digests, before, after);
-            self.leave(old, None);
-            return true;
+            before = spot.plain(held.version);
+            self.freezes.keep(|| Left { slot: old.to_buf(), more: None });
         }
-        self.entries.replace(old).expect("it was put in just now");
-        self.tally.remove(&entry);
-        !comparable && self.write_any(record, place)
+        self.tally.add(&entry);
+        spot.change(&mut self.digests, before, spot.plain(record.version));
+        self.entries.put(seat, Draft::new(key, &entry, false));
+        true
     }
 
     /// Merges any write into what is held; true if it changed something.
@@ -174,15 +172,16 @@ impl Store {
         }
         let last = entries.pop().expect("a decision leaves at least one");
         let plain = entries.is_empty() && set.past().is_before(last.version);
-        let (slot, more) = if plain {
+        let (last, more) = if plain {
             // What is told of it depends on this line, even if an older one has the value.
-            (Slot::new(key, &Entry { seq: record.seq, ..last }), None)
+            (Entry { seq: record.seq, ..last }, None)
         } else {
-            let others = entries.iter().map(|entry| Slot::new(key, entry)).collect();
+            let others = entries.iter().map(|entry| SlotBuf::new(key, entry)).collect();
             let more = More { past: set.past().clone(), others, seq: record.seq };
-            (Slot::with_more(key, &last), Some(Box::new(more)))
+            (last, Some(Box::new(more)))
         };
-        self.exchange_state(slot, more);
+        let slot = SlotBuf::new(key, &last);
+        self.exchange_state(key, &slot, more);
         true
     }
 
@@ -192,19 +191,23 @@ impl Store {
         &self.discards
     }
 
-    fn exchange_state(&mut self, slot: Slot, more: Option<Box<More>>) {
-        let key: Box<[u8]> = slot.key().into();
-        let (spot, new) = (Spot::of(&key), State { slot: &slot, more: more.as_deref() });
+    /// Puts all that is to be held for a key in the place of what was.
+    fn exchange_state(&mut self, key: &[u8], slot: &SlotBuf, more: Option<Box<More>>) {
+        let (seat, spot) = (self.entries.seek(key), Spot::of(key));
+        let new = State { slot: slot.get(), more: more.as_deref() };
+        let after = spot.hash(new);
         self.tally.add_state(new);
-        let (before, after) = (self.state(&key).map_or(0, |old| spot.hash(old)), spot.hash(new));
-        spot.change(&mut self.digests, before, after);
-        let old = self.entries.replace(slot);
-        let old_more = self.more.remove(&key);
-        self.more.extend(more.map(|more| (key, more)));
-        if let Some(old) = old {
-            self.tally.remove_state(State { slot: &old, more: old_more.as_deref() });
-            self.leave(old, old_more);
+        let old_more = self.more.remove(key);
+        let mut before = 0;
+        if let Some(slot) = self.entries.at(seat) {
+            let old = State { slot, more: old_more.as_deref() };
+            before = spot.hash(old);
+            self.tally.remove_state(old);
+            self.freezes.keep(|| Left { slot: slot.to_buf(), more: old_more });
         }
+        spot.change(&mut self.digests, before, after);
+        self.entries.put(seat, Draft::new(key, &slot.get().entry(), more.is_some()));
+        self.more.extend(more.map(|more| (key.into(), more)));
     }
 }
 

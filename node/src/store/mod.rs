@@ -7,8 +7,9 @@
 //!
 //! | file | idea |
 //! |---|---|
-//! | `slot` | an entry in one piece of memory |
-//! | `index` | slots in key order, found fast |
+//! | `slot` | an entry as a piece of bytes |
+//! | `leaf` | neighbours side by side |
+//! | `index`, `fences` | leaves in key order, found fast |
 //! | `entry`, `more` | one value or tombstone; keys that have several |
 //! | `merge` | a write arrives |
 //! | `tally` | the counts of all |
@@ -30,8 +31,10 @@ mod digest;
 mod entry;
 mod evict;
 mod expire;
+mod fences;
 mod freeze;
 mod index;
+mod leaf;
 mod merge;
 #[cfg(test)]
 mod model;
@@ -65,7 +68,7 @@ use evict::Clock;
 use freeze::Freezes;
 use index::Index;
 use more::{Left, More, State};
-use slot::Slot;
+use slot::{Draft, Slot, SlotBuf};
 
 /// How reads were answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -177,18 +180,19 @@ impl Store {
     /// Says that the line of this version of a key now stands (also) elsewhere; true if there still is
     /// such a value.
     pub fn replace(&mut self, key: &[u8], version: Version, place: Place) -> bool {
-        let Some(slot) = self.entries.get(key) else { return false };
-        let moved = |slot: &Slot| {
+        let moved = |slot: Slot<'_>| {
             let entry = slot.entry();
             let same = entry.version == version && entry.is_live();
-            same.then(|| slot.rewritten(&Entry { place: Some(place), ..entry }))
+            same.then(|| Entry { place: Some(place), ..entry }.copied())
         };
+        let Some(slot) = self.entries.get(key) else { return false };
         if let Some(moved) = moved(slot) {
-            self.exchange(moved);
+            self.exchange(key, &moved);
             return true;
         }
         let others = self.more.get_mut(key).into_iter().flat_map(|more| &mut more.others);
-        let mut changed = others.filter_map(|other| moved(other).map(|new| *other = new));
+        let mut changed = others
+            .filter_map(|other| moved(other.get()).map(|new| *other = SlotBuf::new(key, &new)));
         changed.next().is_some()
     }
 
@@ -202,36 +206,36 @@ impl Store {
         self.entries.get(key).map(|slot| self.state_of(slot))
     }
 
-    fn state_of<'a>(&'a self, slot: &'a Slot) -> State<'a> {
+    fn state_of<'a>(&'a self, slot: Slot<'a>) -> State<'a> {
         let more = if slot.has_more() { self.more.get(slot.key()) } else { None };
         State { slot, more: more.map(|more| &**more) }
     }
 
-    fn range<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = &'a Slot> {
+    fn range<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = Slot<'a>> {
         let from = self.entries.from(Bound::Included(prefix));
         from.take_while(move |slot| slot.key().starts_with(prefix))
     }
 
-    /// Puts a slot in the place of one that says the same in another way.
-    fn exchange(&mut self, slot: Slot) {
-        self.tally.add_value(&slot.entry());
-        let old = self.entries.replace(slot).expect("only what is there is exchanged");
+    /// Puts an entry in the place of one that says the same in another way.
+    fn exchange<B: AsRef<[u8]>>(&mut self, key: &[u8], entry: &Entry<B>) {
+        let seat = self.entries.seek(key);
+        let old = self.entries.at(seat).expect("only what is there is exchanged");
         self.tally.remove_value(&old.entry());
-    }
-
-    /// What was held for a key is not any more.
-    fn leave(&mut self, slot: Slot, more: Option<Box<More>>) {
-        self.freezes.keep(Left { slot, more });
+        self.tally.add_value(&entry.as_ref());
+        let more = old.has_more();
+        self.entries.put(seat, Draft::new(key, entry, more));
     }
 
     fn forget(&mut self, key: &[u8], seq: u64) -> bool {
-        let Some(slot) = self.entries.take(key) else { return false };
+        let seat = self.entries.seek(key);
+        let Some(slot) = self.entries.at(seat) else { return false };
         let more = if slot.has_more() { self.more.remove(key) } else { None };
-        let state = State { slot: &slot, more: more.as_deref() };
+        let state = State { slot, more: more.as_deref() };
         self.tally.remove_state(state);
         let spot = Spot::of(key);
         spot.change(&mut self.digests, spot.hash(state), 0);
-        self.leave(slot, more);
+        self.freezes.keep(|| Left { slot: slot.to_buf(), more });
+        self.entries.take(seat);
         self.dropped_seq = seq;
         true
     }

@@ -21,7 +21,7 @@ use ringkv_shared::Version;
 use ringkv_shared::causal::Context;
 
 use super::entry::Entry;
-use super::slot::Slot;
+use super::slot::{Slot, SlotBuf};
 use crate::log::record::CONTEXT_PART_BYTES_MAX;
 
 /// How many bytes of a value, of which each may take six in a line, take the room of a version in a context.
@@ -41,7 +41,7 @@ pub(super) struct More {
     /// What was replaced.
     pub(super) past: Context,
     /// The other entries, in the order of their versions.
-    pub(super) others: Vec<Slot>,
+    pub(super) others: Vec<SlotBuf>,
     /// The last line that changed any of it.
     pub(super) seq: u64,
 }
@@ -49,26 +49,26 @@ pub(super) struct More {
 /// All that the map has for a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct State<'a> {
-    pub(super) slot: &'a Slot,
+    pub(super) slot: Slot<'a>,
     pub(super) more: Option<&'a More>,
 }
 
 /// All that the map had for a key.
 #[derive(Debug)]
 pub(super) struct Left {
-    pub(super) slot: Slot,
+    pub(super) slot: SlotBuf,
     pub(super) more: Option<Box<More>>,
 }
 
 impl Left {
     pub(super) fn state(&self) -> State<'_> {
-        State { slot: &self.slot, more: self.more.as_deref() }
+        State { slot: self.slot.get(), more: self.more.as_deref() }
     }
 
     /// Bytes that it occupies, about.
     pub(super) fn bytes(&self) -> usize {
         let more = self.more.as_deref().map_or(0, |more| {
-            more.others.iter().map(Slot::bytes).sum::<usize>() + more.past.parts() * 32
+            more.others.iter().map(SlotBuf::bytes).sum::<usize>() + more.past.parts() * 32
         });
         self.slot.bytes() + more
     }
@@ -78,7 +78,7 @@ impl<'a> State<'a> {
     /// The entries in the order of their versions.
     pub(super) fn entries(self) -> impl DoubleEndedIterator<Item = Entry<&'a [u8]>> + Clone {
         let others = self.more.map_or(&[][..], |more| &more.others);
-        others.iter().chain([self.slot]).map(Slot::entry)
+        others.iter().map(SlotBuf::get).chain([self.slot]).map(Slot::entry)
     }
 
     /// What was replaced.
@@ -97,7 +97,7 @@ impl<'a> State<'a> {
     /// As it answers at `now`.
     pub(super) fn held(self, now: u64) -> Held<&'a [u8]> {
         let more = self.more.map(|more| {
-            let others = more.others.iter().map(|slot| slot.entry().at(now)).collect();
+            let others = more.others.iter().map(|slot| slot.get().entry().at(now)).collect();
             Box::new(HeldMore { past: more.past.clone(), others })
         });
         Held { entry: self.slot.entry().at(now), more }

@@ -16,7 +16,9 @@
 //! Keys are told apart by a 64-bit hash; two with the same hash share an entry, and one that left the
 //! table counts as if it had got every number so far. Both only make contexts longer, never wrong.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use super::Context;
 use crate::Version;
@@ -29,7 +31,7 @@ const LISTED_MAX: usize = 16;
 /// The table. Pure: an access at a time.
 #[derive(Debug)]
 pub struct Recent {
-    keys: HashMap<u64, Numbers>,
+    keys: HashMap<u64, Numbers, BuildHasherDefault<IsHash>>,
     /// The keys in the order in which they came in.
     order: VecDeque<u64>,
     /// Keys that are not in the table may have got any number up to this one. Monotonic.
@@ -44,27 +46,52 @@ struct Numbers {
     listed: Vec<Version>,
 }
 
+/// Of what is a hash already.
+#[derive(Debug, Default)]
+struct IsHash(u64);
+
+impl Hasher for IsHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
 impl Recent {
     /// The table of a coordinator, by its epoch, that has given no number yet: those before it have
     /// given any.
     #[must_use]
     pub fn new(epoch: u32) -> Self {
         let forgotten = Version::new(epoch, 0);
-        Self { keys: HashMap::new(), order: VecDeque::new(), forgotten }
+        Self { keys: HashMap::default(), order: VecDeque::new(), forgotten }
     }
 
     /// Takes note that a key (its hash) gets a number, its writer having seen `seen` (`None`: all).
     /// Returns the context that the write is to travel with, `None` for all before it.
     pub fn note(&mut self, key: u64, version: Version, seen: Option<&Context>) -> Option<Context> {
-        let known = self.keys.get(&key).cloned();
-        let known = known.unwrap_or(Numbers { floor: self.forgotten, listed: Vec::new() });
-        let all = seen.is_none_or(|seen| known.seen_by(seen));
-        let numbers = if all {
-            Numbers { floor: version.previous().unwrap_or_default(), listed: vec![version] }
-        } else {
-            known.and(version)
+        let known = match self.keys.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                self.order.push_back(key);
+                place.insert(Numbers { floor: self.forgotten, listed: Vec::new() })
+            }
         };
-        self.keep(key, numbers);
+        let all = seen.is_none_or(|seen| known.seen_by(seen));
+        if all {
+            known.floor = version.previous().unwrap_or_default();
+            known.listed.clear();
+        }
+        known.add(version);
+        if self.order.len() > KEYS_MAX {
+            self.forget_oldest();
+        }
         match seen {
             Some(seen) if !all => Some(seen.clone()),
             // What it has seen of other lines is replaced, too.
@@ -73,14 +100,7 @@ impl Recent {
         }
     }
 
-    fn keep(&mut self, key: u64, numbers: Numbers) {
-        if self.keys.insert(key, numbers).is_some() {
-            return;
-        }
-        self.order.push_back(key);
-        if self.order.len() <= KEYS_MAX {
-            return;
-        }
+    fn forget_oldest(&mut self) {
         if let Some(gone) = self.order.pop_front().and_then(|oldest| self.keys.remove(&oldest)) {
             let last = gone.listed.last().copied().unwrap_or(gone.floor);
             self.forgotten = self.forgotten.max(last);
@@ -93,12 +113,11 @@ impl Numbers {
         seen.covers_all_up_to(self.floor) && self.listed.iter().all(|version| seen.covers(*version))
     }
 
-    fn and(mut self, version: Version) -> Self {
+    fn add(&mut self, version: Version) {
         self.listed.push(version);
         if self.listed.len() > LISTED_MAX {
             self.floor = self.listed.remove(0);
         }
-        self
     }
 }
 

@@ -7,6 +7,7 @@
 //! must get nothing that was meant for the first.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -59,9 +60,18 @@ pub struct Peer {
     member: Option<Member>,
     /// As whom we come, and who else hears the answers.
     company: Company,
-    connection: Mutex<Option<Arc<Client>>>,
+    connection: Mutex<Connection>,
     /// One at a time connects.
     connecting: tokio::sync::Mutex<()>,
+    /// How many wait for a connection: nobody may overtake them.
+    queued: AtomicUsize,
+}
+
+/// The connection in use, if there is one, and how many there were before.
+#[derive(Default)]
+struct Connection {
+    client: Option<Arc<Client>>,
+    number: u64,
 }
 
 /// A node of a cluster, as its coordinator knows it.
@@ -100,8 +110,8 @@ impl Peer {
     #[must_use]
     pub fn new(addr: impl Into<String>) -> Self {
         let (member, company) = (None, Company::default());
-        let (connection, connecting) = Default::default();
-        Self { addr: addr.into(), member, company, connection, connecting }
+        let (connection, connecting, queued) = Default::default();
+        Self { addr: addr.into(), member, company, connection, connecting, queued }
     }
 
     /// The storage node at `addr` whose data directory is `uuid`, as a coordinator asks it: it is claimed on each
@@ -181,9 +191,9 @@ impl Peer {
         PeerError::Refused(failure)
     }
 
-    /// Whether there is a connection.
+    /// Whether there is a connection, and nobody waits for one.
     pub fn is_connected(&self) -> bool {
-        self.lock().as_ref().is_some_and(|client| client.is_connected())
+        self.open().is_some()
     }
 
     /// Makes a call on the connection that there is, whose answer the router gets with this token; `params` writes
@@ -191,45 +201,85 @@ impl Peer {
     /// connection, or too much waits there; nothing was sent.
     pub fn route(&self, token: u64, method: &str, params: impl FnOnce(&mut Vec<u8>)) -> bool {
         let connection = self.lock();
-        connection.as_ref().is_some_and(|client| client.route(token, method, params))
+        connection.client.as_ref().is_some_and(|client| client.route(token, method, params))
     }
 
-    /// The answer to a routed call did not come within `deadline`: the next call gets another connection.
-    pub fn give_up(&self, deadline: Duration) {
-        let connection = self.lock().take();
-        connection.into_iter().for_each(|client| retire(client, deadline));
+    /// The number of the connection in use.
+    pub fn connection_number(&self) -> u64 {
+        self.lock().number
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Client>>> {
+    /// The answer to a routed call did not come within `deadline`: if the connection of this number is still in use,
+    /// the next call gets another.
+    pub fn give_up(&self, number: u64, deadline: Duration) {
+        let mut connection = self.lock();
+        if connection.number == number
+            && let Some(client) = connection.leave()
+        {
+            drop(connection);
+            retire(client, deadline);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().expect("no panic while the lock is held")
     }
 
+    /// The connection, unless somebody waits for one: calls are sent in the order in which they were made.
     fn open(&self) -> Option<Arc<Client>> {
-        self.lock().as_ref().filter(|client| client.is_connected()).cloned()
+        if self.queued.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        self.lock().client.as_ref().filter(|client| client.is_connected()).cloned()
     }
 
     async fn connected(&self, timeout: Duration) -> Result<Arc<Client>, PeerError> {
         if let Some(client) = self.open() {
             return Ok(client);
         }
+        let _queued = Queued::new(&self.queued);
         let _one = self.connecting.lock().await;
-        if let Some(client) = self.open() {
-            return Ok(client);
+        if let Some(client) = self.lock().client.as_ref().filter(|client| client.is_connected()) {
+            return Ok(client.clone());
         }
         let client = connect_as(&self.addr, timeout, self.company.clone()).await;
         let client = Arc::new(client.map_err(PeerError::Unreachable)?);
         if let Some(member) = &self.member {
             member.claim(&client).await?;
         }
-        *self.lock() = Some(client.clone());
+        self.lock().client = Some(client.clone());
         Ok(client)
     }
 
     fn forget(&self, client: &Arc<Client>) {
         let mut connection = self.lock();
-        if connection.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, client)) {
-            *connection = None;
+        if connection.client.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, client)) {
+            // The caller has it, too: it does not end here.
+            connection.leave();
         }
+    }
+}
+
+impl Connection {
+    fn leave(&mut self) -> Option<Arc<Client>> {
+        self.number += 1;
+        self.client.take()
+    }
+}
+
+/// One who waits for a connection.
+struct Queued<'a>(&'a AtomicUsize);
+
+impl<'a> Queued<'a> {
+    fn new(queued: &'a AtomicUsize) -> Self {
+        queued.fetch_add(1, Ordering::Relaxed);
+        Self(queued)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

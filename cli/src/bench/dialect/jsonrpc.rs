@@ -16,6 +16,7 @@ use crate::bench::values::Values;
 const HEAD: &[u8] = b"{\"jsonrpc\":\"2.0\",\"id\":";
 const RESULT: &[u8] = b",\"result\":{\"status\":\"ok\"";
 const VALUE: &[u8] = b",\"value\":\"";
+const SIBLINGS: &[u8] = b",\"siblings\":[";
 
 /// With options: a program does not wait for the replicas beyond W.
 pub(super) fn coordinator(values: &Values, keyspace: Option<&str>) -> Dialect {
@@ -56,7 +57,7 @@ fn parse(bytes: &[u8], _: Option<bool>) -> Result<Option<Parsed<'_>>, String> {
     Ok(Some(Parsed { bytes: length, slot: Some(slot), answer }))
 }
 
-/// A success as our servers spell it. Only a value without escapes is found: ours have none.
+/// A success as our servers spell it. Only a single value without escapes is found: ours have none.
 fn quick(line: &[u8]) -> Option<(u32, Answer<'_>)> {
     let rest = line.strip_prefix(HEAD)?;
     let (digits, rest) = rest.split_at_checked(ID_DIGITS)?;
@@ -69,7 +70,8 @@ fn quick(line: &[u8]) -> Option<(u32, Answer<'_>)> {
     };
     let value = &rest[at + VALUE.len()..];
     let end = memchr::memchr2(b'"', b'\\', value)?;
-    (value[end] == b'"').then_some((slot, Answer::Value(&value[..end])))
+    let single = memchr::memmem::find(&value[end..], SIBLINGS).is_none();
+    (value[end] == b'"' && single).then_some((slot, Answer::Value(&value[..end])))
 }
 
 /// Everything else.
@@ -81,12 +83,20 @@ fn slow(line: &[u8]) -> Option<(u32, Answer<'_>)> {
     }
     let answer = match message["result"]["status"].as_str()? {
         "not_found" => Answer::Missing,
-        // A value that is spelled in a way that none of ours is: it is judged as none of ours.
-        "ok" if message["result"].get("value").is_some() => Answer::Value(b""),
+        "ok" if message["result"].get("value").is_some() => {
+            Answer::Several(values(&message["result"]))
+        }
         "ok" => Answer::Stored,
         _ => return None,
     };
     Some((slot, answer))
+}
+
+/// The value and those beside it. One that is no string is none of ours, and judged as that.
+fn values(result: &Value) -> Vec<String> {
+    let beside = result["siblings"].as_array().into_iter().flatten().map(|one| &one["value"]);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    std::iter::once(&result["value"]).chain(beside).map(text).collect()
 }
 
 fn slot(id: u32) -> Option<u32> {
@@ -143,14 +153,18 @@ mod tests {
     #[test]
     fn answers_are_told_apart() {
         let ok = r#"{"jsonrpc":"2.0","id":100003,"result":{"status":"ok","#;
-        let put = format!("{ok}\"key\":\"key:000000000123\",\"version\":\"1.1\",\"replicas\":[]}}}}\n");
+        let put =
+            format!("{ok}\"key\":\"key:000000000123\",\"version\":\"1.1\",\"replicas\":[]}}}}\n");
         assert_eq!(parsed(&put), (3, Answer::Stored));
-        let get = format!("{ok}\"key\":\"key:000000000123\",\"value\":\"abc\",\"version\":\"1.1\"}}}}\n");
+        let get =
+            format!("{ok}\"key\":\"key:000000000123\",\"value\":\"abc\",\"version\":\"1.1\"}}}}\n");
         assert_eq!(parsed(&get), (3, Answer::Value(b"abc")));
         let get = format!("{ok}\"value\":\"abc\",\"version\":\"1.1\"}}}}\n");
         assert_eq!(parsed(&get), (3, Answer::Value(b"abc")));
         let get = format!("{ok}\"value\":\"a\\\"c\"}}}}\n");
-        assert_eq!(parsed(&get), (3, Answer::Value(b"")));
+        assert_eq!(parsed(&get), (3, Answer::Several(vec!["a\"c".into()])));
+        let get = format!("{ok}\"value\":\"a\",\"siblings\":[{{\"value\":\"b\"}}]}}}}\n");
+        assert_eq!(parsed(&get), (3, Answer::Several(vec!["a".into(), "b".into()])));
         let spaced = "{ \"id\": 100003, \"result\": {\"status\": \"not_found\"} }\n";
         assert_eq!(parsed(spaced), (3, Answer::Missing));
         let error = r#"{"jsonrpc":"2.0","id":100003,"error":{"code":13,"message":"full","data":{"name":"OVERLOADED"}}}"#;

@@ -73,6 +73,8 @@ pub(super) enum Answer<'a> {
     Stored,
     /// The get found this.
     Value(&'a [u8]),
+    /// The get found several values, which no write has seen together: at least one may be read.
+    Several(Vec<String>),
     /// The get found nothing.
     Missing,
     /// It did not work.

@@ -17,6 +17,10 @@ pub trait Spell {
     fn raw(&mut self, text: &str) -> &mut Self;
     /// `{"jsonrpc":"2.0","id":7,"result":`, of an id as it was spelled.
     fn answer_to(&mut self, id: &str) -> &mut Self;
+    /// The same of an id that is a number.
+    fn answer_to_number(&mut self, id: u64) -> &mut Self {
+        self.raw(r#"{"jsonrpc":"2.0","id":"#).number(id).raw(r#","result":"#)
+    }
     /// A number.
     fn number(&mut self, number: u64) -> &mut Self;
     /// A key or value.
