@@ -58,6 +58,8 @@ pub struct Ahead<'scope, 'env> {
     file: Arc<dyn DiskFile>,
     scanner: Scanner,
     part_bytes: usize,
+    /// Bytes that the file had when it was opened.
+    len: u64,
     /// How many parts may be under way; 0: the file is one part, which is read in its turn.
     threads: usize,
     /// Bytes read so far.
@@ -97,6 +99,7 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
             file,
             scanner: Scanner::new(kind, id).with_notes(),
             part_bytes,
+            len,
             threads,
             at: 0,
             ended: false,
@@ -205,11 +208,14 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
         bytes.clear();
         bytes.append(&mut self.rest);
         let begun = bytes.len();
-        bytes.resize(begun + self.part_bytes, 0);
+        // One more than there was: a file that ends where it did is known to.
+        let left = usize::try_from(self.len.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let wanted = self.part_bytes.min(left.saturating_add(1));
+        bytes.resize(begun + wanted, 0);
         let read = self.file.read_at(&mut bytes[begun..], self.at);
         let read = read.map_err(StorageError::io("reading", &self.path))?;
         self.at += read as u64;
-        self.ended = read < self.part_bytes;
+        self.ended = read < wanted;
         bytes.truncate(begun + read);
         let whole = memchr::memrchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
         self.rest.extend_from_slice(&bytes[whole..]);
