@@ -262,6 +262,7 @@ impl Compactor {
     fn end(&self, segment: u64, snapshot_bytes: u64, covered: u64, reason: Reason) -> u64 {
         let mut state = self.shared.lock();
         state.operations -= covered;
+        state.compaction_took = state.compacted_at.elapsed();
         state.sizes.compacted(segment, snapshot_bytes);
         state.figures.compactions += 1;
         state.figures.last_compaction = Some((Instant::now(), reason));

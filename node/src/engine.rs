@@ -130,6 +130,8 @@ pub(crate) struct State {
     pub(crate) operations: u64,
     /// When it began, or this engine was opened.
     pub(crate) compacted_at: Instant,
+    /// How long the last one took.
+    pub(crate) compaction_took: Duration,
     /// Bytes in the files of the log.
     pub(crate) sizes: Sizes,
     /// Room for the next lines of the active segment.
@@ -305,6 +307,7 @@ impl State {
             passed: 0,
             operations: since_snapshot,
             compacted_at: Instant::now(),
+            compaction_took: Duration::ZERO,
             room: Room::new(writer.file(), opened.sizes.active),
             sizes: opened.sizes,
             pictures: Pictures::default(),
@@ -355,6 +358,7 @@ impl State {
             log_bytes: self.sizes.since_snapshot(),
             snapshot_bytes: self.sizes.snapshot,
             elapsed: self.compacted_at.elapsed(),
+            took: self.compaction_took,
         }
     }
 

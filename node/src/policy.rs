@@ -2,15 +2,17 @@
 //!
 //! | reason | due when |
 //! |---|---|
-//! | operations | N since the last compaction, and as many as there are live keys |
+//! | operations | N since the last compaction, and as many as there are live keys; after a rest of [`REST`] times as long as the last one took |
 //! | log | the log is longer than the newest snapshot, and than 64 MiB |
 //! | age | so long ago, if told so, and anything changed |
 //!
-//! Each keeps the cost of compaction a constant share of the work that made it due, so that a
-//! start replays about as much as there is live data.
+//! Each keeps the cost of compaction a constant share of the work that made it due, and the first one of the time, so that a
+//! start replays about as much as there is live data and a node that is written to all the time is not compacting all the
+//! time.
 //!
 //! # Caveats
 //!
+//! Whether one is due is asked when something was written: a log that grew while it rested stays so until the next write.
 //! With large values and few operations the log may grow to 64 MiB before the second rule holds.
 
 use std::fmt;
@@ -18,6 +20,9 @@ use std::time::Duration;
 
 /// Below this the length of the log alone is no reason, in bytes.
 pub(crate) const LOG_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// For how many times as long as the last compaction took there is none for operations alone.
+pub(crate) const REST: u32 = 4;
 
 /// What makes a compaction due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub struct SinceCompaction {
     pub snapshot_bytes: u64,
     /// Time.
     pub elapsed: Duration,
+    /// How long the last one took; zero before the first.
+    pub took: Duration,
 }
 
 /// Why a compaction ran.
@@ -76,7 +83,9 @@ impl CompactionPolicy {
     pub fn due(&self, since: &SinceCompaction) -> Option<Reason> {
         if since.operations == 0 {
             None
-        } else if since.operations >= self.after.max(since.live) {
+        } else if since.operations >= self.after.max(since.live)
+            && since.elapsed >= since.took * REST
+        {
             Some(Reason::Operations)
         } else if since.log_bytes >= LOG_BYTES_MIN.max(since.snapshot_bytes) {
             Some(Reason::Log)
@@ -99,19 +108,22 @@ mod tests {
         use Reason::{Age, Log, Operations};
         let policy = |every| CompactionPolicy { after: 100, every };
         let hour = Some(Duration::from_secs(3600));
-        for (every, operations, live, log_mib, snapshot_mib, elapsed_s, expected) in [
-            (None, 99, 10, 0, 0, 0, None),
-            (None, 100, 10, 0, 0, 0, Some(Operations)),
-            (None, 100, 101, 0, 0, 0, None),
-            (None, 101, 101, 0, 0, 0, Some(Operations)),
-            (None, 1, 10, 63, 0, 0, None),
-            (None, 1, 10, 64, 0, 0, Some(Log)),
-            (None, 1, 10, 64, 65, 0, None),
-            (None, 1, 10, 65, 65, 0, Some(Log)),
-            (None, 1, 10, 0, 0, 1_000_000, None),
-            (hour, 1, 10, 0, 0, 3599, None),
-            (hour, 1, 10, 0, 0, 3600, Some(Age)),
-            (hour, 0, 10, 65, 0, 3600, None),
+        for (every, operations, live, log_mib, snapshot_mib, elapsed_s, took_s, expected) in [
+            (None, 99, 10, 0, 0, 0, 0, None),
+            (None, 100, 10, 0, 0, 0, 0, Some(Operations)),
+            (None, 100, 101, 0, 0, 0, 0, None),
+            (None, 101, 101, 0, 0, 0, 0, Some(Operations)),
+            (None, 101, 101, 0, 0, 7, 2, None),
+            (None, 101, 101, 0, 0, 8, 2, Some(Operations)),
+            (None, 101, 101, 64, 0, 7, 2, Some(Log)),
+            (None, 1, 10, 63, 0, 0, 0, None),
+            (None, 1, 10, 64, 0, 0, 0, Some(Log)),
+            (None, 1, 10, 64, 65, 0, 0, None),
+            (None, 1, 10, 65, 65, 0, 0, Some(Log)),
+            (None, 1, 10, 0, 0, 1_000_000, 0, None),
+            (hour, 1, 10, 0, 0, 3599, 0, None),
+            (hour, 1, 10, 0, 0, 3600, 0, Some(Age)),
+            (hour, 0, 10, 65, 0, 3600, 0, None),
         ] {
             let since = SinceCompaction {
                 operations,
@@ -119,6 +131,7 @@ mod tests {
                 log_bytes: log_mib * MIB,
                 snapshot_bytes: snapshot_mib * MIB,
                 elapsed: Duration::from_secs(elapsed_s),
+                took: Duration::from_secs(took_s),
             };
             assert_eq!(policy(every).due(&since), expected, "{since:?}");
         }

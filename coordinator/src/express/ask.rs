@@ -65,24 +65,26 @@ fn key<'a>(params: &mut Scan<'a>) -> Option<&'a str> {
     params.text().filter(|key| key.len() <= KEY_BYTES_MAX)
 }
 
-/// Keyspace and linger.
+/// Keyspace and linger, in any order.
 fn options<'a>(params: &mut Scan<'a>) -> Option<(&'a str, Option<u64>)> {
-    let (mut keyspace, mut linger_ms) = ("default", None);
-    if params.is_done() || params.skip_if(",null") {
-        return Some((keyspace, linger_ms));
-    }
-    params.skip(",{")?;
-    if params.skip_if(r#""keyspace":"#) {
-        keyspace = params.text()?;
-        if params.skip_if("}") {
-            return Some((keyspace, linger_ms));
+    let (mut keyspace, mut linger_ms) = (None, None);
+    if !params.is_done() && !params.skip_if(",null") {
+        params.skip(",{")?;
+        loop {
+            if keyspace.is_none() && params.skip_if(r#""keyspace":"#) {
+                keyspace = Some(params.text()?);
+            } else if linger_ms.is_none() && params.skip_if(r#""linger_ms":"#) {
+                linger_ms = Some(params.number()?);
+            } else {
+                return None;
+            }
+            if params.skip_if("}") {
+                break;
+            }
+            params.skip(",")?;
         }
-        params.skip(",")?;
     }
-    params.skip(r#""linger_ms":"#)?;
-    linger_ms = Some(params.number()?);
-    params.skip("}")?;
-    Some((keyspace, linger_ms))
+    Some((keyspace.unwrap_or("default"), linger_ms))
 }
 
 #[cfg(test)]
@@ -102,6 +104,7 @@ mod tests {
             ("put", r#""a","1",null"#, write(Some("1"), "default", None)),
             ("put", r#""a","1",{"linger_ms":0}"#, write(Some("1"), "default", Some(0))),
             ("del", r#""a",{"keyspace":"k","linger_ms":9}"#, write(None, "k", Some(9))),
+            ("del", r#""a",{"linger_ms":9,"keyspace":"k"}"#, write(None, "k", Some(9))),
             ("del", r#""a",{"keyspace":"k"}"#, write(None, "k", None)),
             ("get", r#""a""#, Ask::Read(ReadAsk { key: "a", keyspace: "default" })),
             ("get", r#""a",{"keyspace":"k"}"#, Ask::Read(ReadAsk { key: "a", keyspace: "k" })),
@@ -113,7 +116,7 @@ mod tests {
             ("put", r#""a""#),
             ("put", r#""a",1"#),
             ("put", r#""a","1",{}"#),
-            ("put", r#""a","1",{"linger_ms":0,"keyspace":"k"}"#),
+            ("put", r#""a","1",{"linger_ms":0,"linger_ms":0}"#),
             ("put", r#""a","1",{"w":2}"#),
             ("put", r#""a","\n""#),
             ("put", r#""a","1",null,1"#),

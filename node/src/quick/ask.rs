@@ -1,9 +1,9 @@
 //! What a line asks for: parameters in one spelling, within the limits.
 //!
 //! ```text
-//! put    ["apple","red"]  ["apple","red","3.17"]
+//! put    ["apple","red"]  ["apple","red","3.17"]  ["apple","red",null,null,"carts"]
 //! get    ["apple"]  ["apple",null]  ["apple","carts"]
-//! del    ["apple"]  ["apple","3.17"]
+//! del    ["apple"]  ["apple","3.17"]  ["apple",null,"carts"]
 //! write  [{"keyspace":"carts","record":{"key":"apple","value":"red","version":"3.17","expires":17…,"stamp":"17….0"}}]
 //!        [{"record":{"key":"apple","deleted":true,"version":"3.17"}}]
 //! ```
@@ -79,20 +79,39 @@ fn get<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
 }
 
 fn put<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
-    let key = stored(None, params.text()?)?;
+    let name = params.text()?;
     params.skip(",")?;
     let value = Some(value(params)?);
-    Some(Ask::Change(Change { key, value, expires: None, by: caller(params)? }))
+    let by = caller(params)?;
+    // A value of the caller's that expires is left to the table.
+    let keyspace = if params.skip_if(",null") { keyspace(params)? } else { None };
+    Some(Ask::Change(Change { key: stored(keyspace, name)?, value, expires: None, by }))
 }
 
 fn del<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
-    let key = stored(None, params.text()?)?;
-    Some(Ask::Change(Change { key, value: None, expires: None, by: caller(params)? }))
+    let name = params.text()?;
+    let by = caller(params)?;
+    let key = stored(keyspace(params)?, name)?;
+    Some(Ask::Change(Change { key, value: None, expires: None, by }))
 }
 
-/// The version as the last parameter, if there is one more.
+/// The version as the next parameter, if there is one more.
 fn caller(params: &mut Scan<'_>) -> Option<By> {
-    Some(if params.skip_if(",") { By::Caller(version(params)?) } else { By::Node })
+    let none = params.is_done() || params.skip_if(",null");
+    if none {
+        return Some(By::Node);
+    }
+    params.skip(",")?;
+    Some(By::Caller(version(params)?))
+}
+
+/// The keyspace as the last parameter, if there is one more.
+fn keyspace<'a>(params: &mut Scan<'a>) -> Option<Option<&'a str>> {
+    if params.is_done() || params.skip_if(",null") {
+        return Some(None);
+    }
+    params.skip(",")?;
+    Some(Some(params.text()?))
 }
 
 fn write<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
