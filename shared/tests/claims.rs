@@ -152,3 +152,17 @@ async fn who_is_no_coordinator_has_no_epoch() {
     assert_eq!(asked.len(), 1);
     assert_eq!(asked[0].1.get("epoch"), None);
 }
+
+/// More than waits to be written at a time, all at once: each has its turn.
+#[tokio::test]
+async fn who_waits_for_room_is_not_forgotten() {
+    let node = Node::start().await;
+    let (peer, large) = (Peer::new(&node.addr), "x".repeat(1 << 20));
+    let call = |large: String| {
+        peer.call(DEADLINE, async move |client: &_| NodeApiClient::thaw(client, large).await)
+    };
+    let calls = (0..12).map(|_| call(large.clone()));
+    for answer in futures::future::join_all(calls).await {
+        answer.unwrap();
+    }
+}

@@ -61,10 +61,6 @@ pub(crate) struct Express {
     begun: Notify,
 }
 
-#[allow(
-    clippy::large_enum_variant,
-    reason = "it stands in the table; a box would be one allocation more a request"
-)]
 #[derive(Default)]
 struct Table {
     flights: Slab<Flight>,

@@ -106,10 +106,12 @@ impl Client {
             }
         };
         loop {
+            // Before it is tried, so that nothing is missed in between.
+            let emptied = self.link.emptied();
             match self.link.call(method, waiting(), rest) {
                 Ok(()) => return Ok(()),
                 Err(Unsent::Closed(error)) => return Err(Error::Transport(error.into())),
-                Err(Unsent::Full) => self.link.emptied().await,
+                Err(Unsent::Full) => emptied.await,
             }
         }
     }

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
 use super::calls::{CALLS_MAX, Calls};
@@ -141,9 +142,9 @@ impl Link {
         }
     }
 
-    /// Waits until some of what was to be written is.
-    pub(super) async fn emptied(&self) {
-        self.emptied.notified().await;
+    /// Ends when, from now on, what was to be written is taken up.
+    pub(super) fn emptied(&self) -> Notified<'_> {
+        self.emptied.notified()
     }
 
     /// Nothing can be sent any more; nobody who waits gets an answer.
@@ -158,7 +159,6 @@ impl Link {
         };
         self.filled.notify_one();
         self.emptied.notify_waiters();
-        self.emptied.notify_one();
         for waiting in lost {
             self.hand_over(waiting, None);
         }
@@ -219,7 +219,8 @@ pub(super) async fn write_gathered(link: Arc<Link>, mut writer: OwnedWriteHalf) 
         };
         if !batch.is_empty() {
             if batch.len() >= OUTBOX_BYTES_MAX {
-                link.emptied.notify_one();
+                // All who wait: what one of them sends may not fill it again.
+                link.emptied.notify_waiters();
             }
             if let Err(error) = writer.write_all(&batch).await {
                 return link.close(error.kind(), &error.to_string());
