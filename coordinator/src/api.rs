@@ -13,7 +13,8 @@ use ringkv_shared::protocol::cluster::{
     KeyspaceReply, PlanReply, ReadOptions, RebalanceReport, RingReply, ScanReply, ShowReply,
     StatsReply, Supposition, WhatIfReply, WhereReply, WhyDownReply, WhyReply, WriteOptions,
 };
-use ringkv_shared::protocol::node::DoneReply;
+use ringkv_shared::protocol::lease::{LeaseReply, NumberAsk, NumberReply, ViewId};
+use ringkv_shared::protocol::node::{DoneReply, Record};
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Zone};
 
 use crate::cluster::Cluster;
@@ -269,6 +270,23 @@ impl ClusterApiServer for Api {
             return self.changed(keyspace).await;
         }
         keyspace.await.map_err(failure_into_object)
+    }
+
+    async fn lease(&self, known: Option<ViewId>) -> Answer<LeaseReply> {
+        self.reigning()?.lease(known).map_err(failure_into_object)
+    }
+
+    async fn number(&self, ask: NumberAsk) -> Answer<NumberReply> {
+        self.reigning()?.number_for_client(ask).map_err(failure_into_object)
+    }
+
+    async fn finish(
+        &self,
+        record: Record,
+        keyspace: Option<KeyspaceName>,
+    ) -> Answer<ClusterWrite> {
+        let keyspace = keyspace.unwrap_or_default();
+        self.reigning()?.finish_for_client(record, keyspace).await.map_err(failure_into_object)
     }
 
     async fn info(&self) -> Answer<InfoReply> {

@@ -21,6 +21,7 @@ use crate::events::Events;
 use crate::express::Express;
 use crate::feed::Feed;
 use crate::fence::Deposed;
+use crate::guests::Guests;
 use crate::heartbeat::Due;
 use crate::herald::Herald;
 use crate::job::Job;
@@ -87,6 +88,8 @@ pub(crate) struct Cluster {
     pub(crate) claimant: Arc<Claimant>,
     /// Requests that go as nearly all do.
     pub(crate) express: Arc<Express>,
+    /// What is held for clients that go straight to the nodes.
+    pub(crate) guests: Guests,
     /// Whether nodes obey another coordinator by now.
     pub(crate) deposed: Mutex<Option<Deposed>>,
     pub(crate) herald: Herald,
@@ -136,6 +139,7 @@ impl Cluster {
         Ok(Self {
             claimant,
             express,
+            guests: Guests::default(),
             deposed: Mutex::default(),
             herald: Herald::default(),
             due: Due::default(),

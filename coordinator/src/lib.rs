@@ -47,6 +47,7 @@ mod express;
 mod feed;
 mod fence;
 mod get;
+mod guests;
 mod handoff;
 mod heartbeat;
 mod herald;

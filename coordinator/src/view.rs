@@ -17,6 +17,8 @@ use crate::state::{Member, State};
 
 /// A picture of the cluster that requests work from.
 pub(crate) struct View {
+    /// Grows with every view of this start.
+    pub(crate) number: u64,
     pub(crate) topology: Topology,
     pub(crate) nodes: BTreeMap<NodeId, Arc<Node>>,
     /// Those of the ring in force, by their places among its members.
@@ -87,6 +89,7 @@ impl View {
         let nodes = nodes_of(&state.members);
         let on_ring = state.topology.current.ring.ids().iter();
         Self {
+            number: old.map_or(1, |old| old.number + 1),
             topology: state.topology.clone(),
             in_ring_order: on_ring.filter_map(|id| nodes.get(id).cloned()).collect(),
             nodes,

@@ -55,9 +55,16 @@ impl Writes {
 
     /// Numbers a write; it is under way until the token is dropped.
     pub(crate) fn begin(&self) -> (Version, TaskTrackerToken) {
+        self.begin_group(1)
+    }
+
+    /// Numbers so many writes, one after another, and gives the first number; they are under way until the token is
+    /// dropped.
+    pub(crate) fn begin_group(&self, count: u64) -> (Version, TaskTrackerToken) {
         let mut state = self.lock();
-        state.counter += 1;
-        (Version::new(self.epoch, state.counter), state.under_way.token())
+        let first = Version::new(self.epoch, state.counter + 1);
+        state.counter += count;
+        (first, state.under_way.token())
     }
 
     /// A write that has its number is under way again.

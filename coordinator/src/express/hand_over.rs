@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use ringkv_shared::net::{PeerError, Spell as _, failure_into_object};
+use ringkv_shared::net::{PeerError, Spell as _, Taken, failure_into_object};
 use ringkv_shared::protocol::node::WriteReply;
 use ringkv_shared::{Failure, NodeId};
 use serde::Serialize;
@@ -14,7 +14,6 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::read::ReadFlight;
-use super::reply::Taken;
 use super::write::{Heard, WriteFlight};
 use super::{Ear, Ears, Return};
 use crate::cluster::{Cluster, Node};

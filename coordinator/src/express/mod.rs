@@ -19,8 +19,6 @@
 //! |---|---|
 //! | `ask` | which lines are taken |
 //! | `write`, `read` | a flight from its start to its last answer |
-//! | `reply` | what a node answers, nearly always |
-//! | `spell` | what nodes are asked and clients told |
 //! | `hand_over` | the way back to the machines |
 //!
 //! # Caveats
@@ -30,14 +28,13 @@
 mod ask;
 mod hand_over;
 mod read;
-mod reply;
-mod spell;
 mod write;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ringkv_shared::net::{Mailbox, Router, Ticket};
+use ringkv_shared::protocol::Status;
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -243,4 +240,12 @@ impl Ears {
 /// The token of a call, for the router.
 const fn token(at: usize, place: usize) -> u64 {
     (at * REPLICAS_MAX + place) as u64
+}
+
+/// The beginning of a result.
+const fn spell_status(status: Status) -> &'static str {
+    match status {
+        Status::Ok => r#"{"status":"ok""#,
+        Status::NotFound => r#"{"status":"not_found""#,
+    }
 }

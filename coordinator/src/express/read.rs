@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ringkv_shared::net::Spell as _;
+use ringkv_shared::net::{Found, Spell as _, ask_get};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::ring::key_position;
 use ringkv_shared::{Keyspace, Policy};
@@ -12,9 +12,8 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::ask::ReadAsk;
-use super::reply::Found;
 use super::write::Heard;
-use super::{Next, REPLICAS_MAX, Return, Times, spell, token};
+use super::{Next, REPLICAS_MAX, Return, Times, spell_status, token};
 use crate::cluster::{Cluster, Node, View};
 
 /// A read under way.
@@ -54,7 +53,7 @@ impl ReadFlight {
         }
         cluster.counters.gets.fetch_add(1, Ordering::Relaxed);
         for (place, (node, heard)) in asked.iter_mut().enumerate() {
-            let read = |out: &mut Vec<u8>| spell::read(out, &keyspace.name, ask.key);
+            let read = |out: &mut Vec<u8>| ask_get(out, &keyspace.name, ask.key.as_bytes());
             if !node.peer.route(token(at, place), "get", read) {
                 *heard = Heard::Unsent;
             }
@@ -132,7 +131,7 @@ impl ReadFlight {
             Found::Value { .. } => (self.first.unwrap_or(0), true),
             Found::Nothing => (self.last, false),
         };
-        out.raw(spell::status(if is_value { Status::Ok } else { Status::NotFound }));
+        out.raw(spell_status(if is_value { Status::Ok } else { Status::NotFound }));
         out.raw(r#","key":""#).raw(&self.key).raw("\"");
         if let Found::Value { value, version, expires, .. } = found[from] {
             out.raw(r#","value":""#).raw(value).raw(r#"","version":"#).version(version);

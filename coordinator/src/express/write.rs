@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ringkv_shared::net::Spell as _;
+use ringkv_shared::net::{Spell as _, Taken, ask_write};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::Record;
 use ringkv_shared::ring::key_position;
@@ -14,8 +14,7 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::ask::WriteAsk;
-use super::reply::Taken;
-use super::{Next, REPLICAS_MAX, Return, Times, spell, token};
+use super::{Next, REPLICAS_MAX, Return, Times, spell_status, token};
 use crate::cluster::{Cluster, Node, View};
 use crate::keyspace::expiry;
 use crate::put::{Intent, LINGER_MAX};
@@ -81,7 +80,7 @@ impl WriteFlight {
             if ask.value.is_some() { &cluster.counters.puts } else { &cluster.counters.dels };
         counted.fetch_add(1, Ordering::Relaxed);
         scratch.clear();
-        spell::write(scratch, &keyspace.name, &record);
+        ask_write(scratch, &keyspace.name, &record, &[]);
         for (place, (node, heard)) in asked.iter_mut().enumerate() {
             let write = |out: &mut Vec<u8>| out.extend_from_slice(scratch);
             if !node.peer.route(token(at, place), "write", write) {
@@ -160,7 +159,7 @@ impl WriteFlight {
     fn spell(&self, out: &mut Vec<u8>) {
         let taken = || self.asked.iter().filter_map(|(_, heard)| heard.taken());
         let existed = taken().any(|taken| taken.status == Status::Ok);
-        out.raw(spell::status(if existed { Status::Ok } else { Status::NotFound }));
+        out.raw(spell_status(if existed { Status::Ok } else { Status::NotFound }));
         out.raw(r#","key":"#).blob(self.record.key.as_bytes());
         out.raw(r#","version":"#).version(self.record.version);
         let siblings = taken().map(|taken| taken.siblings).max().unwrap_or(0);
@@ -176,7 +175,7 @@ impl WriteFlight {
                 out.raw(r#"","outcome":"pending","why":""#).raw(id).raw(" has not answered yet\"}");
                 continue;
             };
-            out.raw(r#"","outcome":"ok","reply":"#).raw(spell::status(taken.status));
+            out.raw(r#"","outcome":"ok","reply":"#).raw(spell_status(taken.status));
             out.raw(r#","version":"#).version(self.record.version);
             spell_siblings(out, taken.siblings);
             out.raw("}}");

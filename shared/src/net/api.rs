@@ -12,6 +12,7 @@ use crate::protocol::cluster::{
     KeyspaceReply, PlanReply, ReadOptions, RebalanceReport, RingReply, ScanReply, ShowReply,
     StatsReply, Supposition, WhatIfReply, WhereReply, WhyDownReply, WhyReply, WriteOptions,
 };
+use crate::protocol::lease::{LeaseReply, NumberAsk, NumberReply, ViewId};
 use crate::protocol::node::{
     BatchReply, Claim, ClusterMap, Collection, CompactReply, DigestsReply, DoneReply, DumpReply,
     FetchReply, FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, ObeysReply, OwedReply,
@@ -350,6 +351,20 @@ pub trait ClusterApi {
         name: Option<KeyspaceName>,
         change: Option<KeyspaceChange>,
     ) -> Result<KeyspaceReply, ErrorObjectOwned>;
+    /// Lends a client the picture of the cluster that is in force, so that it can go straight to the owners; the
+    /// one that it has is not sent again.
+    #[method(name = "lease")]
+    async fn lease(&self, known: Option<ViewId>) -> Result<LeaseReply, ErrorObjectOwned>;
+    /// Numbers writes that a client is about to send to the owners, and hears what became of earlier ones.
+    #[method(name = "number")]
+    async fn number(&self, ask: NumberAsk) -> Result<NumberReply, ErrorObjectOwned>;
+    /// Carries out to its end a write that was numbered by this coordinator: it may be at some replicas already.
+    #[method(name = "finish")]
+    async fn finish(
+        &self,
+        record: Record,
+        keyspace: Option<KeyspaceName>,
+    ) -> Result<ClusterWrite, ErrorObjectOwned>;
     /// Who answers here.
     #[method(name = "info")]
     async fn info(&self) -> Result<InfoReply, ErrorObjectOwned>;
@@ -385,7 +400,7 @@ pub const NODE_METHODS: [(&str, &str); 25] = [
 ];
 
 /// What each method of the coordinator takes, in order; `?` marks what may be left out.
-pub const CLUSTER_METHODS: [(&str, &str); 35] = [
+pub const CLUSTER_METHODS: [(&str, &str); 38] = [
     ("addnode", "id, addr, weight?, zone?"),
     ("cancel", ""),
     ("changes", "after?, prefix?, keyspace?, wait_ms?"),
@@ -394,13 +409,16 @@ pub const CLUSTER_METHODS: [(&str, &str); 35] = [
     ("del", "key, options?"),
     ("doctor", ""),
     ("events", "after?, wait_ms?"),
+    ("finish", "record, keyspace?"),
     ("freeze", ""),
     ("get", "key, options?"),
     ("info", ""),
     ("keyspace", "name?, change?"),
+    ("lease", "known?"),
     ("mdel", "keys, options?"),
     ("mget", "keys, options?"),
     ("mput", "items, options?"),
+    ("number", "ask"),
     ("pause", ""),
     ("plan", "clear?"),
     ("progress", "after?"),

@@ -80,9 +80,30 @@ struct Member {
     uuid: String,
     /// The coordinator.
     claimant: Arc<Claimant>,
+    /// Whether it is not the coordinator that asks, but a client of it.
+    is_guest: bool,
 }
 
 impl Member {
+    /// Makes sure that it is that node and obeys this coordinator.
+    async fn meet(&self, client: &Client) -> Result<(), PeerError> {
+        if self.is_guest { self.recognise(client).await } else { self.claim(client).await }
+    }
+
+    /// Who answers must be that node, and not obey another. An older epoch than the coordinator's is no matter: it is
+    /// about to be claimed.
+    async fn recognise(&self, client: &Client) -> Result<(), PeerError> {
+        let stranger = |why: String| PeerError::Unreachable(io::Error::other(why));
+        let found = NodeApiClient::size(client).await.map_err(|error| stranger(error.to_string()))?;
+        if found.uuid != self.uuid {
+            return Err(stranger(format!("another data directory, {}, answers there", found.uuid)));
+        }
+        if found.coordinator.as_ref() != Some(&self.claimant.coordinator) {
+            return Err(stranger("the node obeys another coordinator".to_owned()));
+        }
+        Ok(())
+    }
+
     async fn claim(&self, client: &Client) -> Result<(), PeerError> {
         let claim = self.claimant.claim(&self.uuid);
         let Err(error) = NodeApiClient::claim(client, claim).await else { return Ok(()) };
@@ -123,7 +144,16 @@ impl Peer {
         claimant: Arc<Claimant>,
     ) -> Self {
         let company = Company { claimant: Some(Arc::clone(&claimant)), ..Company::default() };
-        Self { member: Some(Member { uuid: uuid.into(), claimant }), company, ..Self::new(addr) }
+        let member = Member { uuid: uuid.into(), claimant, is_guest: false };
+        Self { member: Some(member), company, ..Self::new(addr) }
+    }
+
+    /// The same, as a client of that coordinator asks it: it claims nothing, but makes sure on each new connection
+    /// that the node is the one that is meant, and has the same epochs with every request.
+    #[must_use]
+    pub fn as_guest(mut self) -> Self {
+        self.member.iter_mut().for_each(|member| member.is_guest = true);
+        self
     }
 
     /// The same, with somebody who takes answers without waiting for each, see [`Peer::route`].
@@ -204,6 +234,26 @@ impl Peer {
         connection.client.as_ref().is_some_and(|client| client.route(token, method, params))
     }
 
+    /// The same, connecting and waiting for room if necessary, all within `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was sent, and no answer will come.
+    pub async fn route_soon(
+        &self,
+        token: u64,
+        method: &str,
+        params: impl Fn(&mut Vec<u8>),
+        deadline: Duration,
+    ) -> Result<(), PeerError> {
+        let sent = timeout_at(Instant::now() + deadline, async {
+            let client = self.connected(deadline).await?;
+            let sent = client.route_soon(token, method, params).await;
+            sent.map_err(|error| PeerError::Unreachable(io::Error::other(error)))
+        });
+        sent.await.unwrap_or_else(|_| Err(PeerError::Unreachable(io::ErrorKind::TimedOut.into())))
+    }
+
     /// The number of the connection in use.
     pub fn connection_number(&self) -> u64 {
         self.lock().number
@@ -245,7 +295,7 @@ impl Peer {
         let client = connect_as(&self.addr, timeout, self.company.clone()).await;
         let client = Arc::new(client.map_err(PeerError::Unreachable)?);
         if let Some(member) = &self.member {
-            member.claim(&client).await?;
+            member.meet(&client).await?;
         }
         self.lock().client = Some(client.clone());
         Ok(client)

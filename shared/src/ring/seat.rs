@@ -1,15 +1,19 @@
 //! Where a member sits: how much of the ring it takes, in which zone it stands, and whose tokens it has.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{NodeId, Zone};
 
 /// A member's place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seat {
     /// Units of virtual nodes, at least 1.
     pub weight: u32,
     /// What fails together with it; `None`: nothing else does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<Zone>,
     /// Whose tokens it has, when it replaced another member; `None`: its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<NodeId>,
 }
 

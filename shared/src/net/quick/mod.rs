@@ -14,15 +14,18 @@
 //! | `scan` | text that is read piece by piece, or not at all |
 //! | `call` | the envelope of a request |
 //! | `spell` | answers, byte for byte as `serde_json` writes them |
+//! | `replica` | what replicas are asked, and what they nearly always answer |
 //!
 //! # Caveats
 //!
 //! Nothing here reports what is wrong with a line: that it is not this spelling is all that is known.
 
 mod call;
+mod replica;
 mod scan;
 mod spell;
 
 pub use call::QuickCall;
+pub use replica::{Found, Taken, ask_get, ask_write};
 pub use scan::Scan;
 pub use spell::{Spell, plain_text};

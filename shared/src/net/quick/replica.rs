@@ -1,28 +1,77 @@
-//! What a node answers, nearly always; any other answer is none here, and is read in full by who takes over.
+//! What replicas are asked for, byte for byte as `serde_json` writes it, and what they answer, nearly always.
+//!
+//! Any other answer is none here, and is read in full by who takes over.
 
-use ringkv_shared::Version;
-use ringkv_shared::hlc::Stamp;
-use ringkv_shared::net::Scan;
-use ringkv_shared::protocol::Status;
+use super::scan::Scan;
+use super::spell::Spell;
+use crate::hlc::Stamp;
+use crate::protocol::Status;
+use crate::protocol::node::Record;
+use crate::{KeyspaceName, NodeId, Version};
+
+/// The parameters of a node's `write`: a [`ReplicaWrite`](crate::protocol::node::ReplicaWrite) of a record
+/// without context and siblings.
+pub fn ask_write(out: &mut Vec<u8>, keyspace: &KeyspaceName, record: &Record, owe: &[NodeId]) {
+    out.raw("[{");
+    if !keyspace.is_default() {
+        out.raw(r#""keyspace":""#).raw(keyspace.as_str()).raw("\",");
+    }
+    out.raw(r#""record":{"key":"#).blob(record.key.as_bytes());
+    if let Some(value) = &record.value {
+        out.raw(r#","value":"#).blob(value.as_bytes());
+    }
+    if record.deleted {
+        out.raw(r#","deleted":true"#);
+    }
+    out.raw(r#","version":"#).version(record.version);
+    if let Some(expires) = record.expires {
+        out.raw(r#","expires":"#).number(expires);
+    }
+    if let Some(stamp) = record.stamp {
+        out.raw(r#","stamp":""#).number(stamp.ms).raw(".").number(u64::from(stamp.count)).raw("\"");
+    }
+    out.raw("}");
+    for (n, node) in owe.iter().enumerate() {
+        out.raw(if n == 0 { r#","owe":[""# } else { ",\"" }).raw(node.as_str()).raw("\"");
+    }
+    out.raw(if owe.is_empty() { "}]" } else { "]}]" });
+}
+
+/// The parameters of a node's `get`.
+pub fn ask_get(out: &mut Vec<u8>, keyspace: &KeyspaceName, key: &[u8]) {
+    out.raw("[").blob(key);
+    if !keyspace.is_default() {
+        out.raw(",\"").raw(keyspace.as_str()).raw("\"");
+    }
+    out.raw("]");
+}
 
 /// A write that was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Taken {
-    pub(super) status: Status,
+pub struct Taken {
+    /// Whether there was a value before.
+    pub status: Status,
     /// Other values beside it.
-    pub(super) siblings: u64,
+    pub siblings: u64,
 }
 
 /// A value that is all that is held, or nothing.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found<'a> {
+pub enum Found<'a> {
+    /// One value.
     Value {
+        /// The value, text without escapes.
         value: &'a str,
+        /// Its version.
         version: Version,
+        /// When it expires, in unix milliseconds.
         expires: Option<u64>,
+        /// When it was written, where the last write wins.
         stamp: Option<Stamp>,
+        /// All of the result.
         raw: &'a [u8],
     },
+    /// Neither a value nor a trace of one.
     Nothing,
 }
 
@@ -37,7 +86,8 @@ fn result(line: &[u8]) -> Option<&[u8]> {
 
 impl Taken {
     /// Reads an answer to `write` of this version.
-    pub(super) fn read(line: &[u8], version: Version) -> Option<Self> {
+    #[must_use]
+    pub fn read(line: &[u8], version: Version) -> Option<Self> {
         let mut result = Scan::new(result(line)?);
         result.skip(r#"{"status":"#)?;
         let status = match result.text()? {
@@ -57,7 +107,8 @@ impl Taken {
 
 impl<'a> Found<'a> {
     /// Reads an answer to `get`.
-    pub(super) fn read(line: &'a [u8]) -> Option<Self> {
+    #[must_use]
+    pub fn read(line: &'a [u8]) -> Option<Self> {
         let raw = result(line)?;
         let mut result = Scan::new(raw);
         if result.skip_if(r#"{"status":"not_found"}"#) {
@@ -76,7 +127,8 @@ impl<'a> Found<'a> {
 
 impl Found<'_> {
     /// Whether two replicas hold the same.
-    pub(super) fn is_same(&self, other: &Found<'_>) -> bool {
+    #[must_use]
+    pub fn is_same(&self, other: &Found<'_>) -> bool {
         self.version() == other.version()
     }
 
@@ -87,15 +139,18 @@ impl Found<'_> {
         }
     }
 
-    pub(super) fn stamp(&self) -> Option<Stamp> {
+    /// When it was written, where the last write wins.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
         match self {
             Self::Value { stamp, .. } => *stamp,
             Self::Nothing => None,
         }
     }
 
-    /// The whole answer of the node.
-    pub(super) fn raw(&self) -> &[u8] {
+    /// All of the result.
+    #[must_use]
+    pub fn raw(&self) -> &[u8] {
         match self {
             Self::Value { raw, .. } => raw,
             Self::Nothing => br#"{"status":"not_found"}"#,
@@ -115,7 +170,9 @@ fn stamp(text: &mut Scan<'_>) -> Option<Stamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringkv_shared::protocol::node::{GetReply, WriteReply};
+    use crate::Blob;
+    use crate::protocol::node::{GetReply, ReplicaWrite, WriteReply};
+    use proptest::prelude::*;
     use serde::Serialize;
 
     fn line(result: &impl Serialize) -> String {
@@ -170,5 +227,24 @@ mod tests {
         assert_eq!(Found::read(line(&nothing).as_bytes()), Some(Found::Nothing));
         let more = GetReply { context: Some("3.5".parse().unwrap()), ..value };
         assert_eq!(Found::read(line(&more).as_bytes()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn as_serde_writes_it(
+            key in ".{0,9}", value in proptest::option::of(".{0,9}"), counter in 1u64..9999,
+            expires in any::<Option<u64>>(), stamp in any::<Option<(u64, u32)>>(),
+            owed in 0usize..=2, keyspace in prop_oneof![Just("default"), Just("clicks")],
+        ) {
+            let stamp = stamp.map(|(ms, count)| Stamp { ms, count });
+            let value = value.map(Blob::from);
+            let record = Record { expires, stamp, ..Record::new(key.into(), value, Version::new(3, counter)) };
+            let keyspace: KeyspaceName = keyspace.parse().unwrap();
+            let mut out = Vec::new();
+            let owe: Vec<NodeId> = ["n1", "n2"][..owed].iter().map(|id| id.parse().unwrap()).collect();
+            ask_write(&mut out, &keyspace, &record, &owe);
+            let expected = serde_json::to_string(&[ReplicaWrite { keyspace, record, owe }]);
+            prop_assert_eq!(String::from_utf8(out).unwrap(), expected.unwrap());
+        }
     }
 }
