@@ -280,11 +280,7 @@ impl ClusterApiServer for Api {
         self.reigning()?.number_for_client(ask).map_err(failure_into_object)
     }
 
-    async fn finish(
-        &self,
-        record: Record,
-        keyspace: Option<KeyspaceName>,
-    ) -> Answer<ClusterWrite> {
+    async fn finish(&self, record: Record, keyspace: Option<KeyspaceName>) -> Answer<ClusterWrite> {
         let keyspace = keyspace.unwrap_or_default();
         self.reigning()?.finish_for_client(record, keyspace).await.map_err(failure_into_object)
     }

@@ -22,7 +22,7 @@ use ringkv_shared::protocol::cluster::{
     ClusterGet, ReadOptions, ReplicaOutcome, ReplicaReport, SiblingValue,
 };
 use ringkv_shared::protocol::node::{GetReply, Record, Via};
-use ringkv_shared::quorum::{Get, Quorum, ReadState};
+use ringkv_shared::quorum::{Get, ReadState};
 use ringkv_shared::{Blob, ErrorName, Failure, Keyspace, KeyspaceName, NodeId, Policy};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -204,7 +204,7 @@ impl Reading {
             let took_us = u64::try_from(took.as_micros()).ok();
             *report = ReplicaReport { took_us, ..told };
         }
-        let record = answer.ok().map(|reply| record_of(&self.key, reply));
+        let record = answer.ok().map(|reply| reply.into_record(self.key.clone()));
         match &record {
             Some(Some(_)) => drop(self.from.get_or_insert_with(|| node.clone())),
             Some(None) => self.absent = Some(node.clone()),
@@ -326,18 +326,7 @@ impl Cluster {
 fn machine(view: &View, keyspace: &Keyspace, key: &Blob, r: usize) -> Result<Get, Failure> {
     let set = view.topology.write_set(&keyspace.name, key.as_bytes());
     some_owner(&set.owners)?;
-    // While a change is pending, the next owners are asked last, or not at all: what they lack proves nothing.
-    let needed = view.topology.current.needed(&keyspace.name, r).max(1);
-    let proved = meets_every_write(view, keyspace, r);
-    let (quorum, current) = (Quorum { owners: set.owners, needed }, set.current);
-    Ok(Get::new(quorum, proved && r > 1).with_current(current, proved))
-}
-
-/// Whether every read of R owners meets every acknowledged write.
-pub(crate) fn meets_every_write(view: &View, keyspace: &Keyspace, r: usize) -> bool {
-    // With fewer copies to come, those that are still in force count.
-    let n = keyspace.n.max(view.topology.current.n(&keyspace.name));
-    r + keyspace.w > n && !keyspace.sloppy
+    Ok(view.topology.read(keyspace, set, r))
 }
 
 impl Cluster {
@@ -347,13 +336,6 @@ impl Cluster {
             tracing::warn!(%key, "{error}");
         }
     }
-}
-
-/// What a node holds, from its reply; `None`: nothing.
-fn record_of(key: &Blob, reply: GetReply) -> Option<Record> {
-    let GetReply { value, version, expires, stamp, context, siblings, .. } = reply;
-    let (key, deleted, version) = (key.clone(), value.is_none(), version?);
-    Some(Record { key, value, deleted, version, expires, stamp, context, siblings })
 }
 
 fn answer(
@@ -378,11 +360,7 @@ fn answer(
     let Some(record) = merged else { return reply };
     reply.version = Some(record.version);
     reply.context = (!record.is_plain()).then(|| record.seen());
-    let live = record.values().filter_map(|sibling| {
-        let (version, expires) = (sibling.version, sibling.expires);
-        sibling.value.map(|value| SiblingValue { value, version, expires })
-    });
-    let live: Vec<SiblingValue> = live.collect();
+    let live = SiblingValue::of(&record);
     if let Some(last) = live.last().cloned() {
         reply.status = Status::Ok;
         reply.value = Some(last.value);

@@ -193,7 +193,8 @@ impl Cluster {
         let (view, user) = self.enter();
         let in_force = self.view_id(&view);
         if id != in_force {
-            let message = format!("{id} is not what is in force, {in_force} is; nothing was numbered");
+            let message =
+                format!("{id} is not what is in force, {in_force} is; nothing was numbered");
             return Err(Failure::new(ErrorName::StaleEpoch, message).hint("ask for a lease first"));
         }
         let keyspace = view.keyspace(&keyspace)?;
@@ -219,7 +220,8 @@ impl Cluster {
         }
         if count > 0 {
             let until = Instant::now() + within + GRACE;
-            held.groups.insert(first, Group { end: version(count), until, tokens: (user, under_way) });
+            held.groups
+                .insert(first, Group { end: version(count), until, tokens: (user, under_way) });
             self.guests.begun.notify_one();
         }
         self.counters.puts.fetch_add(count.saturating_sub(deletes), Ordering::Relaxed);
@@ -280,7 +282,14 @@ mod tests {
     fn ask(view: ViewId, count: u64) -> NumberAsk {
         let keyspace = KeyspaceName::default();
         let positions = (0..count).collect();
-        NumberAsk { view, keyspace, positions, deletes: 0, acknowledged: Vec::new(), ended: Vec::new() }
+        NumberAsk {
+            view,
+            keyspace,
+            positions,
+            deletes: 0,
+            acknowledged: Vec::new(),
+            ended: Vec::new(),
+        }
     }
 
     #[tokio::test(flavor = "current_thread", start_paused = true)]
@@ -295,7 +304,10 @@ mod tests {
         let begun = Instant::now();
         cluster.older_views_unused().await;
         let waited = begun.elapsed();
-        assert!(waited >= Duration::from_millis(group.within_ms), "until the time is over: {waited:?}");
+        assert!(
+            waited >= Duration::from_millis(group.within_ms),
+            "until the time is over: {waited:?}"
+        );
         assert_eq!(cluster.writes.last(), Version::new(1, 3));
         watching.abort();
     }
@@ -315,7 +327,8 @@ mod tests {
             deleted: false,
             version: group.first,
         };
-        let ended = NumberAsk { acknowledged: vec![told], ended: vec![group.first], ..ask(view, 0) };
+        let ended =
+            NumberAsk { acknowledged: vec![told], ended: vec![group.first], ..ask(view, 0) };
         cluster.publish_again();
         // What it tells is taken, though its view is not in force any more.
         let stale = cluster.number_for_client(ended).unwrap_err();

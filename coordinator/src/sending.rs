@@ -20,10 +20,10 @@ use ringkv_shared::net::{Client, NodeApiClient, PeerError};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{ClusterWrite, ReplicaReport};
 use ringkv_shared::protocol::node::{Record, ReplicaWrite, SpaceKey, WriteReply};
-use ringkv_shared::quorum::{Put, PutStep, Quorum, WriteOutcome};
+use ringkv_shared::quorum::{Put, PutStep, WriteOutcome};
 use ringkv_shared::ring::key_position;
 use ringkv_shared::topology::WriteSet;
-use ringkv_shared::{ErrorName, Failure, Keyspace, Line, NodeId, Version};
+use ringkv_shared::{ErrorName, Failure, Line, NodeId, Version};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -70,7 +70,7 @@ impl Sending {
         let hash = key_position(intent.key().as_bytes());
         let (record, _under_way) = cluster.number(intent, hash, how.keyspace.policy)?;
         let write = ReplicaWrite { keyspace: space.clone(), record, owe: Vec::new() };
-        let quorums = quorums(&view, &how.keyspace, &set, how.w);
+        let quorums = view.topology.write_quorums(&how.keyspace.name, &set, how.w);
         let down: BTreeSet<NodeId> =
             view.nodes.values().filter(|node| node.is_down()).map(|node| node.id.clone()).collect();
         let spare = if how.sloppy { view.spare(&set, hash) } else { Vec::new() };
@@ -110,7 +110,7 @@ impl Sending {
             true => view.spare(&set, key_position(record.key.as_bytes())),
             false => Vec::new(),
         };
-        let quorums = quorums(&view, &how.keyspace, &set, how.w);
+        let quorums = view.topology.write_quorums(&how.keyspace.name, &set, how.w);
         // The steps were taken: each owner was sent the write.
         let (put, _) = Put::start(quorums, &BTreeSet::new(), spare);
         let keyspace = how.keyspace.name.clone();
@@ -307,18 +307,6 @@ impl Cluster {
             tracing::warn!(%at, "no note that {missed}, anti-entropy will find it: {error}");
         }
     }
-}
-
-/// The owners that must have a write, of both placements while a change is pending.
-fn quorums(view: &View, keyspace: &Keyspace, set: &WriteSet, w: usize) -> Vec<Quorum> {
-    let current = view.topology.current.needed(&keyspace.name, w);
-    let owners = set.owners[..set.current].to_vec();
-    let current = (!owners.is_empty()).then_some(Quorum { owners, needed: current });
-    let pending = view.topology.pending.as_ref().map(|pending| Quorum {
-        owners: set.pending.clone(),
-        needed: pending.needed(&keyspace.name, w),
-    });
-    current.into_iter().chain(pending.filter(|quorum| !quorum.owners.is_empty())).collect()
 }
 
 impl View {

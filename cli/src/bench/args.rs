@@ -53,6 +53,9 @@ pub(crate) struct BenchArgs {
     /// Straight to a node, without the coordinator.
     #[arg(long, value_name = "ID|HOST:PORT", conflicts_with = "peer")]
     pub(super) to: Option<String>,
+    /// Through the client library, which goes straight to the owners of each key: -c times -P callers of one client.
+    #[arg(long, conflicts_with_all = ["to", "peer"])]
+    pub(super) client: bool,
     /// Another store instead: redis://HOST:PORT (?wait=1: each SET waits for a replica),
     /// memcached://HOST:PORT, etcd://HOST:PORT.
     #[arg(long, value_name = "URL")]

@@ -11,36 +11,22 @@
 //!
 //! # Caveats
 //!
-//! Streams of a connection do not wait for each other, so a closed loop sends one request for each answer, where
-//! the other stores are sent a batch when the whole batch before is answered. HTTP/2 costs the loader more
-//! than lines do: look at the client's CPU time. There is no open loop here, and a connection that is lost stays so.
+//! HTTP/2 costs the loader more than lines do. A connection that is lost stays so.
 
-use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::future::join_all;
 use h2::client::SendRequest;
 use http::Request;
 use prost::Message;
 use ringkv_shared::{ErrorName, Failure};
 use tokio::runtime::Runtime;
 
-use super::book::Book;
-use super::connection::Slot;
-use super::dialect::{Answer, KEY_PATTERN};
-use super::phase::{Pace, Phase, Stage};
-use super::source::Op;
-use super::tally::Tally;
-use super::values::{Values, write_key};
+use super::streams::{Refused, Store};
 
 /// How long etcd may take to answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
-/// How often it is looked at whether a stage is over while nothing is answered.
-const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Clone, PartialEq, Message)]
 struct PutRequest {
@@ -69,42 +55,26 @@ struct KeyValue {
 }
 
 /// Connections to an etcd.
-pub(super) struct EtcdLoader {
-    runtime: Runtime,
+pub(super) struct Etcd {
     senders: Vec<SendRequest<Bytes>>,
     put: Request<()>,
     get: Request<()>,
-    values: Values,
-    book: Book,
-    clock: Instant,
-    stop: Arc<AtomicBool>,
 }
 
-/// What all streams share.
-struct Shared<'a, 'm> {
-    stage: Stage,
-    phase: &'a mut Phase<'m>,
-    book: &'a mut Book,
-}
-
-impl EtcdLoader {
+impl Etcd {
     /// Connects so many times.
     ///
     /// # Errors
     ///
     /// Nobody listens there, or nobody who speaks HTTP/2.
     pub(super) fn connect(
+        runtime: &Runtime,
         addr: SocketAddr,
         count: u32,
-        values: Values,
-        book: Book,
-        stop: Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
         let unreachable = |error: &dyn std::fmt::Display| {
             Failure::new(ErrorName::Unreachable, format!("cannot connect to {addr}: {error}"))
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| unreachable(&error))?;
         let mut senders = Vec::new();
         for _ in 0..count {
             let sender = runtime.block_on(connect(addr)).map_err(|error| unreachable(&error))?;
@@ -118,61 +88,37 @@ impl EtcdLoader {
                 .map_err(|error| unreachable(&error))
         };
         let (put, get) = (request("Put")?, request("Range")?);
-        Ok(Self { runtime, senders, put, get, values, book, clock: Instant::now(), stop })
+        Ok(Self { senders, put, get })
     }
 
-    /// What is known of the keys.
-    pub(super) const fn book(&self) -> &Book {
-        &self.book
+    async fn call(
+        &self,
+        connection: usize,
+        request: &Request<()>,
+        message: &impl Message,
+    ) -> Result<Bytes, Refused> {
+        let call = call(&self.senders[connection], request.clone(), framed(message));
+        let called = tokio::time::timeout(ANSWER_DEADLINE, call).await;
+        let called = called.unwrap_or_else(|_| Err("TIMEOUT".to_owned()));
+        // Whether a put that failed was applied nobody knows.
+        called.map_err(|name| {
+            let is_lost = name == "CONNECTION_LOST";
+            Refused { name, harmless: false, is_lost }
+        })
+    }
+}
+
+impl Store for Etcd {
+    async fn put(&self, connection: usize, key: Bytes, value: Bytes) -> Result<(), Refused> {
+        self.call(connection, &self.put, &PutRequest { key, value }).await.map(drop)
     }
 
-    /// Runs a phase to its end: all its requests are answered, or lost.
-    pub(super) fn run(&mut self, phase: &mut Phase<'_>) -> Tally {
-        let Self { runtime, senders, put, get, values, book, clock, stop } = self;
-        let now = || clock.elapsed().as_nanos() as u64;
-        let streams = match phase.pace {
-            Pace::Closed { pipeline } => pipeline,
-            // Refused before it comes to that.
-            Pace::Open { .. } => 1,
-        };
-        let stage = Stage::begin(phase, now());
-        let shared = RefCell::new(Shared { stage, phase, book });
-        let advance = || {
-            let Shared { stage, phase, .. } = &mut *shared.borrow_mut();
-            if stop.load(Ordering::Relaxed) {
-                phase.source.end();
-            }
-            stage.advance(phase, now(), || clock.elapsed());
-        };
-        let stream = async |sender: &SendRequest<Bytes>| loop {
-            advance();
-            let Some((op, slot, message)) = next(&mut shared.borrow_mut(), values, now()) else {
-                break;
-            };
-            let request = if op.read { get.clone() } else { put.clone() };
-            let call = tokio::time::timeout(ANSWER_DEADLINE, call(sender, request, message));
-            let called = call.await.unwrap_or_else(|_| Err("TIMEOUT".to_owned()));
-            let lost = called.as_ref().is_err_and(|name| name == "CONNECTION_LOST");
-            finish(&mut shared.borrow_mut(), slot, called, now());
-            if lost {
-                break;
-            }
-        };
-        let look = async {
-            loop {
-                tokio::time::sleep(LOOK).await;
-                advance();
-            }
-        };
-        let streams = senders.iter().flat_map(|sender| (0..streams).map(move |_| sender));
-        runtime.block_on(async {
-            tokio::select! {
-                _ = join_all(streams.map(stream)) => {}
-                () = look => {}
-            }
-        });
-        let Shared { stage, phase, .. } = shared.into_inner();
-        stage.end(phase, now())
+    async fn get(&self, connection: usize, key: Bytes) -> Result<Option<Bytes>, Refused> {
+        let frame = self.call(connection, &self.get, &RangeRequest { key }).await?;
+        match frame.get(5..).map(RangeResponse::decode) {
+            Some(Ok(response)) => Ok(response.found.into_iter().next().map(|found| found.value)),
+            _ => Err(Refused { name: "PROTOCOL".to_owned(), harmless: false, is_lost: false }),
+        }
     }
 }
 
@@ -183,26 +129,6 @@ async fn connect(addr: SocketAddr) -> Result<SendRequest<Bytes>, Box<dyn std::er
     // Its end is seen by the streams on it.
     tokio::spawn(connection);
     Ok(sender)
-}
-
-/// The next request, noted in the book.
-fn next(shared: &mut Shared<'_, '_>, values: &Values, now: u64) -> Option<(Op, Slot, Bytes)> {
-    if shared.book.is_full() {
-        shared.phase.source.end();
-    }
-    let op = shared.phase.source.next()?;
-    let mut key = BytesMut::from(KEY_PATTERN);
-    write_key(&mut key[KEY_PATTERN.len() - 12..], op.key);
-    let key = key.freeze();
-    if op.read {
-        let slot = Slot::new(op, shared.book.least(op.key), now);
-        return Some((op, slot, framed(&RangeRequest { key })));
-    }
-    let (put, least) = shared.book.send(op.key);
-    let mut value = BytesMut::from(values.pattern());
-    Values::patch(&mut value, op.key, put);
-    let message = framed(&PutRequest { key, value: value.freeze() });
-    Some((op, Slot::new(op, least, now), message))
 }
 
 fn framed(message: &impl Message) -> Bytes {
@@ -241,26 +167,6 @@ async fn call(
         Some(status) => Err(format!("grpc status {}", String::from_utf8_lossy(status.as_bytes()))),
         None => Err("PROTOCOL".to_owned()),
     }
-}
-
-/// Counts what became of a request.
-fn finish(shared: &mut Shared<'_, '_>, slot: Slot, called: Result<Bytes, String>, now: u64) {
-    let found;
-    let answer = match called {
-        // Whether a put that failed was applied nobody knows.
-        Err(name) => Answer::Refused { name, harmless: false },
-        Ok(_) if !slot.read => Answer::Stored,
-        Ok(frame) => match frame.get(5..).map(RangeResponse::decode) {
-            Some(Ok(response)) => {
-                found = response.found;
-                found.first().map_or(Answer::Missing, |found| Answer::Value(&found.value))
-            }
-            _ => Answer::Refused { name: "PROTOCOL".to_owned(), harmless: false },
-        },
-    };
-    let mut burst = shared.stage.burst(now);
-    burst.take(slot, answer, shared.book);
-    burst.end();
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@
 //! |---|---|
 //! | words | [`args`], [`peer`] |
 //! | which requests | [`source`], [`values`] |
-//! | how they are spelled | [`dialect`], [`etcd`] |
+//! | how they are spelled | [`dialect`] |
+//! | through a library | [`streams`]: [`etcd`], [`straight`] |
 //! | sending and reading | [`loader`], [`connection`], [`phase`] |
 //! | what may be read | [`book`] |
 //! | what is counted | [`tally`], [`meter`], [`idle`] |
@@ -42,6 +43,8 @@ mod peer;
 mod phase;
 mod run;
 mod source;
+mod straight;
+mod streams;
 mod tally;
 mod target;
 mod told;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringkv_shared::{ErrorName, Failure};
 use tokio::sync::oneshot;
@@ -10,12 +10,14 @@ use tokio::sync::oneshot;
 use super::args::{BenchArgs, Verify};
 use super::book::Book;
 use super::dialect::Dialect;
-use super::etcd::EtcdLoader;
+use super::etcd::Etcd;
 use super::idle::{Idle, IdleReport};
 use super::loader::Loader;
 use super::meter::{Costs, Meter};
 use super::phase::{Pace, Phase};
 use super::source::Source;
+use super::straight::Straight;
+use super::streams::StreamLoader;
 use super::tally::Tally;
 use super::target::{Speaks, Target};
 use super::values::Values;
@@ -69,8 +71,10 @@ pub(super) fn run(task: Task) -> Result<Outcome, Failure> {
         Speaks::Coordinator => Some(Dialect::coordinator(&values, keyspace.as_deref())),
         Speaks::Node => Some(Dialect::node(&values, keyspace.as_deref())),
         Speaks::Peer(peer) => Dialect::peer(peer, &values),
+        Speaks::Client => None,
     };
-    let mut loader = Driver::connect(&args, &target, dialect.clone(), values, stop)?;
+    let mut loader =
+        Driver::connect(&args, &target, dialect.clone(), values, keyspace.as_deref(), stop)?;
     let loaded = if args.no_load { None } else { Some(load(&mut loader, &args)?) };
     let idle = match dialect.filter(|_| args.idle > 0) {
         Some(dialect) => Some(Idle::open(&args, &target, &dialect)?),
@@ -93,7 +97,9 @@ enum Driver {
     /// Over plain sockets.
     Sockets(Box<Loader>),
     /// Over gRPC.
-    Etcd(Box<EtcdLoader>),
+    Etcd(Box<StreamLoader<Etcd>>),
+    /// Through our client library.
+    Straight(Box<StreamLoader<Straight>>),
 }
 
 impl Driver {
@@ -102,6 +108,7 @@ impl Driver {
         target: &Target,
         dialect: Option<Dialect>,
         values: Values,
+        keyspace: Option<&str>,
         stop: Arc<AtomicBool>,
     ) -> Result<Self, Failure> {
         let (addr, count) = (target.addr, args.connections);
@@ -111,18 +118,37 @@ impl Driver {
             return Ok(Self::Sockets(Box::new(loader)));
         }
         if args.rate.is_some() || args.idle > 0 {
-            let message = "over gRPC there is neither an open loop nor idle connections here";
+            let message =
+                "through a library there is neither an open loop nor idle connections here";
             return Err(Failure::new(ErrorName::BadArgument, message)
-                .hint("leave out --rate and --idle, or measure another store"));
+                .hint("leave out --rate and --idle, or --client and etcd"));
         }
-        let loader = EtcdLoader::connect(addr, count, values, book, stop)?;
-        Ok(Self::Etcd(Box::new(loader)))
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| {
+            Failure::new(ErrorName::NotReady, format!("cannot start a loader: {error}"))
+        })?;
+        let (connections, clock) = (count as usize, Instant::now());
+        Ok(match target.speaks {
+            Speaks::Client => {
+                let store = Straight::connect(&runtime, addr.to_string(), keyspace)?;
+                let loader =
+                    StreamLoader { runtime, store, connections, values, book, clock, stop };
+                Self::Straight(Box::new(loader))
+            }
+            _ => {
+                let store = Etcd::connect(&runtime, addr, count)?;
+                let loader =
+                    StreamLoader { runtime, store, connections, values, book, clock, stop };
+                Self::Etcd(Box::new(loader))
+            }
+        })
     }
 
     const fn book(&self) -> &Book {
         match self {
             Self::Sockets(loader) => loader.book(),
-            Self::Etcd(loader) => loader.book(),
+            Self::Etcd(loader) => &loader.book,
+            Self::Straight(loader) => &loader.book,
         }
     }
 
@@ -130,6 +156,7 @@ impl Driver {
         match self {
             Self::Sockets(loader) => loader.run(phase),
             Self::Etcd(loader) => loader.run(phase),
+            Self::Straight(loader) => loader.run(phase),
         }
     }
 }

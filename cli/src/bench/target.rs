@@ -48,6 +48,8 @@ pub(super) enum Speaks {
     Node,
     /// As another store.
     Peer(Peer),
+    /// As a cluster, whose nodes are asked through the client library.
+    Client,
 }
 
 impl Target {
@@ -62,6 +64,10 @@ impl Target {
             (None, Some(to)) => Self::node(s, to).await?,
             (None, None) => Self::coordinator(s).await?,
         };
+        if args.client {
+            target.name = format!("nodes behind the {}", target.name);
+            target.speaks = Speaks::Client;
+        }
         if !args.server_pids.is_empty() {
             let server = |pid: &u32| Server { name: format!("pid {pid}"), pid: *pid };
             target.servers = args.server_pids.iter().map(server).collect();

@@ -58,7 +58,7 @@ impl ReadFlight {
                 *heard = Heard::Unsent;
             }
         }
-        let meets = crate::get::meets_every_write(&view, &keyspace, keyspace.r);
+        let meets = view.topology.meets_every_write(&keyspace, keyspace.r);
         Some(Box::new(Self {
             cluster: Arc::clone(cluster),
             absence_proved: meets && keyspace.r > 1,

@@ -94,7 +94,8 @@ impl Member {
     /// about to be claimed.
     async fn recognise(&self, client: &Client) -> Result<(), PeerError> {
         let stranger = |why: String| PeerError::Unreachable(io::Error::other(why));
-        let found = NodeApiClient::size(client).await.map_err(|error| stranger(error.to_string()))?;
+        let found =
+            NodeApiClient::size(client).await.map_err(|error| stranger(error.to_string()))?;
         if found.uuid != self.uuid {
             return Err(stranger(format!("another data directory, {}, answers there", found.uuid)));
         }
@@ -224,6 +225,18 @@ impl Peer {
     /// Whether there is a connection, and nobody waits for one.
     pub fn is_connected(&self) -> bool {
         self.open().is_some()
+    }
+
+    /// Connects, unless there is a connection.
+    ///
+    /// # Errors
+    ///
+    /// Nobody answers there within `deadline`, or somebody else than is meant.
+    pub async fn meet(&self, deadline: Duration) -> Result<(), PeerError> {
+        let met = timeout_at(Instant::now() + deadline, self.connected(deadline)).await;
+        let met =
+            met.unwrap_or_else(|_| Err(PeerError::Unreachable(io::ErrorKind::TimedOut.into())));
+        met.map(drop)
     }
 
     /// Makes a call on the connection that there is, whose answer the router gets with this token; `params` writes

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Status;
+use super::record::Record;
 use crate::blob::Blob;
 use crate::causal::Context;
 use crate::failure::Failure;
@@ -191,6 +192,18 @@ pub struct SiblingValue {
     /// When it expires, in unix milliseconds; absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
+}
+
+impl SiblingValue {
+    /// The values of a record, in the order of their versions; none of a tombstone.
+    #[must_use]
+    pub fn of(record: &Record) -> Vec<Self> {
+        let live = record.values().filter_map(|sibling| {
+            let (version, expires) = (sibling.version, sibling.expires);
+            sibling.value.map(|value| Self { value, version, expires })
+        });
+        live.collect()
+    }
 }
 
 /// How a request was done, step by step.

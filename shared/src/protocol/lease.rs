@@ -244,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_placement_survives_the_wire() {
-        let ids = |names: &[&str]| names.iter().map(|n| n.parse().unwrap()).collect::<Vec<NodeId>>();
+        let ids =
+            |names: &[&str]| names.iter().map(|n| n.parse().unwrap()).collect::<Vec<NodeId>>();
         let seats = ids(&["n1", "n2", "n3"]).into_iter().map(|id| (id, 2));
         let ring = Ring::new(16, seats).replaced(&ids(&["n2"])[0], ids(&["n9"])[0].clone());
         let placement = Placement::new(ring, 2).with_n("clicks".parse().unwrap(), 3);

@@ -163,6 +163,16 @@ pub struct GetReply {
     pub siblings: Vec<Sibling>,
 }
 
+impl GetReply {
+    /// What the node holds for the key; `None`: nothing.
+    #[must_use]
+    pub fn into_record(self, key: Blob) -> Option<Record> {
+        let Self { value, version, expires, stamp, context, siblings, .. } = self;
+        let (deleted, version) = (value.is_none(), version?);
+        Some(Record { key, value, deleted, version, expires, stamp, context, siblings })
+    }
+}
+
 /// Whether a node's disk takes writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,6 +1,7 @@
 //! What the answers of several replicas amount to, and what they make necessary.
 
 mod get;
+mod placed;
 mod put;
 mod tracker;
 mod write;

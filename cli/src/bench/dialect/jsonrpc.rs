@@ -106,11 +106,15 @@ fn slot(id: u32) -> Option<u32> {
 fn refusal(error: &Value) -> Answer<'static> {
     let name = error["data"]["name"].as_str();
     let known = ErrorName::ALL.into_iter().find(|known| Some(known.to_string().as_str()) == name);
-    let unclear = [ErrorName::OutcomeUnknown, ErrorName::NotEnoughReplicas];
     Answer::Refused {
         name: name.map_or_else(|| format!("code {}", error["code"]), str::to_owned),
-        harmless: known.is_some_and(|known| !unclear.contains(&known)),
+        harmless: known.is_some_and(is_harmless),
     }
+}
+
+/// Whether nothing was applied for certain, when this is the error of a put.
+pub(in super::super) const fn is_harmless(name: ErrorName) -> bool {
+    !matches!(name, ErrorName::OutcomeUnknown | ErrorName::NotEnoughReplicas)
 }
 
 #[cfg(test)]

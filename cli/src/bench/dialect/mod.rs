@@ -13,6 +13,8 @@ mod jsonrpc;
 mod memcached;
 mod redis;
 
+pub(super) use jsonrpc::is_harmless;
+
 use super::peer::{Peer, PeerKind};
 use super::values::{Values, write_key};
 

@@ -1,0 +1,277 @@
+//! Versions for writes, in groups, and what became of them.
+//!
+//! The coordinator gives all versions, for it alone can say which write came last. It is asked for many at once: while one
+//! call is under way, the writes that begin meanwhile gather for the next. With the same call it is told which
+//! writes were acknowledged and which groups have ended.
+//!
+//! ```text
+//!   put a ─┐                       ┌► 3.17   to the owners of a ─► acknowledged ─┐
+//!   put b ─┼─► number [a b c] ─────┼► 3.18   to the owners of b ─► acknowledged ─┼─► told with the next number
+//!   put c ─┘                       └► 3.19   to the owners of c ─► acknowledged ─┘
+//! ```
+//!
+//! # Caveats
+//!
+//! What was to be told is lost when that call fails.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use ringkv_shared::hlc::Stamp;
+use ringkv_shared::net::{Client as Connection, ClusterApiClient, Peer};
+use ringkv_shared::protocol::lease::{Acknowledged, NUMBERS_MAX, NumberAsk, NumberReply, ViewId};
+use ringkv_shared::{ErrorName, Failure, KeyspaceName, Version};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
+
+use crate::{DEADLINE, coordinator_at};
+
+/// What is to be told waits so long for a call that is made anyway.
+const TOLD_SOON: Duration = Duration::from_millis(2);
+/// The most acknowledged writes that wait to be told: as many as the coordinator keeps.
+const UNTOLD_MAX: usize = 10_000;
+
+/// Who gets numbers and tells what became of them.
+pub(crate) struct Numbers {
+    coordinator: Arc<Peer>,
+    addr: String,
+    state: Mutex<State>,
+    /// Told when a number is wanted.
+    wanted: Notify,
+    /// Told when nothing is left to be told.
+    told: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    wanted: VecDeque<Wanted>,
+    acknowledged: VecDeque<Acknowledged>,
+    ended: Vec<Version>,
+    /// The picture that was gone by last.
+    view: Option<ViewId>,
+    /// Whether somebody is at work on it.
+    is_running: bool,
+}
+
+/// A write that wants a number.
+pub(crate) struct Wanted {
+    pub(crate) view: ViewId,
+    pub(crate) keyspace: KeyspaceName,
+    pub(crate) position: u64,
+    pub(crate) is_delete: bool,
+    answer: Option<oneshot::Sender<Result<Numbered, Failure>>>,
+}
+
+/// A write that has a number. Dropped before it is [`ended`](Self::ended), nobody knows what became of it, and the
+/// coordinator waits for it as long as it may take.
+pub(crate) struct Numbered {
+    pub(crate) version: Version,
+    pub(crate) stamp: Option<Stamp>,
+    /// When its value expires.
+    pub(crate) expires: Option<u64>,
+    /// When its time is over.
+    pub(crate) by: Instant,
+    group: Arc<Group>,
+}
+
+struct Group {
+    first: Version,
+    under_way: AtomicUsize,
+}
+
+/// What one call is to say.
+struct Batch {
+    wanted: Vec<Wanted>,
+    acknowledged: Vec<Acknowledged>,
+    ended: Vec<Version>,
+    view: ViewId,
+}
+
+impl Wanted {
+    pub(crate) fn new(
+        view: ViewId,
+        keyspace: &KeyspaceName,
+        position: u64,
+        is_delete: bool,
+    ) -> Self {
+        Self { view, keyspace: keyspace.clone(), position, is_delete, answer: None }
+    }
+}
+
+impl Numbers {
+    pub(crate) fn new(coordinator: Arc<Peer>, addr: &str) -> Arc<Self> {
+        let (addr, state) = (addr.to_owned(), Mutex::default());
+        let (wanted, told) = (Notify::new(), Notify::new());
+        Arc::new(Self { coordinator, addr, state, wanted, told })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic while the lock is held")
+    }
+
+    /// Gives a write its number.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was numbered. `STALE_EPOCH`: its picture is not in force any more.
+    pub(crate) async fn number(self: &Arc<Self>, mut wanted: Wanted) -> Result<Numbered, Failure> {
+        let (answer, coming) = oneshot::channel();
+        wanted.answer = Some(answer);
+        {
+            let mut state = self.lock();
+            state.view = Some(wanted.view);
+            state.wanted.push_back(wanted);
+            self.run(&mut state);
+        }
+        self.wanted.notify_one();
+        coming.await.unwrap_or_else(|_| {
+            let message = "the client has ended; nothing was written";
+            Err(Failure::new(ErrorName::NotApplied, message))
+        })
+    }
+
+    /// A write was acknowledged: those who watch are to hear of it.
+    pub(crate) fn acknowledged(self: &Arc<Self>, write: Acknowledged) {
+        let mut state = self.lock();
+        if state.acknowledged.len() >= UNTOLD_MAX {
+            state.acknowledged.pop_front();
+        }
+        state.acknowledged.push_back(write);
+        self.run(&mut state);
+    }
+
+    /// Nothing of a write is under way any more.
+    pub(crate) fn ended(self: &Arc<Self>, numbered: &Numbered) {
+        let Group { first, under_way } = &*numbered.group;
+        if under_way.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let mut state = self.lock();
+            state.ended.push(*first);
+            self.run(&mut state);
+        }
+    }
+
+    /// Waits until all is told.
+    pub(crate) async fn flush(&self) {
+        loop {
+            let told = self.told.notified();
+            if !self.lock().is_running {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    fn run(self: &Arc<Self>, state: &mut State) {
+        if !state.is_running {
+            state.is_running = true;
+            tokio::spawn(Arc::clone(self).make_calls());
+        }
+    }
+
+    /// Makes one call after another, until there is nothing left to ask or to tell.
+    async fn make_calls(self: Arc<Self>) {
+        loop {
+            if self.lock().wanted.is_empty() {
+                // Who was just answered is about to want the next number.
+                let _ = timeout(TOLD_SOON, self.wanted.notified()).await;
+            }
+            let batch = {
+                let mut state = self.lock();
+                let Some(batch) = state.batch() else {
+                    state.is_running = false;
+                    break;
+                };
+                batch
+            };
+            self.make_call(batch).await;
+        }
+        self.told.notify_waiters();
+    }
+
+    async fn make_call(&self, batch: Batch) {
+        let Batch { wanted, acknowledged, ended, view } = batch;
+        let keyspace = wanted.first().map(|first| first.keyspace.clone()).unwrap_or_default();
+        let ask = NumberAsk {
+            view,
+            keyspace,
+            positions: wanted.iter().map(|wanted| wanted.position).collect(),
+            deletes: wanted.iter().filter(|wanted| wanted.is_delete).count() as u64,
+            acknowledged,
+            ended,
+        };
+        let asked = Instant::now();
+        let call = async |c: &Connection| ClusterApiClient::number(c, ask).await;
+        match self.coordinator.call(DEADLINE, call).await {
+            Ok(reply) => give(wanted, &reply, asked),
+            Err(error) => {
+                // Numbers that were given and did not arrive are not used: no write has them.
+                let failure = error.into_failure(&coordinator_at(&self.addr));
+                refuse(wanted, &failure);
+            }
+        }
+    }
+}
+
+impl State {
+    /// The next call: numbers for the first that wants one and for all behind it by the same picture and of the same
+    /// keyspace, and what is to be told.
+    fn batch(&mut self) -> Option<Batch> {
+        let view = self.wanted.front().map_or(self.view, |first| Some(first.view))?;
+        let alike = |state: &Self| match (state.wanted.front(), state.wanted.iter()) {
+            (Some(first), all) => all
+                .take(NUMBERS_MAX)
+                .take_while(|next| next.view == first.view && next.keyspace == first.keyspace)
+                .count(),
+            (None, _) => 0,
+        };
+        let count = alike(self);
+        let wanted: Vec<Wanted> = self.wanted.drain(..count).collect();
+        let told = self.acknowledged.len().min(NUMBERS_MAX);
+        let acknowledged: Vec<Acknowledged> = self.acknowledged.drain(..told).collect();
+        let ended = std::mem::take(&mut self.ended);
+        if wanted.is_empty() && acknowledged.is_empty() && ended.is_empty() {
+            return None;
+        }
+        Some(Batch { wanted, acknowledged, ended, view })
+    }
+}
+
+fn give(wanted: Vec<Wanted>, reply: &NumberReply, asked: Instant) {
+    let by = asked + Duration::from_millis(reply.within_ms);
+    let (first, under_way) = (reply.first, AtomicUsize::new(wanted.len()));
+    let group = Arc::new(Group { first, under_way });
+    for (n, wanted) in wanted.into_iter().enumerate() {
+        let numbered = Numbered {
+            version: Version::new(first.epoch, first.counter + n as u64),
+            stamp: reply.stamps.get(n).copied(),
+            expires: reply.expires.filter(|_| !wanted.is_delete),
+            by,
+            group: Arc::clone(&group),
+        };
+        wanted.tell(Ok(numbered));
+    }
+}
+
+fn refuse(wanted: Vec<Wanted>, failure: &Failure) {
+    for wanted in wanted {
+        let message = format!("no number for a write: {}; nothing was written", failure.message);
+        let name = match failure.name {
+            // A number that nobody has uses harms nobody.
+            ErrorName::OutcomeUnknown => ErrorName::Unreachable,
+            name => name,
+        };
+        let hint = failure.hint.clone();
+        wanted.tell(Err(Failure { hint, ..Failure::new(name, message) }));
+    }
+}
+
+impl Wanted {
+    fn tell(mut self, answer: Result<Numbered, Failure>) {
+        if let Some(waits) = self.answer.take() {
+            // Who does not wait any more sends nothing: its group ends with its time.
+            drop(waits.send(answer));
+        }
+    }
+}
