@@ -19,6 +19,7 @@ mod scene;
 mod silence;
 mod starts;
 mod steps;
+mod straight;
 mod strangers;
 mod tombstones;
 mod watching;
