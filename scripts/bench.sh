@@ -19,7 +19,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-ROWS=${ROWS:-1 2 3 4 5 6 7 8 9 10 11 12 13 22}
+ROWS=${ROWS:-1 2 3 4 5 6 7 8 9 10 11 12 13 22 5c 7c 9c 10c 12c}
 ROUNDS=${ROUNDS:-3}
 SECONDS_EACH=${SECONDS_EACH:-3}
 RETRIES=${RETRIES:-5}
@@ -120,6 +120,9 @@ cluster() { # DURABILITY NODES: keyspaces `one` (N=1) and `three` (N=3 R=2 W=2, 
 coordinator_three() { cluster "$1" 3; args=(--connect "$addr" --keyspace three); }
 coordinator_one() { cluster "$1" 3; args=(--connect "$addr" --keyspace one); }
 behind_one() { cluster "$1" 1; args=(--connect "$addr" --keyspace one); }
+# The same clusters by the client library, which goes straight to the owners: all callers share one client.
+client_three() { coordinator_three "$1"; args+=(--client); }
+client_one() { behind_one "$1"; args+=(--client); }
 straight_one() { cluster "$1" 1; args=(--to "$first" --keyspace one); }
 
 redis_at() { # PORT ARGS…
@@ -425,10 +428,23 @@ measure() { # ROW
       "put with N=3 W=2 / N=1;$put;0.95;0.85" "put with N=3 W=2 / N=1, 16 at once;$put -P 16;0.85;0.7" ;;
     22) needs redis-server redis-cli || return 0
       idle ;;
+    5c) needs redis-server redis-cli || return 0
+      pair 5c redis_waiting 'client_three os' "put on 2 of 3, no fsync, 50 callers of the client;$put;1.8;1.2;<0.6;<1.0" ;;
+    7c) needs etcd || return 0
+      pair 7c etcd3 'client_three always' \
+      "durable put on 2 of 3, 64 callers of the client;$put $small -c 64;6;4;<0.125;<0.25" \
+      "durable put on 2 of 3, 256 callers of the client;$put $small -c 256;6;4" ;;
+    9c) needs redis-server redis-cli || return 0
+      pair 9c redis_waiting_always 'client_three always' \
+      "durable put on 2 of 3, 64 callers of the client;$put -c 64;2;1.3" ;;
+    10c) needs etcd || return 0
+      pair 10c etcd3 'client_three always' "quorum get R=2, 64 callers of the client;$get $small -c 64;10;6" ;;
+    12c) pair 12c 'straight_one os' 'client_one os' \
+      "put by the client / straight, N=1;$put;0.95;0.6" "get by the client / straight, N=1;$get;0.95;0.6" ;;
     memcached) needs memcached || return 0
       pair memcached memcached1 'node os' \
       "put, one node, 50 connections;$put;1;1" "get, one node, 50 connections;$get;1;1" ;;
-    *) say "error: there is no row $row; rows: 1 to 13, 22, memcached"; exit 2 ;;
+    *) say "error: there is no row $row; rows: 1 to 13, 22, 5c 7c 9c 10c 12c, memcached"; exit 2 ;;
   esac
 }
 

@@ -183,7 +183,8 @@ impl Client {
         self.shared.read(&self.keyspace, key).await
     }
 
-    /// Waits until all that the coordinator is to be told of acknowledged writes was told: then `watch` has them.
+    /// Waits until nothing of the writes of this client and its clones is under way: all owners that are there have what
+    /// was acknowledged, the others are owed it, and those who watch have heard of it.
     pub async fn flush(&self) {
         self.shared.numbers.flush().await;
     }

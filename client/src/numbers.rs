@@ -49,6 +49,8 @@ struct State {
     wanted: VecDeque<Wanted>,
     acknowledged: VecDeque<Acknowledged>,
     ended: Vec<Version>,
+    /// Writes that have a number and have not ended.
+    under_way: usize,
     /// The picture that was gone by last.
     view: Option<ViewId>,
     /// Whether somebody is at work on it.
@@ -64,8 +66,8 @@ pub(crate) struct Wanted {
     answer: Option<oneshot::Sender<Result<Numbered, Failure>>>,
 }
 
-/// A write that has a number. Dropped before it is [`ended`](Self::ended), nobody knows what became of it, and the
-/// coordinator waits for it as long as it may take.
+/// A write that has a number, and is under way until it is dropped. Unless it was said to be over by then, nobody
+/// knows what became of it, and the coordinator waits as long as it may take.
 pub(crate) struct Numbered {
     pub(crate) version: Version,
     pub(crate) stamp: Option<Stamp>,
@@ -74,11 +76,15 @@ pub(crate) struct Numbered {
     /// When its time is over.
     pub(crate) by: Instant,
     group: Arc<Group>,
+    is_over: bool,
 }
 
+/// Writes that were numbered together.
 struct Group {
+    numbers: Arc<Numbers>,
     first: Version,
-    under_way: AtomicUsize,
+    /// How many of them are not over for certain.
+    open: AtomicUsize,
 }
 
 /// What one call is to say.
@@ -142,24 +148,30 @@ impl Numbers {
         self.run(&mut state);
     }
 
-    /// Nothing of a write is under way any more.
-    pub(crate) fn ended(self: &Arc<Self>, numbered: &Numbered) {
-        let Group { first, under_way } = &*numbered.group;
-        if under_way.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let mut state = self.lock();
-            state.ended.push(*first);
-            self.run(&mut state);
-        }
-    }
-
-    /// Waits until all is told.
+    /// Waits until nothing is under way, and all is told.
     pub(crate) async fn flush(&self) {
         loop {
             let told = self.told.notified();
-            if !self.lock().is_running {
+            let is_quiet = {
+                let state = self.lock();
+                state.under_way == 0 && !state.is_running
+            };
+            if is_quiet {
                 return;
             }
             told.await;
+        }
+    }
+
+    /// A write that had a number is under way no more.
+    fn left(self: &Arc<Self>, group: &Group, is_over: bool) {
+        let mut state = self.lock();
+        state.under_way -= 1;
+        if is_over && group.open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            state.ended.push(group.first);
+            self.run(&mut state);
+        } else if state.under_way == 0 {
+            self.told.notify_waiters();
         }
     }
 
@@ -190,7 +202,7 @@ impl Numbers {
         self.told.notify_waiters();
     }
 
-    async fn make_call(&self, batch: Batch) {
+    async fn make_call(self: &Arc<Self>, batch: Batch) {
         let Batch { wanted, acknowledged, ended, view } = batch;
         let keyspace = wanted.first().map(|first| first.keyspace.clone()).unwrap_or_default();
         let ask = NumberAsk {
@@ -204,12 +216,30 @@ impl Numbers {
         let asked = Instant::now();
         let call = async |c: &Connection| ClusterApiClient::number(c, ask).await;
         match self.coordinator.call(DEADLINE, call).await {
-            Ok(reply) => give(wanted, &reply, asked),
+            Ok(reply) => self.give(wanted, &reply, asked),
             Err(error) => {
                 // Numbers that were given and did not arrive are not used: no write has them.
                 let failure = error.into_failure(&coordinator_at(&self.addr));
                 refuse(wanted, &failure);
             }
+        }
+    }
+
+    fn give(self: &Arc<Self>, wanted: Vec<Wanted>, reply: &NumberReply, asked: Instant) {
+        let by = asked + Duration::from_millis(reply.within_ms);
+        let (first, open) = (reply.first, AtomicUsize::new(wanted.len()));
+        self.lock().under_way += wanted.len();
+        let group = Arc::new(Group { numbers: Arc::clone(self), first, open });
+        for (n, wanted) in wanted.into_iter().enumerate() {
+            let numbered = Numbered {
+                version: Version::new(first.epoch, first.counter + n as u64),
+                stamp: reply.stamps.get(n).copied(),
+                expires: reply.expires.filter(|_| !wanted.is_delete),
+                by,
+                group: Arc::clone(&group),
+                is_over: false,
+            };
+            wanted.tell(Ok(numbered));
         }
     }
 }
@@ -238,19 +268,16 @@ impl State {
     }
 }
 
-fn give(wanted: Vec<Wanted>, reply: &NumberReply, asked: Instant) {
-    let by = asked + Duration::from_millis(reply.within_ms);
-    let (first, under_way) = (reply.first, AtomicUsize::new(wanted.len()));
-    let group = Arc::new(Group { first, under_way });
-    for (n, wanted) in wanted.into_iter().enumerate() {
-        let numbered = Numbered {
-            version: Version::new(first.epoch, first.counter + n as u64),
-            stamp: reply.stamps.get(n).copied(),
-            expires: reply.expires.filter(|_| !wanted.is_delete),
-            by,
-            group: Arc::clone(&group),
-        };
-        wanted.tell(Ok(numbered));
+impl Numbered {
+    /// Nothing of it is under way any more.
+    pub(crate) fn is_over(&mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Numbered {
+    fn drop(&mut self) {
+        self.group.numbers.left(&self.group, self.is_over);
     }
 }
 

@@ -123,10 +123,11 @@ impl Writing {
         set: &WriteSet,
         record: Record,
         numbered: Numbered,
-    ) -> Self {
+    ) -> Box<Self> {
         let quorums = lease.view.topology.write_quorums(&keyspace.name, set, keyspace.w);
         let (put, steps) = Put::start(quorums, &lease.down, Vec::new());
-        let mut writing = Self {
+        // It is handed on to who waits for the last answers, and large.
+        let mut writing = Box::new(Self {
             shared: Arc::clone(shared),
             lease,
             keyspace: keyspace.name.clone(),
@@ -138,7 +139,7 @@ impl Writing {
             silent: 0,
             existed: false,
             is_superseded: false,
-        };
+        });
         for step in steps {
             if let PutStep::Send { to, owe, .. } = step {
                 writing.send(to, &owe);
@@ -163,7 +164,7 @@ impl Writing {
         self.asked.push((to, Arc::clone(node), connection));
     }
 
-    async fn carry_out(mut self) -> Result<Written, Failure> {
+    async fn carry_out(mut self: Box<Self>) -> Result<Written, Failure> {
         while self.put.outcome().is_none() && !self.is_superseded && self.silent > 0 {
             if !self.hear().await {
                 break;
@@ -171,7 +172,7 @@ impl Writing {
         }
         if self.is_superseded || self.put.end() != WriteOutcome::Done {
             let written = self.finish().await;
-            self.shared.numbers.ended(&self.numbered);
+            self.numbered.is_over();
             return written;
         }
         self.tell();
@@ -179,7 +180,7 @@ impl Writing {
         if self.silent > 0 || !self.put.rest().is_empty() {
             tokio::spawn(self.settle());
         } else {
-            self.shared.numbers.ended(&self.numbered);
+            self.numbered.is_over();
         }
         Ok(written)
     }
@@ -264,13 +265,13 @@ impl Writing {
 
     /// Waits for the last answers of an acknowledged write. Whoever does not have it then gets it through the
     /// coordinator, or is owed it.
-    async fn settle(mut self) {
+    async fn settle(mut self: Box<Self>) {
         while self.silent > 0 && self.hear().await {}
         if (self.is_superseded || !self.put.rest().is_empty())
             && let Err(failure) = self.finish().await
         {
             tracing::debug!(key = %self.record.key, "left to anti-entropy: {failure}");
         }
-        self.shared.numbers.ended(&self.numbered);
+        self.numbered.is_over();
     }
 }

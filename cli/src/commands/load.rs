@@ -1,4 +1,4 @@
-//! `load`: many puts from a file, pipelined on the one connection.
+//! `load`: many puts from a file, straight to the nodes.
 //!
 //! Up to [`IN_FLIGHT_MAX`] puts are under way at once; each is acknowledged on its own, so what
 //! failed is counted and the first failures are named. A key that comes twice in a file is put in
@@ -6,6 +6,7 @@
 //!
 //! # Caveats
 //!
+//! What has a time to live of its own goes through the coordinator, and so does all while messages are traced.
 //! A line that holds no pair is counted as failed, and the rest is loaded. Ctrl-C sends no more
 //! puts and waits for those under way, so that the count is exact; to run a load again is safe.
 
@@ -78,6 +79,7 @@ async fn read(s: &Session, file: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 async fn put_all(s: &Session, rows: Vec<Parsed>, bar: &ProgressBar) -> Tally {
+    let straight = straight(s).await;
     let mut tally = Tally::default();
     let mut busy: HashSet<Blob> = HashSet::new();
     let mut under_way = FuturesUnordered::new();
@@ -104,19 +106,41 @@ async fn put_all(s: &Session, rows: Vec<Parsed>, bar: &ProgressBar) -> Tally {
             bar.inc(1);
         }
         busy.insert(key.clone());
-        under_way.push(apply(s, key, change));
+        under_way.push(apply(s, straight.as_ref(), key, change));
     }
     while let Some((done, result)) = under_way.next().await {
         tally.count(&done, result);
         bar.inc(1);
     }
+    if let Some(straight) = &straight {
+        straight.flush().await;
+    }
     tally
 }
 
-async fn apply(s: &Session, key: Blob, change: Change) -> (Blob, Result<Done, Failure>) {
+/// A client that goes straight to the nodes; not while somebody wants to see what is said to the coordinator. If nobody
+/// answers, the first put tells.
+async fn straight(s: &Session) -> Option<ringkv_client::Client> {
+    if s.settings.trace {
+        return None;
+    }
+    let client = ringkv_client::Client::connect(s.addr.clone()).await.ok()?;
+    Some(client.keyspace(s.keyspace()))
+}
+
+async fn apply(
+    s: &Session,
+    straight: Option<&ringkv_client::Client>,
+    key: Blob,
+    change: Change,
+) -> (Blob, Result<Done, Failure>) {
     let k = key.clone();
-    let result = match change {
-        Change::Put { value, expires } => {
+    let result = match (change, straight) {
+        (Change::Put { value, expires: None }, Some(straight)) => {
+            straight.put(k, value).await.map(|_| Done::Put)
+        }
+        (Change::Del, Some(straight)) => straight.del(k).await.map(|_| Done::Deleted),
+        (Change::Put { value, expires }, _) => {
             // What expires just now expires in a millisecond: there is no shorter time to live.
             let ttl_ms = expires.map(|at| left(at, now_ms()).unwrap_or(1));
             let keyspace = s.keyspace();
@@ -124,7 +148,7 @@ async fn apply(s: &Session, key: Blob, change: Change) -> (Blob, Result<Done, Fa
             let put = async |c: &Client| ClusterApiClient::put(c, k, value, options).await;
             s.call(put).await.map(|_| Done::Put)
         }
-        Change::Del => {
+        (Change::Del, None) => {
             let options = WriteOptions { keyspace: s.keyspace(), ..WriteOptions::default() };
             let del = async |c: &Client| ClusterApiClient::del(c, k, Some(options)).await;
             s.call(del).await.map(|_| Done::Deleted)

@@ -42,8 +42,8 @@ pub struct Quorum {
 #[derive(Clone, Debug)]
 pub struct WriteTracker {
     quorums: Vec<Quorum>,
-    /// Those who have answered, stand-ins too.
-    answers: BTreeMap<NodeId, ReplicaOutcome>,
+    /// Those who have answered, stand-ins too, in the order of their answers: they are few.
+    answers: Vec<(NodeId, ReplicaOutcome)>,
     /// Who keeps it for which owner.
     stand_ins: BTreeMap<NodeId, NodeId>,
 }
@@ -53,7 +53,7 @@ impl WriteTracker {
     /// change is pending, that of the next.
     #[must_use]
     pub fn new(quorums: Vec<Quorum>) -> Self {
-        Self { quorums, answers: BTreeMap::new(), stand_ins: BTreeMap::new() }
+        Self { quorums, answers: Vec::new(), stand_ins: BTreeMap::new() }
     }
 
     /// Everybody it goes to: each owner once, those of the current placement first.
@@ -66,10 +66,15 @@ impl WriteTracker {
     /// An answer. A second one of the same node changes nothing, but for one: what was unknown is
     /// known when the answer comes after all.
     pub fn answer(&mut self, node: &NodeId, outcome: ReplicaOutcome) {
-        let before = self.answers.entry(node.clone()).or_insert(outcome);
-        if *before == ReplicaOutcome::Unknown {
-            *before = outcome;
+        match self.answers.iter_mut().find(|(other, _)| other == node) {
+            Some((_, before)) if *before == ReplicaOutcome::Unknown => *before = outcome,
+            Some(_) => {}
+            None => self.answers.push((node.clone(), outcome)),
         }
+    }
+
+    fn answer_of(&self, node: &NodeId) -> Option<ReplicaOutcome> {
+        self.answers.iter().find(|(other, _)| other == node).map(|(_, outcome)| *outcome)
     }
 
     /// Lets `candidate` keep the write for the first owner that certainly does not have it and
@@ -80,7 +85,7 @@ impl WriteTracker {
             return None;
         }
         let absent = |owner: &&&NodeId| {
-            self.answers.get(**owner) == Some(&ReplicaOutcome::Unreachable)
+            self.answer_of(owner) == Some(ReplicaOutcome::Unreachable)
                 && !self.stand_ins.values().any(|other| other == **owner)
         };
         let owner = (*owners.iter().find(absent)?).clone();
@@ -95,7 +100,7 @@ impl WriteTracker {
             return Some(WriteOutcome::Done);
         }
         let asked = self.owners().into_iter().chain(self.stand_ins.keys());
-        let all_answered = asked.into_iter().all(|node| self.answers.contains_key(node));
+        let all_answered = asked.into_iter().all(|node| self.answer_of(node).is_some());
         all_answered.then(|| self.end())
     }
 
@@ -106,9 +111,8 @@ impl WriteTracker {
             return WriteOutcome::Done;
         }
         let asked = self.owners().into_iter().chain(self.stand_ins.keys());
-        let outcomes: Vec<ReplicaOutcome> = asked
-            .map(|node| self.answers.get(node).copied().unwrap_or(ReplicaOutcome::Unknown))
-            .collect();
+        let outcomes: Vec<ReplicaOutcome> =
+            asked.map(|node| self.answer_of(node).unwrap_or(ReplicaOutcome::Unknown)).collect();
         if outcomes.contains(&ReplicaOutcome::Ok) {
             WriteOutcome::Partial
         } else if outcomes.contains(&ReplicaOutcome::Unknown) {
@@ -144,7 +148,7 @@ impl WriteTracker {
     /// Whether a node has it for certain.
     #[must_use]
     pub fn has(&self, node: &NodeId) -> bool {
-        self.answers.get(node) == Some(&ReplicaOutcome::Ok)
+        self.answer_of(node) == Some(ReplicaOutcome::Ok)
     }
 }
 
