@@ -46,6 +46,7 @@ fn it_measures_and_checks() {
     a_closed_loop_counts_all_requests(&track);
     an_open_loop_keeps_to_its_plan(&track);
     a_node_is_measured_without_the_coordinator(&track);
+    the_client_goes_straight(&track);
     idle_connections_stay_open(&track);
     a_value_that_is_none_of_ours_is_found(&track);
     what_cannot_be_done_is_refused(&track);
@@ -92,6 +93,18 @@ fn a_node_is_measured_without_the_coordinator(track: &Track) {
         (&again["gets"], &again["missing"], &again["loaded"]),
         (&json!(200), &json!(0), &json!(null))
     );
+}
+
+fn the_client_goes_straight(track: &Track) {
+    let words = "--client --keyspace orders -c 3 -P 4 --key-count 100 --ops 1000 --verify all";
+    let run = track.bench(words, 0);
+    assert_eq!(
+        (&run["ops"], &run["missing"], &run["verified"]["read"]),
+        (&json!(1000), &json!(0), &json!(100))
+    );
+    let name = run["target"].as_str().unwrap();
+    assert!(name.starts_with("nodes behind the coordinator at "), "{name}");
+    track.kv("bench --client --rate 100", 1);
 }
 
 fn idle_connections_stay_open(track: &Track) {

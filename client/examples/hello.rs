@@ -1,9 +1,11 @@
 //! Puts, reads and deletes a key, then puts many at once.
 //!
 //! ```text
-//! kv demo                                     in one terminal
-//! cargo run --example hello -- 127.0.0.1:5000   in another
+//! kv demo                                                        in one terminal
+//! cargo run -p ringkv-client --example hello -- 127.0.0.1:5000   in another
 //! ```
+
+#![allow(clippy::print_stdout, reason = "it is to be seen")]
 
 use futures::stream::{FuturesUnordered, TryStreamExt as _};
 use ringkv_client::{Blob, Client, Failure};
@@ -11,6 +13,10 @@ use ringkv_client::{Blob, Client, Failure};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
     let addr = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:5000".to_owned());
+    hello(&addr).await
+}
+
+pub(crate) async fn hello(addr: &str) -> Result<(), Failure> {
     let client = Client::connect(addr).await?;
 
     let written = client.put("apple", "red").await?;

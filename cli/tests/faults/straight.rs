@@ -11,6 +11,21 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::support::{Caller, wait_for};
 
+#[allow(dead_code, reason = "it has a main of its own")]
+#[path = "../../../client/examples/hello.rs"]
+mod example;
+
+#[test]
+fn the_example_works() {
+    let cluster = Cluster::of(3, 3);
+    let addr = cluster.addr().to_owned();
+    let work = example::hello(&addr);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(work).unwrap();
+    let stats = cluster.caller().call("stats", json!([]));
+    assert_eq!((&stats["keys"], &stats["puts"]), (&json!(10_000), &json!(10_001)), "{stats}");
+}
+
 /// Runs on one thread, as most of those who use it.
 fn with_client<T>(addr: &str, work: impl AsyncFnOnce(Client) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
