@@ -104,7 +104,7 @@ fn the_client_goes_straight(track: &Track) {
     );
     let name = run["target"].as_str().unwrap();
     assert!(name.starts_with("nodes behind the coordinator at "), "{name}");
-    track.kv("bench --client --rate 100", 1);
+    track.kv("bench --client --rate 100", 2);
 }
 
 fn idle_connections_stay_open(track: &Track) {

@@ -36,7 +36,7 @@
 //!
 //! # Caveats
 //!
-//! Every write asks the coordinator for its number: without it there are no writes, and when a lease is over no reads
+//! It lives in a tokio runtime with time and net, which it was connected in. Every write asks the coordinator for its number: without it there are no writes, and when a lease is over no reads
 //! either. `watch` hears of a write when the client tells of it, a few milliseconds after it was acknowledged; it
 //! misses those of a client that died, or lost its coordinator, in between. Reads that went straight are not counted by
 //! `stats` of the coordinator. Conditions, times to live and quorums of one request are asked for at the

@@ -170,7 +170,9 @@ impl Writing {
                 break;
             }
         }
-        if self.is_superseded || self.put.end() != WriteOutcome::Done {
+        // What is judged too late may have been taken too late: after a change of the ring.
+        let late = Instant::now() >= self.numbered.by;
+        if late || self.is_superseded || self.put.end() != WriteOutcome::Done {
             let written = self.finish().await;
             self.numbered.is_over();
             return written;
