@@ -1,15 +1,11 @@
 //! Segments are closed by size, snapshots stand for them, and as many snapshots stay as were asked
 //! for, each of them a map to go back to.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{Map, Rig, map_of, options, path};
 use ringkv_node::disk::{Disk, SimDisk};
 use ringkv_node::{CompactionPolicy, EngineOptions, Reason};
-use support::{Map, Rig, map_of, options, path};
 use tokio_util::sync::CancellationToken;
 
 fn names(disk: &SimDisk, prefix: &str) -> Vec<String> {

@@ -2,12 +2,9 @@
 //! every acknowledged write is there, in order, siblings too, and nothing that never was written. So it
 //! is with what is owed to other nodes, and what was collected stays away.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::io::ErrorKind;
 
+use crate::support::{Map, Rig, options, power_cut};
 use bytes::Bytes;
 use ringkv_node::disk::{Operation, SimDisk};
 use ringkv_node::log::key::stored;
@@ -17,7 +14,6 @@ use ringkv_shared::causal::Context;
 use ringkv_shared::merkle;
 use ringkv_shared::protocol::node::{Collection, Record, SpaceKey, Via};
 use ringkv_shared::{KeyspaceName, NodeId, Version};
-use support::{Map, Rig, options, power_cut};
 
 /// Power cuts tried after each run.
 const CUTS: u64 = 3;
@@ -195,10 +191,10 @@ async fn goes_on(disk: &SimDisk, trace: &Trace, what: &str) {
     let map = rig.map();
     for seed in 0..CUTS {
         let what = format!("{what}, cut {seed} after the restart");
-        assert_eq!(support::map_of(&power_cut(disk, seed), &what), map, "{what}");
+        assert_eq!(crate::support::map_of(&power_cut(disk, seed), &what), map, "{what}");
     }
     rig.close().await;
-    assert_eq!(support::map_of(disk, what), map, "{what}");
+    assert_eq!(crate::support::map_of(disk, what), map, "{what}");
 }
 
 async fn check(disk: &SimDisk, trace: &Trace, what: &str) {
@@ -265,7 +261,7 @@ async fn a_farewell_whose_sync_failed_is_not_believed() {
         let map = rig.map();
         for seed in 0..CUTS {
             let what = format!("length {length}, cut {seed}");
-            assert_eq!(support::map_of(&power_cut(&disk, seed), &what), map, "{what}");
+            assert_eq!(crate::support::map_of(&power_cut(&disk, seed), &what), map, "{what}");
         }
     }
 }

@@ -1,19 +1,15 @@
 //! Pictures of the map that a reader far away asks for: they end when nobody reads them, and are
 //! never another's.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::support::{Rig, options};
 use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
 use ringkv_node::store::FreezeError;
 use ringkv_node::{Clock, EngineOptions, PageRequest};
 use ringkv_shared::Version;
-use support::{Rig, options};
 
 #[derive(Debug, Default)]
 struct Hands(AtomicU64);

@@ -1,20 +1,16 @@
 //! Values beyond the memory budget are read back from the log, wherever compaction has put it;
 //! values that expire are gone at once and for good; a picture stays as it was.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::support::{Rig, map_of, options, path, power_cut};
 use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
 use ringkv_node::store::Budget;
 use ringkv_node::{Clock, Engine, EngineOptions, PageError, PageRequest, Reason, StorageError};
 use ringkv_shared::Version;
 use ringkv_shared::protocol::node::Record;
-use support::{Rig, map_of, options, path, power_cut};
 
 const KEYS: u64 = 60;
 

@@ -1,10 +1,7 @@
 //! What is held for a key stays small enough to be told, sent and written again: writes that would leave
 //! too much beside each other are refused, and nothing that a replica sends makes the log unreadable.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
+use crate::support::{Rig, map_of};
 use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
 use ringkv_node::log::record::{CONTEXT_PARTS_MAX, Op, Record as Line};
@@ -14,7 +11,6 @@ use ringkv_shared::causal::Context;
 use ringkv_shared::limits::{LINE_BYTES_MAX, VALUE_BYTES_MAX};
 use ringkv_shared::protocol::node::{Record, Sibling};
 use ringkv_shared::{Blob, Version};
-use support::{Rig, map_of};
 
 const KEY: Bytes = Bytes::from_static(b"cart");
 

@@ -1,11 +1,8 @@
 //! A crash at any step of a compaction leaves a directory from which the same map comes back.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::sync::{Arc, Mutex};
 
+use crate::support::{Rig, map_of, options, path, power_cut};
 use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
 use ringkv_node::log::key::stored;
@@ -14,7 +11,6 @@ use ringkv_shared::Version;
 use ringkv_shared::causal::Context;
 use ringkv_shared::hlc::Stamp;
 use ringkv_shared::protocol::node::Record;
-use support::{Rig, map_of, options, path, power_cut};
 
 /// Power cuts tried at each step.
 const CUTS: u64 = 50;
@@ -82,7 +78,7 @@ async fn every_step_recovers_the_same_map() {
 }
 
 /// Recovers, compares, writes, compacts and recovers again.
-async fn carries_on(disk: &SimDisk, expected: &support::Map, what: &str) {
+async fn carries_on(disk: &SimDisk, expected: &crate::support::Map, what: &str) {
     let mut rig = Rig::open(disk).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(&rig.map(), expected, "{what}");
     rig.put("after", "the crash");

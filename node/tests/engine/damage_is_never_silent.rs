@@ -1,14 +1,10 @@
 //! A log that was cut short or changed gives back a prefix of what was written, if nothing
 //! that was acknowledged is missing from it, and otherwise refuses to open and changes nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
+use crate::support::{Map, Rig, path};
 use ringkv_node::disk::SimDisk;
 use ringkv_node::log::decode::{decode_header, decode_line, said_checksum};
 use ringkv_node::{NodeError, StorageError};
-use support::{Map, Rig, path};
 
 const DURABLE: usize = 3;
 const WRITTEN: usize = 6;
@@ -174,7 +170,7 @@ async fn after_a_torn_tail_the_log_goes_on() {
     rig.engine.settle().await;
     let map = rig.map();
     rig.close().await;
-    assert_eq!(support::map_of(&broken, "after the new line"), map);
+    assert_eq!(crate::support::map_of(&broken, "after the new line"), map);
 }
 
 #[tokio::test]

@@ -2,10 +2,7 @@
 //! what a plain map of siblings holds, and after a crash what it held at or after the last
 //! moment that is safe to the policy.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
+use crate::support::{Map, Rig, options, power_cut};
 use bytes::Bytes;
 use proptest::prelude::*;
 use ringkv_node::disk::SimDisk;
@@ -15,7 +12,6 @@ use ringkv_node::{Condition, Durability, EngineOptions, Reason};
 use ringkv_shared::causal::{Context, Siblings};
 use ringkv_shared::protocol::node::{Record, Sibling, Via};
 use ringkv_shared::{KeyspaceName, Version};
-use support::{Map, Rig, options, power_cut};
 
 #[derive(Clone, Debug)]
 enum Act {
@@ -231,7 +227,7 @@ async fn play(durability: Durability, acts: &[Act]) {
         assert_eq!(&rig.map(), model.now());
     }
     rig.close().await;
-    assert_eq!(&support::map_of(&disk, "at the end"), model.now());
+    assert_eq!(&crate::support::map_of(&disk, "at the end"), model.now());
 }
 
 proptest! {

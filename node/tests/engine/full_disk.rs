@@ -1,21 +1,17 @@
 //! A disk that is full, or read-only: writes are refused before anything is applied, reads and
 //! deletes go on, and the node takes writes again by itself when there is room.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{map_of, options, power_cut};
 use bytes::Bytes;
 use ringkv_node::disk::{Operation, RealDisk, SimDisk};
 use ringkv_node::{
     CompactionPolicy, Compactor, Engine, EngineOptions, Reason, Refused, StorageError,
 };
 use ringkv_shared::protocol::node::DiskState;
-use support::{map_of, options, power_cut};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 

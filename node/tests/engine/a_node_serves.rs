@@ -1,20 +1,16 @@
 //! A node over TCP: it answers, it stops in order, it comes back with what it had.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::dir;
 use ringkv_node::{CompactionPolicy, Durability, NodeConfig, NodeError, run};
 use ringkv_shared::causal::Context;
 use ringkv_shared::net::{ListenError, NodeApiClient as _, connect};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{Record, Via};
 use ringkv_shared::{KeyspaceName, Version};
-use support::dir;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;

@@ -1,12 +1,9 @@
 //! Digests are what they would be if they were made anew from all that is held, whatever happened; and
 //! replicas that hold the same have the same, in whatever order it came.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::{Rig, power_cut};
 use bytes::Bytes;
 use proptest::prelude::*;
 use ringkv_node::disk::SimDisk;
@@ -19,7 +16,6 @@ use ringkv_shared::merkle::{self, Digest};
 use ringkv_shared::protocol::node::Record;
 use ringkv_shared::ring::key_position;
 use ringkv_shared::{Blob, KeyspaceName, Version};
-use support::{Rig, power_cut};
 
 const SPACES: [&str; 3] = ["default", "carts", "clocks"];
 

@@ -1,13 +1,10 @@
 //! Tombstones that were collected leave a floor: no old write and no old copy brings a key back, now,
 //! after a restart or after a compaction; and nothing else is refused or forgotten.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::support::{Rig, options, power_cut};
 use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
 use ringkv_node::log::key;
@@ -18,7 +15,6 @@ use ringkv_shared::causal::Context;
 use ringkv_shared::merkle::{self, Digest};
 use ringkv_shared::protocol::node::{Collection, Record, SpaceKey, Via};
 use ringkv_shared::{Blob, KeyspaceName, Version};
-use support::{Rig, options, power_cut};
 
 /// Two keys in one leaf are not found by trying; so each test has its one key, and others elsewhere.
 const KEY: &str = "apple";

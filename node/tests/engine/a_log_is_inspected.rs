@@ -1,20 +1,16 @@
 //! Looking into directories that are whole, torn and damaged: what is said about them is what a start
 //! would do, and what is good of them can be rescued.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::support::{Map, Rig, dir, options, path};
 use bytes::Bytes;
 use ringkv_node::disk::{Disk, RealDisk, SimDisk};
 use ringkv_node::inspect::{Did, Fate, Harm, LogFiles, NotSalvaged, blame, salvage, verify};
 use ringkv_node::{EngineOptions, StorageError};
 use ringkv_shared::protocol::node::{Record, Via};
-use support::{Map, Rig, dir, options, path};
 
 /// A snapshot, and a segment behind it that ends with a stop in good order.
 const FILES: [&str; 2] = ["snap-000001.log", "data.log"];

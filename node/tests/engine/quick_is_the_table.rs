@@ -1,15 +1,12 @@
 //! The hot methods have a way of their own in front of the method table: the same lines to two nodes, one of which has
 //! only the table, must have the same answers, byte for byte, and leave the same log and map.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod support;
-
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::path;
 use jsonrpsee::Methods;
 use proptest::prelude::*;
 use ringkv_node::disk::SimDisk;
@@ -18,7 +15,6 @@ use ringkv_node::{Clock, Durability, Engine, EngineOptions, NodeService};
 use ringkv_shared::Failure;
 use ringkv_shared::net::{Mailbox, ServerLimits, Service, listen, serve};
 use ringkv_shared::protocol::node::Reign;
-use support::path;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::{LocalSet, spawn_local};
@@ -116,7 +112,7 @@ async fn play(
         clock: Arc::new(Still),
         durability: Durability::Os,
         memory,
-        ..support::options(disk)
+        ..crate::support::options(disk)
     };
     let (engine, committer, _compactor) = Engine::open(options).unwrap();
     let stop = CancellationToken::new();
@@ -339,7 +335,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..12), few in proptest::option::weighted(0.2, 0..3_u64),
     ) {
         let disk = SimDisk::new(1);
-        drop(Engine::open(support::options(&disk)).unwrap());
+        drop(Engine::open(crate::support::options(&disk)).unwrap());
         let other = disk.copy();
         let memory = few.map(|values| Budget { bytes: u64::MAX, values: Some(values) });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

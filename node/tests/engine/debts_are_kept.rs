@@ -1,19 +1,15 @@
 //! What a node owes others is as safe as a write: it survives power cuts and compaction, and stays
 //! within its bounds.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::support::{Rig, options, power_cut};
 use ringkv_node::disk::SimDisk;
 use ringkv_node::replica::{AGE_MS_MAX, KEYS_MAX};
 use ringkv_node::{Clock, Engine, EngineOptions, Owed};
 use ringkv_shared::NodeId;
 use ringkv_shared::protocol::node::SpaceKey;
-use support::{Rig, options, power_cut};
 
 #[derive(Clone, Debug, Default)]
 struct Hand(Arc<AtomicU64>);

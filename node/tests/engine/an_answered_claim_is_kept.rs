@@ -1,12 +1,9 @@
 //! Whom a node obeys is never forgotten once it was answered: through restarts, compactions, power cuts and failures
 //! of the disk at every operation. What is found was said once, and a file that does not say it any more is refused.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::io::ErrorKind;
 
+use crate::support::{Rig, options, path, power_cut};
 use bytes::Bytes;
 use ringkv_node::disk::{Operation, SimDisk};
 use ringkv_node::log::record::{Op, Record as Line};
@@ -19,7 +16,6 @@ use ringkv_shared::limits::MAP_BYTES_MAX;
 use ringkv_shared::merkle;
 use ringkv_shared::protocol::node::{Collection, Reign, SpaceKey};
 use ringkv_shared::{KeyspaceName, NodeId, Version};
-use support::{Rig, options, path, power_cut};
 use uuid::Uuid;
 
 /// Power cuts tried after each run.

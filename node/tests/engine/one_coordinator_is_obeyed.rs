@@ -1,21 +1,17 @@
 //! Coordinators and a node over TCP: which of them it obeys, what it is told, and that the others change nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::dir;
 use ringkv_node::{CompactionPolicy, Durability, NodeConfig, NodeError, run};
 use ringkv_shared::limits::MAP_BYTES_MAX;
 use ringkv_shared::net::{Claimant, NODE_METHODS, NodeApiClient, Peer, PeerError, connect};
 use ringkv_shared::protocol::node::{ClusterMap, KeyVersion, ObeysReply, SizeReply};
 use ringkv_shared::{ErrorName, Failure};
 use serde_json::{Value, json};
-use support::dir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;

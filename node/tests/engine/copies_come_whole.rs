@@ -1,15 +1,11 @@
 //! A copy with several values is several lines of the log: a crash between any two of them takes nothing
 //! away for which there is no replacement yet.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-mod support;
-
+use crate::support::{Rig, path};
 use bytes::Bytes;
 use ringkv_node::disk::SimDisk;
 use ringkv_shared::Version;
 use ringkv_shared::protocol::node::{Record, Sibling};
-use support::{Rig, path};
 
 const KEY: Bytes = Bytes::from_static(b"cart");
 
