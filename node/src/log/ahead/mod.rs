@@ -1,0 +1,231 @@
+//! Reading a large file of the log with more than one thread.
+//!
+//! ```text
+//!   this thread    cuts the file into parts of whole lines ─┐            ┌─ takes them in turn
+//!   others                                                  └─ read part ┘
+//!                                                              put its records in key order
+//! ```
+//!
+//! A line's checksum goes on from the one that the line before *says* it has, so a part can be checked
+//! before those in front of it are, up to the first line that is not a good `PUT`, `DEL` or note: a [`Run`]. When its turn
+//! comes the [`Scanner`] takes it, if it fits what came before; whatever it does not take, and the lines behind a run,
+//! it reads itself, one by one. So what is found, and which line is the first bad one, is what the scanner
+//! says, here as anywhere.
+//!
+//! The records of a run are given in key order, those of one key in the order of their lines. What is held for
+//! a key depends on its own lines only, so the map is the same; and neighbours in it are at hand.
+//!
+//! | file | idea |
+//! |---|---|
+//! | here | parts in their turn |
+//! | `part` | what is read in one, and its order |
+//!
+//! # Caveats
+//!
+//! Beside the map there are up to as many parts in memory as there are processors, and one more, each of
+//! [`PART_BYTES`] and about as much again for what was read in it.
+
+mod part;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, Scope, ScopedJoinHandle};
+
+use super::decode;
+use super::files;
+use super::note::Note;
+use super::place::{FileId, Place};
+use super::scan::{Kind, Run, Scan, Scanned, Scanner};
+use crate::StorageError;
+use crate::disk::{Disk, DiskFile, Open};
+use part::Part;
+
+/// How much of a file is a part. Larger ones have more neighbours in them.
+pub const PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// How many threads read ahead at most: one alone takes what they read.
+const THREADS_MAX: usize = 8;
+
+/// A part whose turn will come.
+enum Turn<'scope> {
+    /// Nothing in it was read yet.
+    Unread(Part),
+    /// Another thread reads it.
+    UnderWay(ScopedJoinHandle<'scope, Part>),
+}
+
+/// A file that is being read.
+pub struct Ahead<'scope, 'env> {
+    scope: &'scope Scope<'scope, 'env>,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    scanner: Scanner,
+    part_bytes: usize,
+    /// Bytes that the file had when it was opened.
+    len: u64,
+    /// How many parts may be under way; 0: the file is one part, which is read in its turn.
+    threads: usize,
+    /// Bytes read so far.
+    at: u64,
+    /// Whether the file has no more.
+    ended: bool,
+    /// The beginning of a line whose end was not read yet.
+    rest: Vec<u8>,
+    /// What the last line of the last part says that its checksum is.
+    said: u32,
+    /// Parts that are being read, the next one first.
+    under_way: VecDeque<Turn<'scope>>,
+    /// Parts to be used again: new memory would be paid for page by page.
+    free: Vec<Part>,
+}
+
+impl<'scope, 'env> Ahead<'scope, 'env> {
+    /// Opens a file, to be read in parts of so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened.
+    pub fn open(
+        scope: &'scope Scope<'scope, 'env>,
+        disk: &dyn Disk,
+        path: &Path,
+        (kind, id): (Kind, FileId),
+        part_bytes: usize,
+    ) -> Result<Self, StorageError> {
+        let file = files::open(disk, path, Open::Read)?;
+        let len = file.len().map_err(StorageError::io("reading", path))?;
+        let processors = || thread::available_parallelism().map_or(1, usize::from);
+        let threads = if len > part_bytes as u64 { processors().min(THREADS_MAX) } else { 0 };
+        Ok(Self {
+            scope,
+            path: path.to_owned(),
+            file,
+            scanner: Scanner::new(kind, id).with_notes(),
+            part_bytes,
+            len,
+            threads,
+            at: 0,
+            ended: false,
+            rest: Vec::new(),
+            said: 0,
+            under_way: VecDeque::new(),
+            free: Vec::new(),
+        })
+    }
+
+    /// Takes the next part, giving each good record in it to `each`; false at the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// Never: reading a part does not.
+    pub fn step(
+        &mut self,
+        mut each: impl FnMut(&Scanned<'_>, Place),
+    ) -> Result<bool, StorageError> {
+        while !self.ended && self.under_way.len() < self.threads.max(1) {
+            self.begin_part(&mut each)?;
+        }
+        let mut part = match self.under_way.pop_front() {
+            Some(Turn::Unread(part)) => part,
+            Some(Turn::UnderWay(part)) => part.join().expect("reading a part does not panic"),
+            None => {
+                let rest = std::mem::take(&mut self.rest);
+                self.scanner.feed(&rest, each);
+                return Ok(false);
+            }
+        };
+        let mut read = 0;
+        if let Some(offset) = self.scanner.take_run(&part.run) {
+            let file = self.scanner.file();
+            part.give(|record, line| {
+                let place = Place { file, offset: offset + u64::from(line.at), len: line.len };
+                each(record, place);
+            });
+            part.notes.drain(..).for_each(|note| self.scanner.keep_note(note));
+            read = part.read;
+        }
+        self.scanner.feed(&part.bytes[read..], each);
+        self.free.push(part);
+        Ok(true)
+    }
+
+    /// The good notes that were read since they were last taken.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.scanner.take_notes()
+    }
+
+    /// What was found so far.
+    #[must_use]
+    pub const fn so_far(&self) -> &Scan {
+        self.scanner.so_far()
+    }
+
+    /// What was found in the whole file.
+    #[must_use]
+    pub fn finish(self) -> Scan {
+        self.scanner.finish()
+    }
+
+    /// Reads bytes and has another thread read what they say.
+    fn begin_part(
+        &mut self,
+        each: &mut impl FnMut(&Scanned<'_>, Place),
+    ) -> Result<(), StorageError> {
+        let mut part = self.free.pop().unwrap_or_default();
+        let is_first = self.at == 0;
+        self.fill(&mut part.bytes)?;
+        if is_first {
+            let header = memchr::memchr(b'\n', &part.bytes).map_or(0, |end| end + 1);
+            self.scanner.feed(&part.bytes[..header], each);
+            part.bytes.drain(..header);
+            self.said = self.scanner.so_far().crc;
+        }
+        if part.bytes.is_empty() {
+            self.free.push(part);
+            return Ok(());
+        }
+        part.run = Run { prev: self.said, ..Run::default() };
+        let lines = &part.bytes[..part.bytes.len() - 1];
+        let last = memchr::memrchr(b'\n', lines).map_or(0, |end| end + 1);
+        // If it says nothing the next part does not fit it, and is read in its turn.
+        self.said = decode::said_checksum(&lines[last..]).unwrap_or(0);
+        if self.threads == 0 {
+            self.under_way.push_back(Turn::Unread(part));
+            return Ok(());
+        }
+        let spawned = thread::Builder::new().spawn_scoped(self.scope, move || {
+            part.read();
+            part
+        });
+        let spawned = spawned.map_err(StorageError::io("starting a thread to read", &self.path))?;
+        self.under_way.push_back(Turn::UnderWay(spawned));
+        Ok(())
+    }
+
+    /// Takes up the next whole lines; of a line that does not end in so many bytes, a piece.
+    fn fill(&mut self, bytes: &mut Vec<u8>) -> Result<(), StorageError> {
+        bytes.clear();
+        bytes.append(&mut self.rest);
+        let begun = bytes.len();
+        // One more than there was: a file that ends where it did is known to.
+        let left = usize::try_from(self.len.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let wanted = self.part_bytes.min(left.saturating_add(1));
+        bytes.resize(begun + wanted, 0);
+        let read = self.file.read_at(&mut bytes[begun..], self.at);
+        let read = read.map_err(StorageError::io("reading", &self.path))?;
+        self.at += read as u64;
+        self.ended = read < wanted;
+        bytes.truncate(begun + read);
+        let whole = memchr::memrchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+        self.rest.extend_from_slice(&bytes[whole..]);
+        bytes.truncate(whole);
+        Ok(())
+    }
+}
