@@ -1,5 +1,4 @@
-//! mput, mget, mdel: many keys in one call, all at once, each with its own outcome: what they send to a node
-//! travels together.
+//! mput, mget, mdel: many keys in one call, side by side, each with its own outcome.
 //!
 //! # Caveats
 //!
@@ -8,12 +7,15 @@
 
 use std::sync::Arc;
 
-use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use ringkv_shared::limits::BATCH_ENTRIES_MAX;
 use ringkv_shared::protocol::cluster::{BatchGet, BatchWrite, Item, ReadOptions, WriteOptions};
 use ringkv_shared::{Blob, ErrorName, Failure};
 
 use crate::cluster::Cluster;
+
+/// How many of a batch are under way at once.
+const AT_ONCE_MAX: usize = 256;
 
 impl Cluster {
     pub(crate) async fn mput(
@@ -25,7 +27,7 @@ impl Cluster {
         let puts = items.into_iter().map(|Item { key, value }| async {
             outcome(key.clone(), self.put(key, value, options.clone()).await)
         });
-        Ok(join_all(puts).await)
+        Ok(stream::iter(puts).buffered(AT_ONCE_MAX).collect().await)
     }
 
     pub(crate) async fn mdel(
@@ -37,7 +39,7 @@ impl Cluster {
         let dels = keys
             .into_iter()
             .map(|key| async { outcome(key.clone(), self.del(key, options.clone()).await) });
-        Ok(join_all(dels).await)
+        Ok(stream::iter(dels).buffered(AT_ONCE_MAX).collect().await)
     }
 
     pub(crate) async fn mget(
@@ -52,7 +54,7 @@ impl Cluster {
                 Err(error) => BatchGet::Failed { key, error },
             }
         });
-        Ok(join_all(gets).await)
+        Ok(stream::iter(gets).buffered(AT_ONCE_MAX).collect().await)
     }
 }
 
