@@ -169,8 +169,11 @@ impl Service for Coordinator {
         &self.methods
     }
 
-    fn quick(&self, line: &[u8], _out: &mut Vec<u8>, mailbox: &Mailbox) -> bool {
-        self.cluster.express.take(&self.cluster, line, mailbox)
+    fn quick(&self, lines: &[&[u8]], _out: &mut Vec<u8>, mailbox: &Mailbox) -> usize {
+        lines
+            .iter()
+            .take_while(|line| self.cluster.express.take(&self.cluster, line, mailbox))
+            .count()
     }
 
     /// An answer is made when the replicas have answered: there is nothing more to wait for.

@@ -69,6 +69,13 @@ impl<'a> Ask<'a> {
         };
         ask.filter(|_| params.is_done())
     }
+
+    /// The stored key.
+    pub(super) fn key(&self) -> &[u8] {
+        match self {
+            Self::Get(key) | Self::Change(Change { key, .. }) => key,
+        }
+    }
 }
 
 fn get<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
