@@ -25,7 +25,6 @@
 
 mod ask;
 
-use std::borrow::Cow;
 use std::sync::MutexGuard;
 
 use jsonrpsee::types::{ErrorObjectOwned, Id};
@@ -49,11 +48,15 @@ use ask::{Ask, By, Change};
 pub(crate) fn answer(engine: &Engine, lines: &[&[u8]], out: &mut Vec<u8>) -> usize {
     let mut asks = Vec::with_capacity(lines.len());
     asks.extend(lines.iter().map_while(|line| read(line)));
+    let mut stored = Vec::new();
+    let keys: Vec<_> = asks.iter().map(|(_, ask)| ask.key().store(&mut stored)).collect();
+    let keys = asks.iter().zip(keys).map(|((_, ask), at)| ask.key().stored(at, &stored));
+    let keys: Vec<&[u8]> = keys.collect();
     let mut seats = Vec::with_capacity(asks.len());
-    let keys = asks.iter().map(|(_, ask)| (ask.key(), matches!(ask, Ask::Change(_))));
-    engine.0.lock().store.seek_all(keys, &mut seats);
-    let asks = asks.into_iter().zip(seats);
-    asks.take_while(|((call, ask), seat)| answer_one(engine, call, ask, *seat, out)).count()
+    let writes = asks.iter().map(|(_, ask)| matches!(ask, Ask::Change(_)));
+    engine.0.lock().store.seek_all(keys.iter().copied().zip(writes), &mut seats);
+    let asks = asks.iter().zip(keys.into_iter().zip(seats));
+    asks.take_while(|(ask, (key, seat))| answer_one(engine, ask, key, *seat, out)).count()
 }
 
 fn read<'a>(line: &'a [u8]) -> Option<(QuickCall<'a>, Ask<'a>)> {
@@ -61,11 +64,11 @@ fn read<'a>(line: &'a [u8]) -> Option<(QuickCall<'a>, Ask<'a>)> {
     Some((call, Ask::read(call.method, call.params)?))
 }
 
-/// Takes over a call whose key had this seat when the burst began.
+/// Takes over a call, with its stored key and the seat that this had when the burst began.
 fn answer_one(
     engine: &Engine,
-    call: &QuickCall<'_>,
-    ask: &Ask<'_>,
+    (call, ask): &(QuickCall<'_>, Ask<'_>),
+    key: &[u8],
     seat: Seat,
     out: &mut Vec<u8>,
 ) -> bool {
@@ -73,10 +76,10 @@ fn answer_one(
     if call.reign.is_some_and(|under| state.obeys.admit(under).is_err()) {
         return false;
     }
-    let seat = state.store.seek_again(seat, ask.key());
+    let seat = state.store.seek_again(seat, key);
     match ask {
-        Ask::Get(key) => return get(engine, state, seat, key, call.id, out),
-        Ask::Change(change) => match apply(engine, state, seat, change) {
+        Ask::Get(_) => return get(engine, state, seat, key, call.id, out),
+        Ask::Change(change) => match apply(engine, state, seat, key, change) {
             Ok(outcome) => written(outcome, change.value.is_none(), call.id, out),
             Err(why) => refused(no_room(why), call.id, out),
         },
@@ -88,10 +91,10 @@ fn apply(
     engine: &Engine,
     state: MutexGuard<'_, State>,
     seat: Seat,
+    key: &[u8],
     change: &Change<'_>,
 ) -> Result<WriteOutcome, Refused> {
-    let Change { ref key, value, expires, by } = *change;
-    let key: &[u8] = key;
+    let Change { value, expires, by, .. } = *change;
     let packed;
     let op = match value.map(str::as_bytes) {
         None => Op::Del,
@@ -189,6 +192,3 @@ fn refused(error: ErrorObjectOwned, id: &str, out: &mut Vec<u8>) {
 fn number(id: &str) -> Id<'static> {
     Id::Number(id.parse().expect("an id here is a number of at most 19 digits"))
 }
-
-/// The stored key of a call, nearly always the one in the line.
-type Key<'a> = Cow<'a, [u8]>;
