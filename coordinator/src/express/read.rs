@@ -40,7 +40,7 @@ impl ReadFlight {
     pub(super) fn begin(
         cluster: &Arc<Cluster>,
         at: usize,
-        ask: ReadAsk<'_>,
+        ask: &ReadAsk<'_>,
         back: impl FnOnce() -> Return,
     ) -> Option<Box<Self>> {
         let (view, user) = cluster.enter();
