@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use ringkv_shared::net::{Client as Connection, ClusterApiClient, Found, PeerError, ask_get};
+use ringkv_shared::net::{
+    Client as Connection, ClusterApiClient, Found, PeerError, Piece, ask_get,
+};
 use ringkv_shared::protocol::cluster::{ClusterGet, ReadOptions, SiblingValue};
 use ringkv_shared::protocol::node::{GetReply, Record};
 use ringkv_shared::quorum::{Get, ReadState};
@@ -119,7 +121,8 @@ impl Reading {
             return;
         }
         let (place, connection) = (self.asked.len(), node.peer.connection_number());
-        let params = |out: &mut Vec<u8>| ask_get(out, &self.keyspace, self.key.as_bytes());
+        let params =
+            |out: &mut Vec<u8>| ask_get(out, &self.keyspace, Piece::Bytes(self.key.as_bytes()));
         if node.peer.route(self.asking.token(place), "get", params) {
             self.silent += 1;
         } else {

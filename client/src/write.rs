@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use ringkv_shared::net::{Client as Connection, ClusterApiClient, PeerError, Taken, ask_write};
+use ringkv_shared::net::{
+    Client as Connection, ClusterApiClient, PeerError, Piece, Taken, ask_write,
+};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{ReplicaOutcome, WriteOptions};
 use ringkv_shared::protocol::lease::Acknowledged;
@@ -153,7 +155,10 @@ impl Writing {
     fn send(&mut self, to: NodeId, owe: &[NodeId]) {
         let Some(node) = self.lease.view.nodes.get(&to) else { return };
         let (place, connection) = (self.asked.len(), node.peer.connection_number());
-        let params = |out: &mut Vec<u8>| ask_write(out, &self.keyspace, &self.record, owe);
+        let Record { key, value, .. } = &self.record;
+        let value = value.as_ref().map(|value| Piece::Bytes(value.as_bytes()));
+        let pieces = (Piece::Bytes(key.as_bytes()), value);
+        let params = |out: &mut Vec<u8>| ask_write(out, &self.keyspace, pieces, &self.record, owe);
         let in_time = Instant::now() < self.numbered.by;
         if in_time && node.peer.route(self.asking.token(place), "write", params) {
             self.silent += 1;

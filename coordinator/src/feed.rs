@@ -14,7 +14,7 @@ use std::time::Duration;
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{Change, ChangesReply};
 use ringkv_shared::protocol::node::Record;
-use ringkv_shared::{ErrorName, Failure, KeyspaceName};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, Version};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -31,10 +31,77 @@ const PAGE_MAX: usize = 500;
 /// The feed.
 pub(crate) struct Feed {
     epoch: u32,
-    kept: Mutex<VecDeque<(u64, Change)>>,
-    /// The newest number.
+    kept: Mutex<Kept>,
+    /// The newest number, for who waits for it; not told while nobody does.
     last: watch::Sender<u64>,
     ended: CancellationToken,
+}
+
+#[derive(Default)]
+struct Kept {
+    told: VecDeque<Told>,
+    /// The newest number. Monotonic.
+    last: u64,
+}
+
+/// A write as it is kept. When it leaves, its memory is that of the next: so to tell takes none.
+struct Told {
+    number: u64,
+    keyspace: KeyspaceName,
+    version: Version,
+    at_ms: u64,
+    deleted: bool,
+    /// The key, and the value behind it if it is kept.
+    bytes: Vec<u8>,
+    key_len: usize,
+    has_value: bool,
+}
+
+impl Told {
+    fn new(number: u64, keyspace: &KeyspaceName, record: &Record) -> Self {
+        let mut told = Self {
+            number,
+            keyspace: keyspace.clone(),
+            version: record.version,
+            at_ms: 0,
+            deleted: false,
+            bytes: Vec::new(),
+            key_len: 0,
+            has_value: false,
+        };
+        told.set(number, keyspace, record);
+        told
+    }
+
+    fn set(&mut self, number: u64, keyspace: &KeyspaceName, record: &Record) {
+        let (key, value) = (record.key.as_bytes(), record.value.as_ref());
+        let value = value.filter(|value| value.len() <= VALUE_BYTES_MAX);
+        if self.keyspace != *keyspace {
+            self.keyspace = keyspace.clone();
+        }
+        self.bytes.clear();
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value.map_or(&[], Blob::as_bytes));
+        (self.number, self.version, self.at_ms) = (number, record.version, unix_ms());
+        (self.key_len, self.has_value, self.deleted) = (key.len(), value.is_some(), record.deleted);
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.bytes[..self.key_len]
+    }
+
+    fn change(&self, position: String) -> Change {
+        let value = self.has_value.then(|| self.bytes[self.key_len..].to_vec().into());
+        Change {
+            keyspace: self.keyspace.clone(),
+            key: self.key().to_vec().into(),
+            value,
+            deleted: self.deleted,
+            version: self.version,
+            at_ms: self.at_ms,
+            position,
+        }
+    }
 }
 
 impl Feed {
@@ -43,29 +110,28 @@ impl Feed {
         Self { epoch, kept: Mutex::default(), last, ended }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<(u64, Change)>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().expect("no panic while the lock is held")
     }
 
     /// A write was acknowledged.
     pub(crate) fn tell(&self, keyspace: &KeyspaceName, record: &Record) {
         let mut kept = self.lock();
-        let number = *self.last.borrow() + 1;
-        let change = Change {
-            keyspace: keyspace.clone(),
-            key: record.key.clone(),
-            value: record.value.clone().filter(|value| value.len() <= VALUE_BYTES_MAX),
-            deleted: record.deleted,
-            version: record.version,
-            at_ms: unix_ms(),
-            // Made when somebody asks.
-            position: String::new(),
+        kept.last += 1;
+        let number = kept.last;
+        let oldest = if kept.told.len() < KEPT { None } else { kept.told.pop_front() };
+        let told = match oldest {
+            None => Told::new(number, keyspace, record),
+            Some(mut told) => {
+                told.set(number, keyspace, record);
+                told
+            }
         };
-        kept.push_back((number, change));
-        if kept.len() > KEPT {
-            kept.pop_front();
+        kept.told.push_back(told);
+        // Who subscribes after this sees it in what is kept.
+        if self.last.receiver_count() > 0 {
+            self.last.send_replace(number);
         }
-        self.last.send_replace(number);
     }
 
     /// What was acknowledged after a position, of keys of a keyspace that begin so; waits for the
@@ -79,9 +145,11 @@ impl Feed {
     ) -> ChangesReply {
         let until = Instant::now() + wait;
         let mut last = self.last.subscribe();
-        let newest = *last.borrow();
+        let (newest, oldest) = {
+            let kept = self.lock();
+            (kept.last, kept.told.front().map_or(kept.last + 1, |told| told.number))
+        };
         let known = after.map_or(Some(newest), |after| self.number(after).filter(|n| *n <= newest));
-        let oldest = self.lock().front().map_or(newest + 1, |(number, _)| *number);
         let missed = known.is_none_or(|known| known + 1 < oldest);
         let mut from = if missed { oldest - 1 } else { known.unwrap_or(newest) };
         loop {
@@ -106,14 +174,14 @@ impl Feed {
     fn page(&self, from: u64, keyspace: &KeyspaceName, prefix: &[u8]) -> (Vec<Change>, u64) {
         let kept = self.lock();
         let (mut changes, mut seen) = (Vec::new(), from);
-        let start = kept.partition_point(|(number, _)| *number <= from);
-        for (number, change) in kept.range(start..) {
+        let start = kept.told.partition_point(|told| told.number <= from);
+        for told in kept.told.range(start..) {
             if changes.len() == PAGE_MAX {
                 break;
             }
-            seen = *number;
-            if change.keyspace == *keyspace && change.key.as_bytes().starts_with(prefix) {
-                changes.push(Change { position: self.position(*number), ..change.clone() });
+            seen = told.number;
+            if told.keyspace == *keyspace && told.key().starts_with(prefix) {
+                changes.push(told.change(self.position(told.number)));
             }
         }
         (changes, seen)
@@ -149,7 +217,6 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringkv_shared::Version;
 
     fn told(feed: &Feed, key: &str, counter: u64) {
         let record = Record::new(key.into(), Some("v".into()), Version::new(3, counter));

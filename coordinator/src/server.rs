@@ -180,8 +180,8 @@ impl Service for Coordinator {
         &self.methods
     }
 
-    fn quick(&self, line: &[u8], _out: &mut Vec<u8>, mailbox: &Mailbox) -> bool {
-        self.cluster.express.take(&self.cluster, line, mailbox)
+    fn quick(&self, lines: &[&[u8]], _out: &mut Vec<u8>, mailbox: &Mailbox) -> usize {
+        self.cluster.express.take(&self.cluster, lines, mailbox)
     }
 
     /// An answer is made when the replicas have answered: there is nothing more to wait for.

@@ -51,17 +51,27 @@ impl View {
         keyspace: &KeyspaceName,
         position: u64,
         most: usize,
-    ) -> Option<impl Iterator<Item = &Arc<Node>>> {
+    ) -> Option<impl Iterator<Item = &Arc<Node>> + Clone> {
         if self.topology.pending.is_some() {
             return None;
         }
-        let owners = self.topology.current.preferred(keyspace, position);
         let is_ready = |node: &Arc<Node>| !node.is_down() && node.peer.is_connected();
-        let first = (0..owners.len().min(most)).map(move |place| {
+        let first = self.owners(keyspace, position, most);
+        first.clone().all(is_ready).then_some(first)
+    }
+
+    /// The first `most` owners of a position in the ring in force.
+    pub(crate) fn owners(
+        &self,
+        keyspace: &KeyspaceName,
+        position: u64,
+        most: usize,
+    ) -> impl Iterator<Item = &Arc<Node>> + Clone {
+        let owners = self.topology.current.preferred(keyspace, position);
+        (0..owners.len().min(most)).map(move |place| {
             let number = owners.numbers()[place];
             &self.in_ring_order[usize::from(number)]
-        });
-        first.clone().all(is_ready).then_some(first)
+        })
     }
 
     /// The identities of their data directories.

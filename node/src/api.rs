@@ -83,8 +83,8 @@ impl Service for NodeService {
         admitted.map_err(|why| disobeyed(&self.engine.options().id, reign, why))
     }
 
-    fn quick(&self, line: &[u8], out: &mut Vec<u8>, _mailbox: &Mailbox) -> bool {
-        quick::answer(&self.engine, line, out)
+    fn quick(&self, lines: &[&[u8]], out: &mut Vec<u8>, _mailbox: &Mailbox) -> usize {
+        quick::answer(&self.engine, lines, out)
     }
 
     fn settle(&self) -> impl Future<Output = ()> {

@@ -443,7 +443,10 @@ mod tests {
         tokio::join!(run, write_on(&engine, || ended.get()));
         let log = disk.contents(&engine.active_path()).unwrap();
         let lines: Vec<_> = log.split(|byte| *byte == b'\n').collect();
-        assert!(lines[100].starts_with(b"PUT %- x") && lines[101].is_empty(), "{}", lines.len());
+        assert!(lines[100].starts_with(b"PUT %- x"), "{}", lines.len());
+        // A disk may be so quick that nobody came meanwhile: then the farewell has the next number.
+        let end = lines[101];
+        assert!(end.is_empty() || end.starts_with(b"BYE s=101 "), "{}", lines.len());
     }
 
     #[tokio::test]

@@ -38,6 +38,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::StorageError;
+use crate::behind::behind;
 use crate::engine::{Engine, Shared};
 use crate::log::record::Header;
 use crate::log::snapshot::{self, SnapshotWriter};
@@ -54,8 +55,6 @@ const NOTES_IN_PAGE: usize = 1000;
 const COPIED_KEYS_MAX: usize = 1000;
 /// Bytes of keys and values copied at a time.
 const COPIED_BYTES_MAX: usize = 256 * 1024;
-
-const NO_PANIC: &str = "writing a snapshot does not panic";
 
 /// What a compaction did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +222,7 @@ impl Compactor {
     /// it stands for.
     async fn write_snapshot(&self, next: Header, reason: Reason) -> Result<Written, StorageError> {
         let (dir, segment) = (Arc::clone(&self.shared.dir), next.segment - 1);
-        let writer = blocking(move || SnapshotWriter::start(dir, &next)).await?;
+        let writer = behind(move || SnapshotWriter::start(dir, &next)).await?;
         let writer = self.copy_ledger(writer).await?;
         let writer = self.copy_map(writer).await?;
         // Whatever the policy says: no snapshot holds a change whose predecessors a crash could still take.
@@ -235,7 +234,7 @@ impl Compactor {
         let kept = if full { 1 } else { self.shared.options.snapshots_kept };
         let dir = Arc::clone(&self.shared.dir);
         let shared = Arc::clone(&self.shared);
-        blocking(move || {
+        behind(move || {
             let (records, bytes) = writer.finish(&hook)?;
             if shared.options.memory.is_some() {
                 moves::follow(&shared, segment)?;
@@ -281,7 +280,7 @@ impl Compactor {
             if after.is_none() {
                 return Ok(writer);
             }
-            writer = blocking(move || writer.add_notes(page).map(|()| writer)).await?;
+            writer = behind(move || writer.add_notes(page).map(|()| writer)).await?;
         }
     }
 
@@ -292,7 +291,7 @@ impl Compactor {
             let Page { entries, more, .. } = page;
             let after = entries.last().map(|(key, _)| key.clone());
             let shared = Arc::clone(&self.shared);
-            let writing = tokio::task::spawn_blocking(move || {
+            let writing = behind(move || {
                 let load = |(key, held): (Bytes, _)| {
                     let held = shared.load_all(&key, held)?;
                     Ok((key, held))
@@ -302,7 +301,7 @@ impl Compactor {
                 Ok(writer)
             });
             let next = more.then(|| self.page(after));
-            writer = writing.await.expect(NO_PANIC)?;
+            writer = writing.await?;
             match next {
                 Some(next) => page = next,
                 None => return Ok(writer),
@@ -326,10 +325,4 @@ async fn old_age(shared: &Shared) {
         Some(every) => tokio::time::sleep_until((last + every).into()).await,
         None => std::future::pending().await,
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
-) -> Result<T, StorageError> {
-    tokio::task::spawn_blocking(work).await.expect(NO_PANIC)
 }

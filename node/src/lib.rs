@@ -38,6 +38,7 @@ mod answer;
 mod api;
 mod args;
 mod ballast;
+mod behind;
 mod checks;
 mod clock;
 mod cluster;

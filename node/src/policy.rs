@@ -3,7 +3,7 @@
 //! | reason | due when |
 //! |---|---|
 //! | operations | N since the last compaction, and as many as there are live keys; after a rest of [`REST`] times as long as the last one took |
-//! | log | the log is longer than the newest snapshot, and than 64 MiB |
+//! | log | the log is longer than the newest snapshot, and than 256 MiB: what a start replays in about a second |
 //! | age | so long ago, if told so, and anything changed |
 //!
 //! Each keeps the cost of compaction a constant share of the work that made it due, and the first one of the time, so that a
@@ -13,16 +13,16 @@
 //! # Caveats
 //!
 //! Whether one is due is asked when something was written: a log that grew while it rested stays so until the next write.
-//! With large values and few operations the log may grow to 64 MiB before the second rule holds.
+//! With large values and few operations the log may grow to 256 MiB before the second rule holds.
 
 use std::fmt;
 use std::time::Duration;
 
 /// Below this the length of the log alone is no reason, in bytes.
-pub(crate) const LOG_BYTES_MIN: u64 = 64 * 1024 * 1024;
+pub(crate) const LOG_BYTES_MIN: u64 = 256 * 1024 * 1024;
 
 /// For how many times as long as the last compaction took there is none for operations alone.
-pub(crate) const REST: u32 = 4;
+pub(crate) const REST: u32 = 9;
 
 /// What makes a compaction due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,17 +113,17 @@ mod tests {
             (None, 100, 10, 0, 0, 0, 0, Some(Operations)),
             (None, 100, 101, 0, 0, 0, 0, None),
             (None, 101, 101, 0, 0, 0, 0, Some(Operations)),
-            (None, 101, 101, 0, 0, 7, 2, None),
-            (None, 101, 101, 0, 0, 8, 2, Some(Operations)),
-            (None, 101, 101, 64, 0, 7, 2, Some(Log)),
-            (None, 1, 10, 63, 0, 0, 0, None),
-            (None, 1, 10, 64, 0, 0, 0, Some(Log)),
-            (None, 1, 10, 64, 65, 0, 0, None),
-            (None, 1, 10, 65, 65, 0, 0, Some(Log)),
+            (None, 101, 101, 0, 0, 17, 2, None),
+            (None, 101, 101, 0, 0, 18, 2, Some(Operations)),
+            (None, 101, 101, 256, 0, 17, 2, Some(Log)),
+            (None, 1, 10, 255, 0, 0, 0, None),
+            (None, 1, 10, 256, 0, 0, 0, Some(Log)),
+            (None, 1, 10, 256, 257, 0, 0, None),
+            (None, 1, 10, 257, 257, 0, 0, Some(Log)),
             (None, 1, 10, 0, 0, 1_000_000, 0, None),
             (hour, 1, 10, 0, 0, 3599, 0, None),
             (hour, 1, 10, 0, 0, 3600, 0, Some(Age)),
-            (hour, 0, 10, 65, 0, 3600, 0, None),
+            (hour, 0, 10, 257, 0, 3600, 0, None),
         ] {
             let since = SinceCompaction {
                 operations,

@@ -20,7 +20,7 @@ use crate::inspect::{LogFiles, history};
 use crate::log::place::Place;
 use crate::log::record::{BadLine, Op, Record};
 use crate::log::value::Value;
-use crate::store::{self, Content, FreezeError, FreezeId, Held, PageRequest};
+use crate::store::{self, Content, FreezeError, FreezeId, Held, PageRequest, Seat};
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,11 @@ impl Engine {
     /// A value is only on the disk and cannot be read back.
     pub fn get(&self, key: &[u8]) -> Result<Option<Copied>, StorageError> {
         let now = self.now();
-        let found = self.0.lock().look(key, now, |held| held.map(Held::copied));
+        let found = {
+            let mut state = self.0.lock();
+            let seat = state.store.seek(key);
+            state.look(seat, key, now, |held| held.map(Held::copied))
+        };
         found.map(|found| self.loaded(key, found)).transpose()
     }
 
@@ -132,11 +136,12 @@ impl State {
     /// Tells what is held for a key to who asked for it; what is told depends on it.
     pub(crate) fn look<T>(
         &mut self,
+        seat: Seat,
         key: &[u8],
         now: u64,
         tell: impl FnOnce(Option<&Held<&[u8]>>) -> T,
     ) -> T {
-        let found = self.store.read(key, now);
+        let found = self.store.read_at(seat, key, now);
         let told = tell(found.as_ref());
         match found {
             // Without another look. What is safe already holds nobody up.

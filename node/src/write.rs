@@ -38,7 +38,7 @@ use crate::log::record::{CONTEXT_PARTS_MAX, Op, Record};
 use crate::log::value::Value;
 use crate::log::{escape, key};
 use crate::room::{Kind, Refused, line_room};
-use crate::store::{Arrival, Discard, Entry, Standing};
+use crate::store::{Arrival, Discard, Entry, Seat, Standing};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,11 +108,24 @@ impl Engine {
         op: Op<B>,
         version: Option<Version>,
     ) -> Result<WriteOutcome, Refused> {
+        let seat = state.store.seek(key.as_ref());
+        self.put_or_del_at(state, seat, key, op, version)
+    }
+
+    /// The same of a key that has this seat.
+    pub(crate) fn put_or_del_at<B: AsRef<[u8]> + Clone>(
+        &self,
+        state: MutexGuard<'_, State>,
+        seat: Seat,
+        key: B,
+        op: Op<B>,
+        version: Option<Version>,
+    ) -> Result<WriteOutcome, Refused> {
         let record = match version {
             Some(version) => Record::new(key, op, version),
-            None => self.numbered(&state, key, op),
+            None => self.numbered(&state, seat, key, op),
         };
-        self.change(state, record, &[], CONTEXT_PARTS_MAX)
+        self.change(state, seat, record, &[], CONTEXT_PARTS_MAX)
     }
 
     /// Takes a write with its version, stamp and what its writer had seen, and notes in the same step that these
@@ -123,22 +136,26 @@ impl Engine {
     /// There is no room, too many versions would have to be remembered, or too many values would be beside each
     /// other; nothing was applied.
     pub fn take(&self, record: Record, owe: &[NodeId]) -> Result<WriteOutcome, Refused> {
-        self.take_in(self.0.lock(), record, owe)
+        let state = self.0.lock();
+        let seat = state.store.seek(&record.key);
+        self.take_at(state, seat, record, owe)
     }
 
-    pub(crate) fn take_in<B: AsRef<[u8]> + Clone>(
+    /// The same of a record whose key has this seat.
+    pub(crate) fn take_at<B: AsRef<[u8]> + Clone>(
         &self,
         state: MutexGuard<'_, State>,
+        seat: Seat,
         record: Record<B>,
         owe: &[NodeId],
     ) -> Result<WriteOutcome, Refused> {
-        self.change(state, record, owe, WRITTEN_PARTS_MAX)
+        self.change(state, seat, record, owe, WRITTEN_PARTS_MAX)
     }
 
     /// A write of the node's own, which has seen all that is held.
-    fn numbered<B: AsRef<[u8]>>(&self, state: &State, key: B, op: Op<B>) -> Record<B> {
+    fn numbered<B: AsRef<[u8]>>(&self, state: &State, seat: Seat, key: B, op: Op<B>) -> Record<B> {
         let version = Version::new(self.own_epoch(), state.tail.seq() + 1);
-        let held = state.store.get(key.as_ref(), 0);
+        let held = state.store.get_at(seat, 0);
         if let Some(stamp) = held.as_ref().and_then(|held| held.entry.stamp) {
             // The last write wins there, and this is the last.
             let stamp = Some(Hlc::after(stamp).tick(self.now()));
@@ -160,6 +177,7 @@ impl Engine {
     fn change<B: AsRef<[u8]> + Clone>(
         &self,
         mut state: MutexGuard<'_, State>,
+        seat: Seat,
         record: Record<B>,
         owe: &[NodeId],
         parts_max: usize,
@@ -175,15 +193,15 @@ impl Engine {
             }
         };
         let key = key.as_ref();
-        let (now, version) = (self.now(), record.version);
+        let (now, version) = (|| self.now(), record.version);
         let stamp = record.stamp;
-        let (standing, existed) = state.store.standing_at(&record, now);
+        let (standing, existed) = state.store.standing_at(seat, &record, now);
         // Only of a version that is there already it matters which value it brings.
         let again = (standing.arrival == Arrival::Held).then(|| record.op.clone());
         if standing.changes {
             state.bounds(&record, &standing, parts_max)?;
             self.admit(&mut state, [(&record, standing)], debt_bytes(owe.len(), key.len()))?;
-            self.append(&mut state, record);
+            self.append_at(&mut state, seat, record);
         } else {
             if !owe.is_empty() {
                 self.admit_bytes(&mut state, debt_bytes(owe.len(), key.len()), Kind::Delete)?;
@@ -195,14 +213,16 @@ impl Engine {
             }
             state.depend_on(key);
         }
-        self.note_debts(&mut state, owe, key, now);
+        if !owe.is_empty() {
+            self.note_debts(&mut state, owe, key, now());
+        }
         let (version, superseded) = match standing.arrival {
             Arrival::Replaced(held) => {
                 (state.store.get(key, 0).map_or(held, |h| h.entry.version), true)
             }
             Arrival::New | Arrival::Held => (version, false),
         };
-        let siblings = if standing.parts == 0 { 0 } else { others(&state, key, version, now) };
+        let siblings = if standing.parts == 0 { 0 } else { others(&state, key, version, now()) };
         let held = again.is_some().then(|| state.store.find(key, version).map(|e| e.copied()));
         drop(state);
         // Another value under the same number is another write.
@@ -296,12 +316,19 @@ impl Engine {
     }
 
     pub(crate) fn append<B: AsRef<[u8]>>(&self, state: &mut State, record: Record<B>) {
+        let seat = state.store.seek(record.key.as_ref());
+        self.append_at(state, seat, record);
+    }
+
+    /// The same of a record whose key has this seat.
+    fn append_at<B: AsRef<[u8]>>(&self, state: &mut State, seat: Seat, record: Record<B>) {
         let before = state.tail.waiting_bytes();
         let record = state.tail.append(record);
         let len = u32::try_from(state.tail.waiting_bytes() - before);
         let len = len.expect("a line is a few MiB at most");
         let place = Place { file: state.tail.file(), offset: state.sizes.active, len };
-        state.store.apply(&record, self.0.options.memory.is_some().then_some(place));
+        let place = self.0.options.memory.is_some().then_some(place);
+        state.store.apply_at(seat, &record, place);
         if !state.store.discards().is_empty() {
             let discards = state.store.discards().to_vec();
             tell_discards(state, record.key.as_ref(), &discards);

@@ -35,6 +35,12 @@ macro_rules! plain_name {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// Whether a text is one.
+            #[must_use]
+            pub fn is_spelled(text: &str) -> bool {
+                is_plain(text)
+            }
         }
 
         impl FromStr for $name {

@@ -37,6 +37,12 @@ impl KeyspaceName {
         self.0.as_str()
     }
 
+    /// Whether a text is such a name.
+    #[must_use]
+    pub fn is_spelled(text: &str) -> bool {
+        NodeId::is_spelled(text)
+    }
+
     /// Whether it is the keyspace of all that names none.
     #[must_use]
     pub fn is_default(&self) -> bool {

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::read::ReadFlight;
-use super::write::{Heard, WriteFlight};
+use super::write::{Begun, Heard, WriteFlight};
 use super::{Ear, Ears, Return};
 use crate::cluster::{Cluster, Node};
 use crate::get::Reading;
@@ -30,7 +30,8 @@ pub(crate) enum Asked<T> {
 impl WriteFlight {
     /// Goes on as a [`Sending`]: who does not know yet what became of it, is told by that.
     pub(super) fn hand_over(self) -> Ears {
-        let Self { cluster, view, keyspace, record, linger, asked, back, started, met, .. } = self;
+        let Begun { cluster, view, keyspace, record, linger, asked, back, started, met, held } =
+            self.end();
         let by = started + cluster.timeout();
         let usual = |Taken { status, siblings }: Taken| WriteReply {
             status,
@@ -41,7 +42,6 @@ impl WriteFlight {
         let (asked, ears) = sort(&cluster, asked, by, usual);
         let (sloppy, w) = (keyspace.sloppy, keyspace.w);
         let how = How { keyspace, w, sloppy, linger, explain: false };
-        let held = (self.under_way, self.user);
         let sending =
             Sending::resume(&cluster, view, record.clone(), &how, asked, (started, met), held);
         tokio::spawn(async move {

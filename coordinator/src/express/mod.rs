@@ -35,6 +35,7 @@ use std::time::Duration;
 
 use ringkv_shared::net::{Mailbox, Router, Ticket};
 use ringkv_shared::protocol::Status;
+use ringkv_shared::ring::key_position;
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -66,7 +67,7 @@ struct Table {
 }
 
 enum Flight {
-    Write(Box<WriteFlight>),
+    Write(WriteFlight),
     Read(Box<ReadFlight>),
     /// Others wait for the answers by now.
     HandedOver(Ears),
@@ -98,9 +99,21 @@ impl Express {
         self.table.lock().expect("no panic while the lock is held")
     }
 
-    /// Takes a line over, if it asks for something usual. False: nothing was done.
-    pub(crate) fn take(&self, cluster: &Arc<Cluster>, line: &[u8], mailbox: &Mailbox) -> bool {
-        let Some((id, ask)) = Ask::read(line) else { return false };
+    /// Takes over the first of these lines, up to one that asks for something unusual; says how many.
+    pub(crate) fn take(&self, cluster: &Arc<Cluster>, lines: &[&[u8]], mailbox: &Mailbox) -> usize {
+        let mut asks = Vec::with_capacity(lines.len());
+        asks.extend(lines.iter().map_while(|line| Ask::read(line)));
+        let written = asks.iter().filter_map(|(_, ask)| match ask {
+            Ask::Write(ask) => Some(key_position(ask.key.as_bytes())),
+            Ask::Read(_) => None,
+        });
+        cluster.recent().look_at(written);
+        let taken =
+            asks.into_iter().take_while(|(id, ask)| self.take_one(cluster, *id, ask, mailbox));
+        taken.count()
+    }
+
+    fn take_one(&self, cluster: &Arc<Cluster>, id: u64, ask: &Ask<'_>, mailbox: &Mailbox) -> bool {
         if cluster.reigns().is_err() {
             return false;
         }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ringkv_shared::net::{Found, Spell as _, ask_get};
+use ringkv_shared::net::{Found, Piece, Spell as _, ask_get};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::ring::key_position;
 use ringkv_shared::{Keyspace, Policy};
@@ -39,7 +39,7 @@ impl ReadFlight {
     pub(super) fn begin(
         cluster: &Arc<Cluster>,
         at: usize,
-        ask: ReadAsk<'_>,
+        ask: &ReadAsk<'_>,
         back: impl FnOnce() -> Return,
     ) -> Option<Box<Self>> {
         let (view, user) = cluster.enter();
@@ -53,7 +53,7 @@ impl ReadFlight {
         }
         cluster.counters.gets.fetch_add(1, Ordering::Relaxed);
         for (place, (node, heard)) in asked.iter_mut().enumerate() {
-            let read = |out: &mut Vec<u8>| ask_get(out, &keyspace.name, ask.key.as_bytes());
+            let read = |out: &mut Vec<u8>| ask_get(out, &keyspace.name, Piece::Text(ask.key));
             if !node.peer.route(token(at, place), "get", read) {
                 *heard = Heard::Unsent;
             }

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use ringkv_shared::net::{Spell as _, Taken, ask_write};
+use ringkv_shared::net::{Piece, Spell as _, Taken, ask_write};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::Record;
 use ringkv_shared::ring::key_position;
-use ringkv_shared::{Blob, Keyspace};
+use ringkv_shared::{Blob, Keyspace, Version};
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -19,8 +18,45 @@ use crate::cluster::{Cluster, Node, View};
 use crate::keyspace::expiry;
 use crate::put::{Intent, LINGER_MAX};
 
-/// A write under way.
+/// A write under way: what is looked at for each answer. With many flights there is not room for all of each in the
+/// processor's cache, but for this.
 pub(super) struct WriteFlight {
+    version: Version,
+    /// How many were asked.
+    asked: usize,
+    /// How many must have it.
+    needed: usize,
+    /// Who has answered as nodes nearly always do.
+    heard: Places,
+    /// Of these, where there was a value before.
+    existed: Places,
+    started: Instant,
+    /// When enough had it.
+    met: Option<Instant>,
+    rest: Box<Rest>,
+}
+
+/// What is only needed at the ends of a flight.
+struct Rest {
+    cluster: Arc<Cluster>,
+    view: Arc<View>,
+    keyspace: Keyspace,
+    /// The position of the key, which says who was asked.
+    hash: u64,
+    record: Record,
+    linger: Duration,
+    /// Who waits for the answer; `None`: it has been given.
+    back: Option<Return>,
+    /// Nodes that have other values beside it, and how many.
+    siblings: Vec<(usize, u64)>,
+    /// What nodes have answered otherwise.
+    odd: Vec<(usize, Heard<Taken>)>,
+    under_way: TaskTrackerToken,
+    user: TaskTrackerToken,
+}
+
+/// What is left of a flight for who takes it over.
+pub(super) struct Begun {
     pub(super) cluster: Arc<Cluster>,
     pub(super) view: Arc<View>,
     pub(super) keyspace: Keyspace,
@@ -28,15 +64,30 @@ pub(super) struct WriteFlight {
     pub(super) linger: Duration,
     /// Those asked, in preference order, with what they answered.
     pub(super) asked: Vec<(Arc<Node>, Heard<Taken>)>,
-    /// Who waits for the answer; `None`: it has been given.
     pub(super) back: Option<Return>,
     pub(super) started: Instant,
-    /// When enough had it.
     pub(super) met: Option<Instant>,
-    /// How many must have it.
-    needed: usize,
-    pub(super) under_way: TaskTrackerToken,
-    pub(super) user: TaskTrackerToken,
+    pub(super) held: (TaskTrackerToken, TaskTrackerToken),
+}
+
+/// Some of the nodes that were asked, by their places.
+#[derive(Clone, Copy, Default)]
+struct Places(u16);
+
+const _: () = assert!(REPLICAS_MAX <= u16::BITS as usize);
+
+impl Places {
+    const fn add(&mut self, place: usize) {
+        self.0 |= 1 << place;
+    }
+
+    const fn has(self, place: usize) -> bool {
+        self.0 & 1 << place != 0
+    }
+
+    const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
 }
 
 /// What a node has answered.
@@ -56,16 +107,16 @@ impl WriteFlight {
     pub(super) fn begin(
         cluster: &Arc<Cluster>,
         at: usize,
-        ask: WriteAsk<'_>,
+        ask: &WriteAsk<'_>,
         scratch: &mut Vec<u8>,
         back: impl FnOnce() -> Return,
-    ) -> Option<Box<Self>> {
+    ) -> Option<Self> {
         let (view, user) = cluster.enter();
         let keyspace = view.keyspaces.values().find(|k| k.name.as_str() == ask.keyspace)?.clone();
         let hash = key_position(ask.key.as_bytes());
-        let nodes = view.ready(&keyspace.name, hash, REPLICAS_MAX + 1)?.cloned();
-        let mut asked: Vec<_> = nodes.map(|node| (node, Heard::Nothing)).collect();
-        if asked.is_empty() || asked.len() > REPLICAS_MAX {
+        let nodes = view.ready(&keyspace.name, hash, REPLICAS_MAX + 1)?;
+        let asked = nodes.clone().count();
+        if asked == 0 || asked > REPLICAS_MAX {
             return None;
         }
         let default_ttl = keyspace.ttl_ms.unwrap_or(0);
@@ -73,63 +124,81 @@ impl WriteFlight {
             ask.value.and_then(|_| expiry(None, default_ttl).transpose()).transpose().ok()?;
         let linger =
             ask.linger_ms.map_or_else(|| cluster.settings().linger(), Duration::from_millis);
-        let (key, value) = blobs(ask.key, ask.value);
+        let (key, value) = (Blob::from(ask.key), ask.value.map(Blob::from));
         let intent = Intent::New { key, value, expires, seen: None };
         let (record, under_way) = cluster.number(intent, hash, keyspace.policy).ok()?;
         let counted =
             if ask.value.is_some() { &cluster.counters.puts } else { &cluster.counters.dels };
         counted.fetch_add(1, Ordering::Relaxed);
         scratch.clear();
-        ask_write(scratch, &keyspace.name, &record, &[]);
-        for (place, (node, heard)) in asked.iter_mut().enumerate() {
+        let pieces = (Piece::Text(ask.key), ask.value.map(Piece::Text));
+        ask_write(scratch, &keyspace.name, pieces, &record, &[]);
+        let mut odd = Vec::new();
+        for (place, node) in nodes.enumerate() {
             let write = |out: &mut Vec<u8>| out.extend_from_slice(scratch);
             if !node.peer.route(token(at, place), "write", write) {
-                *heard = Heard::Unsent;
+                odd.push((place, Heard::Unsent));
             }
         }
         let needed = view.topology.current.needed(&keyspace.name, keyspace.w);
-        Some(Box::new(Self {
-            cluster: Arc::clone(cluster),
-            view,
-            keyspace,
-            record,
-            linger: linger.min(LINGER_MAX),
+        Some(Self {
+            version: record.version,
             asked,
-            back: Some(back()),
+            needed,
+            heard: Places::default(),
+            existed: Places::default(),
             started: Instant::now(),
             met: None,
-            needed,
-            under_way,
-            user,
-        }))
+            rest: Box::new(Rest {
+                cluster: Arc::clone(cluster),
+                view,
+                keyspace,
+                hash,
+                record,
+                linger: linger.min(LINGER_MAX),
+                back: Some(back()),
+                siblings: Vec::new(),
+                odd,
+                under_way,
+                user,
+            }),
+        })
     }
 
     pub(super) fn is_whole(&self) -> bool {
-        !self.asked.iter().any(|(_, heard)| matches!(heard, Heard::Unsent))
+        self.rest.odd.is_empty()
     }
 
     /// A node has answered.
     pub(super) fn hear(&mut self, place: usize, answer: Option<&[u8]>) -> Next {
-        let Some((_, heard)) = self.asked.get_mut(place) else { return Next::Fly };
-        let Some(taken) = answer.and_then(|line| Taken::read(line, self.record.version)) else {
-            *heard = Heard::Line(answer.map(Into::into));
+        if place >= self.asked {
+            return Next::Fly;
+        }
+        let Some(taken) = answer.and_then(|line| Taken::read(line, self.version)) else {
+            self.rest.odd.push((place, Heard::Line(answer.map(Into::into))));
             return Next::HandOver;
         };
-        *heard = Heard::Usual(taken);
-        let have = self.asked.iter().filter(|(_, heard)| matches!(heard, Heard::Usual(_))).count();
-        let everywhere = have == self.asked.len();
+        self.heard.add(place);
+        if taken.status == Status::Ok {
+            self.existed.add(place);
+        }
+        if taken.siblings > 0 {
+            self.rest.siblings.push((place, taken.siblings));
+        }
+        let have = self.heard.len();
+        let everywhere = have == self.asked;
         if have < self.needed {
             return Next::Fly;
         }
         let now = Instant::now();
         let met = *self.met.get_or_insert(now);
-        if everywhere || self.linger.is_zero() {
+        if everywhere || self.rest.linger.is_zero() {
             self.answer(now);
         }
         if !everywhere {
             return Next::Fly;
         }
-        self.cluster.lag.note(now - met);
+        self.rest.cluster.lag.note(now - met);
         Next::Land
     }
 
@@ -137,17 +206,44 @@ impl WriteFlight {
         if now - self.started >= times.timeout {
             return Next::HandOver;
         }
-        if self.met.is_some_and(|met| now - met >= self.linger) {
+        if self.met.is_some_and(|met| now - met >= self.rest.linger) {
             self.answer(now);
         }
         Next::Fly
     }
 
+    /// What is left of it, for who takes it over.
+    pub(super) fn end(self) -> Begun {
+        let usual: Vec<Option<Taken>> = (0..self.asked).map(|place| self.taken(place)).collect();
+        let Rest {
+            cluster, view, keyspace, hash, record, linger, back, odd, under_way, user, ..
+        } = *self.rest;
+        let mut asked: Vec<(Arc<Node>, Heard<Taken>)> = view
+            .owners(&keyspace.name, hash, self.asked)
+            .zip(usual)
+            .map(|(node, taken)| (Arc::clone(node), taken.map_or(Heard::Nothing, Heard::Usual)))
+            .collect();
+        for (place, heard) in odd {
+            asked[place].1 = heard;
+        }
+        let (started, met, held) = (self.started, self.met, (under_way, user));
+        Begun { cluster, view, keyspace, record, linger, asked, back, started, met, held }
+    }
+
+    /// What a node has answered as nodes nearly always do.
+    fn taken(&self, place: usize) -> Option<Taken> {
+        let status = if self.existed.has(place) { Status::Ok } else { Status::NotFound };
+        let siblings = self.rest.siblings.iter().find(|(at, _)| *at == place);
+        let siblings = siblings.map_or(0, |(_, siblings)| *siblings);
+        self.heard.has(place).then_some(Taken { status, siblings })
+    }
+
     /// Acknowledges it, if that was not done yet.
     fn answer(&mut self, now: Instant) {
-        let Some(Return { ticket, id }) = self.back.take() else { return };
-        self.cluster.changes.tell(&self.keyspace.name, &self.record);
-        self.cluster.latency.note(now, now - self.started);
+        let Some(Return { ticket, id }) = self.rest.back.take() else { return };
+        let Rest { cluster, keyspace, record, .. } = &*self.rest;
+        cluster.changes.tell(&keyspace.name, record);
+        cluster.latency.note(now, now - self.started);
         ticket.answer(|out| {
             out.answer_to_number(id);
             self.spell(out);
@@ -157,26 +253,25 @@ impl WriteFlight {
 
     /// A [`ClusterWrite`](ringkv_shared::protocol::cluster::ClusterWrite).
     fn spell(&self, out: &mut Vec<u8>) {
-        let taken = || self.asked.iter().filter_map(|(_, heard)| heard.taken());
-        let existed = taken().any(|taken| taken.status == Status::Ok);
+        let Rest { view, keyspace, hash, record, siblings, .. } = &*self.rest;
+        let existed = self.existed.len() > 0;
         out.raw(spell_status(if existed { Status::Ok } else { Status::NotFound }));
-        out.raw(r#","key":"#).blob(self.record.key.as_bytes());
-        out.raw(r#","version":"#).version(self.record.version);
-        let siblings = taken().map(|taken| taken.siblings).max().unwrap_or(0);
-        spell_siblings(out, siblings);
-        if let Some(expires) = self.record.expires {
+        out.raw(r#","key":"#).blob(record.key.as_bytes());
+        out.raw(r#","version":"#).version(self.version);
+        spell_siblings(out, siblings.iter().map(|(_, siblings)| *siblings).max().unwrap_or(0));
+        if let Some(expires) = record.expires {
             out.raw(r#","expires":"#).number(expires);
         }
         out.raw(r#","replicas":["#);
-        for (place, (node, heard)) in self.asked.iter().enumerate() {
+        for (place, node) in view.owners(&keyspace.name, *hash, self.asked).enumerate() {
             let id = node.id.as_str();
             out.raw(if place == 0 { "" } else { "," }).raw(r#"{"node":""#).raw(id);
-            let Some(taken) = heard.taken() else {
+            let Some(taken) = self.taken(place) else {
                 out.raw(r#"","outcome":"pending","why":""#).raw(id).raw(" has not answered yet\"}");
                 continue;
             };
             out.raw(r#"","outcome":"ok","reply":"#).raw(spell_status(taken.status));
-            out.raw(r#","version":"#).version(self.record.version);
+            out.raw(r#","version":"#).version(self.version);
             spell_siblings(out, taken.siblings);
             out.raw("}}");
         }
@@ -184,24 +279,8 @@ impl WriteFlight {
     }
 }
 
-impl Heard<Taken> {
-    const fn taken(&self) -> Option<Taken> {
-        match self {
-            Self::Usual(taken) => Some(*taken),
-            Self::Nothing | Self::Line(_) | Self::Unsent => None,
-        }
-    }
-}
-
 fn spell_siblings(out: &mut Vec<u8>, siblings: u64) {
     if siblings > 0 {
         out.raw(r#","siblings":"#).number(siblings);
     }
-}
-
-/// Key and value as pieces of one allocation.
-fn blobs(key: &str, value: Option<&str>) -> (Blob, Option<Blob>) {
-    let both = Bytes::from([key, value.unwrap_or_default()].concat());
-    let piece = |range| Blob::from(both.slice(range));
-    (piece(0..key.len()), value.map(|_| piece(key.len()..both.len())))
 }

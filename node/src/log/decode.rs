@@ -133,7 +133,7 @@ fn hex(digits: &[u8]) -> Option<u32> {
 fn in_keyspace(key: Cow<'_, [u8]>, keyspace: Option<KeyspaceName>) -> Cow<'_, [u8]> {
     match keyspace {
         None if key.first() != Some(&0) => key,
-        keyspace => key::stored_cow(&keyspace.unwrap_or_default(), key),
+        keyspace => key::stored_cow(keyspace.as_ref().map_or("default", KeyspaceName::as_str), key),
     }
 }
 

@@ -21,6 +21,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use ringkv_shared::KeyspaceName;
 
+/// The keyspace whose keys are stored as they are.
+const DEFAULT: &str = "default";
+
 /// What keys of `default` with a 0 byte in front are below, and keys of other keyspaces are not.
 pub const NAMED_START: &[u8] = &[0, 1];
 /// What keys of other keyspaces are below, and the other keys of `default` are not.
@@ -35,21 +38,34 @@ pub fn stored(keyspace: &KeyspaceName, key: Bytes) -> Bytes {
     [&prefix(keyspace), &*key].concat().into()
 }
 
+/// Puts down the stored form of a key.
+pub(crate) fn store(keyspace: &str, key: &[u8], into: &mut Vec<u8>) {
+    if keyspace != DEFAULT || key.first() == Some(&0) {
+        pieces(keyspace).iter().for_each(|piece| into.extend_from_slice(piece));
+    }
+    into.extend_from_slice(key);
+}
+
 /// The stored form of a key of a line, without a copy where there is none to be made.
-pub(crate) fn stored_cow<'a>(keyspace: &KeyspaceName, key: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
-    if keyspace.is_default() && key.first() != Some(&0) {
+pub(crate) fn stored_cow<'a>(keyspace: &str, key: Cow<'a, [u8]>) -> Cow<'a, [u8]> {
+    if keyspace == DEFAULT && key.first() != Some(&0) {
         return key;
     }
-    [&prefix(keyspace), &*key].concat().into()
+    let mut stored = Vec::with_capacity(keyspace.len() + key.len() + 2);
+    store(keyspace, &key, &mut stored);
+    stored.into()
 }
 
 /// What the stored keys of a keyspace begin with: all of them, or of `default` those that begin with a
 /// 0 byte.
 #[must_use]
 pub fn prefix(keyspace: &KeyspaceName) -> Vec<u8> {
-    let name = if keyspace.is_default() { "" } else { keyspace.as_str() };
-    let end: &[u8] = if keyspace.is_default() { &[] } else { &[0] };
-    [&[0], name.as_bytes(), end].concat()
+    pieces(keyspace.as_str()).concat()
+}
+
+/// The same in pieces.
+fn pieces(keyspace: &str) -> [&[u8]; 3] {
+    if keyspace == DEFAULT { [&[0], &[], &[]] } else { [&[0], keyspace.as_bytes(), &[0]] }
 }
 
 /// The keyspace of a stored key (`None`: `default`) and the key.
@@ -114,7 +130,7 @@ pub(crate) mod tests {
             let held = stored(&keyspace, key.clone().into());
             let (name, raw) = split(&held);
             prop_assert_eq!((name.unwrap_or("default"), raw), (keyspace.as_str(), &key[..]));
-            prop_assert_eq!(&*stored_cow(&keyspace, key.into()), &*held);
+            prop_assert_eq!(&*stored_cow(keyspace.as_str(), key.into()), &*held);
             prop_assert_eq!(is_default(&held), keyspace.is_default());
             let named = NAMED_START <= &*held && &*held < NAMED_END;
             prop_assert_eq!(named, !keyspace.is_default());

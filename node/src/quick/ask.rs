@@ -12,30 +12,54 @@
 //!
 //! A write with a context, with siblings or with nodes that are to be owed it is none of these.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
 use ringkv_shared::hlc::Stamp;
 use ringkv_shared::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use ringkv_shared::net::Scan;
 use ringkv_shared::{KeyspaceName, Version};
 
-use super::Key;
 use crate::checks::{COUNTER_MAX, STAMP_MS_MAX};
 use crate::log::key;
 
 /// A call that can be served without the table.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ask<'a> {
-    /// Reads a stored key.
+    /// Reads a key.
     Get(Key<'a>),
     /// Writes or deletes one.
     Change(Change<'a>),
 }
 
+/// A key as it stands in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key<'a> {
+    /// `None`: `default`, as which it is stored.
+    keyspace: Option<&'a str>,
+    name: &'a str,
+}
+
+impl<'a> Key<'a> {
+    /// Puts the stored form down, if the key in the line is not that itself; says where.
+    pub(super) fn store(self, into: &mut Vec<u8>) -> Option<Range<usize>> {
+        let from = into.len();
+        key::store(self.keyspace?, self.name.as_bytes(), into);
+        Some(from..into.len())
+    }
+
+    /// The stored form, which was put down here.
+    pub(super) fn stored<'s>(self, at: Option<Range<usize>>, stored: &'s [u8]) -> &'s [u8]
+    where
+        'a: 's,
+    {
+        at.map_or(self.name.as_bytes(), |at| &stored[at])
+    }
+}
+
 /// A write.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Change<'a> {
-    /// The stored key.
+    /// The key.
     pub(super) key: Key<'a>,
     /// The value; `None`: a tombstone.
     pub(super) value: Option<&'a str>,
@@ -69,13 +93,20 @@ impl<'a> Ask<'a> {
         };
         ask.filter(|_| params.is_done())
     }
+
+    /// The key.
+    pub(super) const fn key(&self) -> Key<'a> {
+        match self {
+            Self::Get(key) | Self::Change(Change { key, .. }) => *key,
+        }
+    }
 }
 
 fn get<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
     let key = params.text()?;
     let keyspace =
         if params.skip_if(",null") || !params.skip_if(",") { None } else { Some(params.text()?) };
-    Some(Ask::Get(stored(keyspace, key)?))
+    Some(Ask::Get(named(keyspace, key)?))
 }
 
 fn put<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
@@ -85,13 +116,13 @@ fn put<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
     let by = caller(params)?;
     // A value of the caller's that expires is left to the table.
     let keyspace = if params.skip_if(",null") { keyspace(params)? } else { None };
-    Some(Ask::Change(Change { key: stored(keyspace, name)?, value, expires: None, by }))
+    Some(Ask::Change(Change { key: named(keyspace, name)?, value, expires: None, by }))
 }
 
 fn del<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
     let name = params.text()?;
     let by = caller(params)?;
-    let key = stored(keyspace(params)?, name)?;
+    let key = named(keyspace(params)?, name)?;
     Some(Ask::Change(Change { key, value: None, expires: None, by }))
 }
 
@@ -124,7 +155,7 @@ fn write<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
         None
     };
     params.skip(r#""record":{"key":"#)?;
-    let key = stored(keyspace, params.text()?)?;
+    let key = named(keyspace, params.text()?)?;
     let value = if params.skip_if(r#","value":"#) {
         Some(value(params)?)
     } else {
@@ -149,17 +180,11 @@ const fn given<T: Copy>(member: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
-/// The stored key.
-fn stored<'a>(keyspace: Option<&str>, name: &'a str) -> Option<Key<'a>> {
-    if name.len() > KEY_BYTES_MAX {
-        return None;
-    }
-    let key = Cow::Borrowed(name.as_bytes());
-    match keyspace {
-        // Text that needs no escapes does not begin with a 0 byte: it is its own stored form.
-        None => Some(key),
-        Some(keyspace) => Some(key::stored_cow(&keyspace.parse::<KeyspaceName>().ok()?, key)),
-    }
+/// The key, if it can be one.
+fn named<'a>(keyspace: Option<&'a str>, name: &'a str) -> Option<Key<'a>> {
+    let is_key = name.len() <= KEY_BYTES_MAX && keyspace.is_none_or(KeyspaceName::is_spelled);
+    // Text that needs no escapes does not begin with a 0 byte: in `default` it is its own stored form.
+    is_key.then_some(Key { keyspace: keyspace.filter(|name| *name != "default"), name })
 }
 
 fn value<'a>(params: &mut Scan<'a>) -> Option<&'a str> {

@@ -1,16 +1,21 @@
 //! The hot methods, in front of the method table: `put`, `get`, `del` and `write` in the spelling of our own writers.
 //!
 //! ```text
-//!   line ──► ask ── not spelled just so, or over a limit ──► the table: nothing was done yet
-//!             │
-//!             ▼  under one lock
-//!           obeyed? ── no ─────────────────────────────────► the table, which says why
-//!             │ yes
-//!             ▼
-//!           engine ──► answer, spelled into what the connection sends
+//!   lines ──► ask ── not spelled just so, or over a limit ──► the table: nothing was done yet
+//!              │
+//!              ▼  for all lines that have come together
+//!            seek: where is each key?
+//!              │
+//!              ▼  for each line, under one lock
+//!            obeyed? ── no ─────────────────────────────────► the table, which says why
+//!              │ yes
+//!              ▼
+//!            engine ──► answer, spelled into what the connection sends
 //! ```
 //!
-//! Key and value are borrowed from the line until they stand in the log and in the map, and a value that is read is
+//! What a request costs is mostly waiting for memory: a key is in no cache of the processor. So the keys of all lines that
+//! have come together are looked up side by side, see [`Store::seek_all`](crate::store::Store::seek_all), before the first is
+//! served. Key and value are borrowed from the line until they stand in the log and in the map, and a value that is read is
 //! copied once, from the map into what is sent.
 //!
 //! # Caveats
@@ -20,7 +25,6 @@
 
 mod ask;
 
-use std::borrow::Cow;
 use std::sync::MutexGuard;
 
 use jsonrpsee::types::{ErrorObjectOwned, Id};
@@ -35,28 +39,50 @@ use crate::log::record::{Op, Record};
 use crate::log::value::{PLAIN_BYTES_MAX, Value};
 use crate::refusals::{no_room, unreadable};
 use crate::room::Refused;
-use crate::store::{Content, Held};
+use crate::store::{Content, Held, Seat};
 use crate::write::WriteOutcome;
 
 use ask::{Ask, By, Change};
 
-/// Takes over a line, if it is one for this; the answer is appended to `out`.
-pub(crate) fn answer(engine: &Engine, line: &[u8], out: &mut Vec<u8>) -> bool {
-    let Some(call) = QuickCall::read(line) else { return false };
-    let Some(ask) = Ask::read(call.method, call.params) else { return false };
+/// Takes over the first of these lines, up to one that is not for this; says how many. The answers are appended to `out`.
+pub(crate) fn answer(engine: &Engine, lines: &[&[u8]], out: &mut Vec<u8>) -> usize {
+    let mut asks = Vec::with_capacity(lines.len());
+    asks.extend(lines.iter().map_while(|line| read(line)));
+    let mut stored = Vec::new();
+    let keys: Vec<_> = asks.iter().map(|(_, ask)| ask.key().store(&mut stored)).collect();
+    let keys = asks.iter().zip(keys).map(|((_, ask), at)| ask.key().stored(at, &stored));
+    let keys: Vec<&[u8]> = keys.collect();
+    let mut seats = Vec::with_capacity(asks.len());
+    let writes = asks.iter().map(|(_, ask)| matches!(ask, Ask::Change(_)));
+    engine.0.lock().store.seek_all(keys.iter().copied().zip(writes), &mut seats);
+    let asks = asks.iter().zip(keys.into_iter().zip(seats));
+    asks.take_while(|(ask, (key, seat))| answer_one(engine, ask, key, *seat, out)).count()
+}
+
+fn read<'a>(line: &'a [u8]) -> Option<(QuickCall<'a>, Ask<'a>)> {
+    let call = QuickCall::read(line)?;
+    Some((call, Ask::read(call.method, call.params)?))
+}
+
+/// Takes over a call, with its stored key and the seat that this had when the burst began.
+fn answer_one(
+    engine: &Engine,
+    (call, ask): &(QuickCall<'_>, Ask<'_>),
+    key: &[u8],
+    seat: Seat,
+    out: &mut Vec<u8>,
+) -> bool {
     let state = engine.0.lock();
     if call.reign.is_some_and(|under| state.obeys.admit(under).is_err()) {
         return false;
     }
+    let seat = state.store.seek_again(seat, key);
     match ask {
-        Ask::Get(key) => return get(engine, state, &key, call.id, out),
-        Ask::Change(change) => {
-            let deletes = change.value.is_none();
-            match apply(engine, state, change) {
-                Ok(outcome) => written(outcome, deletes, call.id, out),
-                Err(why) => refused(no_room(why), call.id, out),
-            }
-        }
+        Ask::Get(_) => return get(engine, state, seat, key, call.id, out),
+        Ask::Change(change) => match apply(engine, state, seat, key, change) {
+            Ok(outcome) => written(outcome, change.value.is_none(), call.id, out),
+            Err(why) => refused(no_room(why), call.id, out),
+        },
     }
     true
 }
@@ -64,10 +90,11 @@ pub(crate) fn answer(engine: &Engine, line: &[u8], out: &mut Vec<u8>) -> bool {
 fn apply(
     engine: &Engine,
     state: MutexGuard<'_, State>,
-    change: Change<'_>,
+    seat: Seat,
+    key: &[u8],
+    change: &Change<'_>,
 ) -> Result<WriteOutcome, Refused> {
-    let Change { key, value, expires, by } = change;
-    let key: &[u8] = &key;
+    let Change { value, expires, by, .. } = *change;
     let packed;
     let op = match value.map(str::as_bytes) {
         None => Op::Del,
@@ -78,10 +105,10 @@ fn apply(
         }
     };
     match by {
-        By::Node => engine.put_or_del(state, key, op, None),
-        By::Caller(version) => engine.put_or_del(state, key, op, Some(version)),
+        By::Node => engine.put_or_del_at(state, seat, key, op, None),
+        By::Caller(version) => engine.put_or_del_at(state, seat, key, op, Some(version)),
         By::Coordinator(version, stamp) => {
-            engine.take_in(state, Record { stamp, ..Record::new(key, op, version) }, &[])
+            engine.take_at(state, seat, Record { stamp, ..Record::new(key, op, version) }, &[])
         }
     }
 }
@@ -102,11 +129,12 @@ fn written(outcome: WriteOutcome, deletes: bool, id: &str, out: &mut Vec<u8>) {
 fn get(
     engine: &Engine,
     mut state: MutexGuard<'_, State>,
+    seat: Seat,
     key: &[u8],
     id: &str,
     out: &mut Vec<u8>,
 ) -> bool {
-    let found = state.look(key, engine.now(), |held| match held {
+    let found = state.look(seat, key, engine.now(), |held| match held {
         Some(held) if !tell(held, id, out) => Some(held.copied()),
         Some(_) => None,
         None => {
@@ -164,6 +192,3 @@ fn refused(error: ErrorObjectOwned, id: &str, out: &mut Vec<u8>) {
 fn number(id: &str) -> Id<'static> {
     Id::Number(id.parse().expect("an id here is a number of at most 19 digits"))
 }
-
-/// The stored key of a call, nearly always the one in the line.
-type Key<'a> = Cow<'a, [u8]>;

@@ -5,6 +5,8 @@
 //! A change that leaves the versions as they are is none: eviction, another place in the log, the end of
 //! a value that has expired.
 
+use std::hint::black_box;
+
 use ringkv_shared::Version;
 use ringkv_shared::merkle;
 use ringkv_shared::ring::key_position;
@@ -50,6 +52,15 @@ impl<'k> Spot<'k> {
 }
 
 impl Store {
+    /// Looks at the digests that writes of these keys would change, so that these wait for them together.
+    pub(super) fn look_at_digests<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let look = |key| {
+            let Spot { keyspace, position } = Spot::of(key);
+            self.digests.leaf(keyspace, merkle::leaf_of(position)).0
+        };
+        black_box(keys.fold(0, |seen, key| seen ^ look(key)));
+    }
+
     /// The digests of what is held.
     #[must_use]
     pub const fn digests(&self) -> &Digests {

@@ -19,6 +19,7 @@
 //! Leaves that become small are not joined, only empty ones go: after many keys were
 //! dropped here and there, there are more leaves than there have to be.
 
+use std::hint::black_box;
 use std::ops::Bound;
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -51,8 +52,8 @@ struct Branch {
 }
 
 /// Where the slot of a key is or would be, until something is put in or taken out.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Seat {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
     branch: usize,
     leaf: usize,
     tag: u16,
@@ -84,6 +85,42 @@ impl Index {
         let tag = tag(key);
         let at = self.branches[branch].leaves[leaf].find(tag, key);
         Seat { branch, leaf, tag, at }
+    }
+
+    /// The seat of a key that had this one: nearly always it still has.
+    pub(super) fn seek_again(&self, seat: Seat, key: &[u8]) -> Seat {
+        let is_there = seat.at.is_some_and(|at| {
+            let branch = self.branches.get(seat.branch);
+            let leaf = branch.and_then(|branch| branch.leaves.get(seat.leaf));
+            leaf.is_some_and(|leaf| at < leaf.len() && leaf.slot(at).key() == key)
+        });
+        if is_there { seat } else { self.seek(key) }
+    }
+
+    /// The seats of some keys. Each look at memory is made for all keys before the next one for any, and none decides
+    /// what is looked at next for another key: so the processor waits for them together.
+    pub(super) fn seek_all<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+        into: &mut Vec<Seat>,
+    ) {
+        into.clear();
+        into.extend(keys.clone().map(|key| {
+            let (branch, leaf) = self.leaf_of(key);
+            Seat { branch, leaf, tag: tag(key), at: None }
+        }));
+        let leaf = |seat: &Seat| &self.branches[seat.branch].leaves[seat.leaf];
+        // What is looked at is not used: nothing waits for it here.
+        black_box(into.iter().fold(0, |seen, seat| seen ^ leaf(seat).look_at_self()));
+        black_box(into.iter().fold(0, |seen, seat| seen ^ leaf(seat).look_at_index()));
+        for seat in into.iter_mut() {
+            seat.at = leaf(seat).first(seat.tag);
+        }
+        let slot = |seat: &Seat| seat.at.map_or(0, |at| leaf(seat).look_at_slot(at));
+        black_box(into.iter().fold(0, |seen, seat| seen ^ slot(seat)));
+        for (seat, key) in into.iter_mut().zip(keys) {
+            *seat = self.seek_again(*seat, key);
+        }
     }
 
     /// The slot there.
@@ -289,7 +326,8 @@ mod tests {
         #[test]
         fn it_is_an_ordered_map(acts in proptest::collection::vec(act(), 1..40), probe in 0..6100_u16) {
             let (mut index, mut model) = (Index::default(), Model::new());
-            let mut counter = 0;
+            let (mut counter, mut seats) = (0, Vec::new());
+            let looked_up: Vec<Vec<u8>> = (0..6000).step_by(271).map(bytes).collect();
             for act in acts {
                 let (keys, len): (Vec<u16>, _) = match act {
                     Act::Put(key, len) => (vec![key], Some(len)),
@@ -311,6 +349,14 @@ mod tests {
                 }
                 prop_assert_eq!(index.len(), model.len());
                 index.check();
+                // The seats are those from before the last act.
+                for (key, seat) in looked_up.iter().zip(&seats) {
+                    prop_assert_eq!(index.seek_again(*seat, key), index.seek(key));
+                }
+                index.seek_all(looked_up.iter().map(Vec::as_slice), &mut seats);
+                for (key, seat) in looked_up.iter().zip(&seats) {
+                    prop_assert_eq!(*seat, index.seek(key));
+                }
             }
             let key = bytes(probe);
             prop_assert_eq!(found(index.from(Bound::Unbounded)), from(&model, Bound::Unbounded));

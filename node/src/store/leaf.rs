@@ -49,8 +49,13 @@ const OFFSET_BITS: u32 = 11;
 const _: () = assert!(PACKED_BYTES_MAX + 1024 + 256 <= BLOCK_BYTES);
 const _: () = assert!(2 * (BLOCKS_MAX + 1) < 1 << (16 - OFFSET_BITS));
 
-/// How many tags are compared at once.
+/// How many tags are compared at once: those of a cache line.
 const STRIDE: usize = 16;
+
+/// What a processor fetches at once, in bytes.
+const CACHE_LINE_BYTES: usize = 64;
+/// How many such pieces of a slot are looked at ahead.
+const LOOKED_AT: usize = 3;
 
 /// Neighbours in key order.
 #[derive(Debug, Default)]
@@ -87,6 +92,33 @@ impl Leaf {
             from += stride.len();
         }
         None
+    }
+
+    /// The first slot with this tag: nearly always the one of the key.
+    pub(super) fn first(&self, tag: u16) -> Option<usize> {
+        let is = |one: &u32| (*one >> 16) as u16 == tag;
+        let any = |stride: &[u32]| stride.iter().fold(false, |any, one| any | is(one));
+        let stride = self.index.chunks(STRIDE).position(any)?;
+        let from = stride * STRIDE;
+        self.index[from..].iter().position(is).map(|at| from + at)
+    }
+
+    /// A look at what a lookup needs first, and what follows from nothing else.
+    pub(super) fn look_at_self(&self) -> usize {
+        self.index.len() ^ self.blocks.len()
+    }
+
+    /// A look at the index, and at where the blocks are.
+    pub(super) fn look_at_index(&self) -> usize {
+        let index = self.index.iter().step_by(STRIDE).fold(0, |seen, one| seen ^ one);
+        self.blocks.iter().fold(index as usize, |seen, block| seen ^ block.len())
+    }
+
+    /// A look at a slot, up to where one of a usual size ends.
+    pub(super) fn look_at_slot(&self, at: usize) -> u8 {
+        let (block, offset) = self.place(at);
+        let from = &self.blocks[block][offset..];
+        from.iter().step_by(CACHE_LINE_BYTES).take(LOOKED_AT).fold(0, |seen, byte| seen ^ byte)
     }
 
     pub(super) fn slot(&self, at: usize) -> Slot<'_> {

@@ -32,6 +32,7 @@ use ringkv_shared::causal::{Context, Siblings};
 use super::Store;
 use super::digest::Spot;
 use super::entry::{Content, Entry};
+use super::index::Seat;
 use super::more::{Left, More, State};
 use super::slot::{Draft, SlotBuf};
 use crate::log::place::Place;
@@ -112,11 +113,19 @@ impl Store {
         standing(self.state(record.key.as_ref()), record)
     }
 
-    /// The same, and whether there is a value at `now`.
+    /// The same of a record whose key has this seat, and whether there is a value now.
     #[must_use]
-    pub fn standing_at<B: AsRef<[u8]>>(&self, record: &Record<B>, now: u64) -> (Standing, bool) {
-        let state = self.state(record.key.as_ref());
-        let is_value = |entry: Entry<&[u8]>| entry.is_live() && !entry.is_expired(now);
+    pub fn standing_at<B: AsRef<[u8]>>(
+        &self,
+        seat: Seat,
+        record: &Record<B>,
+        now: impl Fn() -> u64,
+    ) -> (Standing, bool) {
+        let state = self.entries.at(seat).map(|slot| self.state_of(slot));
+        // Few expire: the clock is not looked at for the others.
+        let is_value = |entry: Entry<&[u8]>| {
+            entry.is_live() && (entry.expires.is_none() || !entry.is_expired(now()))
+        };
         let existed = state.is_some_and(|state| state.entries().any(is_value));
         (standing(state, record), existed)
     }
@@ -124,11 +133,12 @@ impl Store {
     /// Puts a plain write in, if it wins.
     pub(super) fn write_plain<B: AsRef<[u8]>>(
         &mut self,
+        seat: Seat,
         record: &Record<B>,
         place: Option<Place>,
     ) -> bool {
         let (key, entry) = (record.key.as_ref(), entry(record, place));
-        let (seat, spot) = (self.entries.seek(key), Spot::of(key));
+        let spot = Spot::of(key);
         let mut before = 0;
         if let Some(old) = self.entries.at(seat) {
             let held = old.entry();

@@ -57,6 +57,7 @@ use crate::log::record::{Op, Record};
 pub use entry::{Content, Entry};
 pub use evict::{Budget, EVICT_VISITS_MAX, Eviction};
 pub use freeze::{FREEZES_MAX, FreezeError, FreezeId, KEPT_BYTES_MAX};
+pub use index::Seat;
 pub use merge::{Arrival, Discard, Standing};
 pub use more::{Held, HeldMore, fields_bytes};
 pub use page::{Page, PageRequest};
@@ -117,10 +118,44 @@ impl Store {
         self.state(key).map(|state| state.held(now))
     }
 
+    /// Where a key is or would be, until something is put in or taken out.
+    #[must_use]
+    pub fn seek(&self, key: &[u8]) -> Seat {
+        self.entries.seek(key)
+    }
+
+    /// The same of a key that had this seat before something was put in or taken out.
+    #[must_use]
+    pub fn seek_again(&self, seat: Seat, key: &[u8]) -> Seat {
+        self.entries.seek_again(seat, key)
+    }
+
+    /// The seats of some keys, of which writes bring into the processor's caches what else they will change.
+    pub fn seek_all<'k>(
+        &self,
+        keys: impl Iterator<Item = (&'k [u8], bool)> + Clone,
+        into: &mut Vec<Seat>,
+    ) {
+        let written = keys.clone().filter(|(_, writes)| *writes);
+        self.look_at_digests(written.map(|(key, _)| key));
+        self.entries.seek_all(keys.map(|(key, _)| key), into);
+    }
+
+    /// All that is held there, as it answers at `now`, for who only looks at it.
+    #[must_use]
+    pub fn get_at(&self, seat: Seat, now: u64) -> Option<Held<&[u8]>> {
+        self.entries.at(seat).map(|slot| self.state_of(slot).held(now))
+    }
+
     /// All that is held for a key as it answers at `now`, for who was asked for it: counts as a hit
     /// or miss, and keeps its value in memory longer.
     pub fn read(&mut self, key: &[u8], now: u64) -> Option<Held<&[u8]>> {
-        let slot = self.entries.get(key)?;
+        self.read_at(self.entries.seek(key), key, now)
+    }
+
+    /// The same of a key that has this seat.
+    pub fn read_at(&mut self, seat: Seat, key: &[u8], now: u64) -> Option<Held<&[u8]>> {
+        let slot = self.entries.at(seat)?;
         let more = if slot.has_more() { self.more.get(key) } else { None };
         let held = State { slot, more: more.map(|more| &**more) }.held(now);
         let evicted = |entry: &Entry<&[u8]>| matches!(entry.content, Content::Evicted { .. });
@@ -167,10 +202,20 @@ impl Store {
     /// Does what a record says, as at its time or on replay; `place` is where its line stands, or
     /// will. True if it changed something.
     pub fn apply<B: AsRef<[u8]>>(&mut self, record: &Record<B>, place: Option<Place>) -> bool {
+        self.apply_at(self.entries.seek(record.key.as_ref()), record, place)
+    }
+
+    /// The same of a record whose key has this seat.
+    pub fn apply_at<B: AsRef<[u8]>>(
+        &mut self,
+        seat: Seat,
+        record: &Record<B>,
+        place: Option<Place>,
+    ) -> bool {
         self.applied_seq = self.applied_seq.max(record.seq);
         self.discards.clear();
         match (&record.op, &record.context) {
-            (Op::Put { .. } | Op::Del, None) => self.write_plain(record, place),
+            (Op::Put { .. } | Op::Del, None) => self.write_plain(seat, record, place),
             (Op::Put { .. } | Op::Del, Some(_)) => self.write_any(record, place),
             (Op::Drop, _) => self.forget(record.key.as_ref(), record.seq),
             (Op::DropSpace, _) => self.forget_all(record.key.as_ref(), record.seq) > 0,

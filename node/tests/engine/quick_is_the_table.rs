@@ -56,9 +56,9 @@ impl Service for Ways {
         self.service.admit(method, reign)
     }
 
-    fn quick(&self, line: &[u8], out: &mut Vec<u8>, mailbox: &Mailbox) -> bool {
-        let taken = self.quick && self.service.quick(line, out, mailbox);
-        self.taken.set(self.taken.get() + usize::from(taken));
+    fn quick(&self, lines: &[&[u8]], out: &mut Vec<u8>, mailbox: &Mailbox) -> usize {
+        let taken = if self.quick { self.service.quick(lines, out, mailbox) } else { 0 };
+        self.taken.set(self.taken.get() + taken);
         taken
     }
 

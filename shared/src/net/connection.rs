@@ -34,6 +34,9 @@ use super::mailbox::Mailbox;
 use super::server::{ServerLimits, Service};
 use super::wire::{JsonLines, Line};
 
+/// The most lines that the service is given at once.
+const BURST_LINES: usize = 32;
+
 /// Memory for answers that a connection keeps between two bursts, in bytes.
 const OUTBOX_KEPT: usize = 64 * 1024;
 
@@ -235,6 +238,14 @@ impl<'a, S: Service> Connection<'a, S> {
     fn start_lines(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut done = 0;
         while done < bytes.len() && !self.is_held_up() {
+            let (taken, all) = self.start_quick(&bytes[done..]);
+            done += taken;
+            if taken > 0 {
+                self.line_began = None;
+            }
+            if all {
+                continue;
+            }
             let (line, used) = self.lines.next(&bytes[done..]);
             match line {
                 None => return Ok(done + used),
@@ -259,11 +270,30 @@ impl<'a, S: Service> Connection<'a, S> {
         Ok(done)
     }
 
-    /// Starts one line; false if it has to wait for the ones before it.
-    fn start_line(&mut self, line: &[u8]) -> bool {
-        if self.service.quick(line, &mut self.outbox, &self.mailbox) {
-            return true;
+    /// Gives the service the next whole lines, as many as may start; says how many bytes it has taken over, and whether
+    /// there were lines and it has taken all. If not, the next line is not for it.
+    fn start_quick(&mut self, bytes: &[u8]) -> (usize, bool) {
+        let mut lines = [(&[][..], 0); BURST_LINES];
+        let most = BURST_LINES.min(self.limits.waiting_max - self.calls());
+        let (mut count, mut from) = (0, 0);
+        while count < most
+            && let Some((line, used)) = self.lines.peek(&bytes[from..])
+        {
+            from += used;
+            lines[count] = (line, from);
+            count += 1;
         }
+        if count == 0 {
+            return (0, false);
+        }
+        let texts = lines.map(|(line, _)| line);
+        let taken = self.service.quick(&texts[..count], &mut self.outbox, &self.mailbox);
+        let bytes = taken.checked_sub(1).map_or(0, |last| lines[last].1);
+        (bytes, taken == count)
+    }
+
+    /// Starts one line by the method table; false if it has to wait for the ones before it.
+    fn start_line(&mut self, line: &[u8]) -> bool {
         let message = parse(line, self.limits);
         let barrier = message.any_method(|method| self.service.is_barrier(method));
         if barrier && self.calls() > 0 {

@@ -32,5 +32,5 @@ pub use mailbox::{Mailbox, Ticket};
 pub use open_files::make_room_for;
 pub use peer::{Peer, PeerError};
 pub use process::{print_ready, run_process, tell_end};
-pub use quick::{Found, QuickCall, Scan, Spell, Taken, ask_get, ask_write, plain_text};
+pub use quick::{Found, Piece, QuickCall, Scan, Spell, Taken, ask_get, ask_write, plain_text};
 pub use server::{ServerLimits, Service, serve};

@@ -224,7 +224,8 @@ impl Peer {
 
     /// Whether there is a connection, and nobody waits for one.
     pub fn is_connected(&self) -> bool {
-        self.open().is_some()
+        self.queued.load(Ordering::Relaxed) == 0
+            && self.lock().client.as_ref().is_some_and(|client| client.is_connected())
     }
 
     /// Connects, unless there is a connection.

@@ -43,11 +43,12 @@ pub trait Service: Clone + 'static {
     fn admit(&self, _method: &str, _reign: Option<Reign>) -> Result<(), Failure> {
         Ok(())
     }
-    /// Takes a line over that it can serve without the method table, which is the reference: the same line through both
-    /// has the same answer. It admits by itself. The answer is appended to `out`, with the end of its line, or comes
-    /// through a ticket of `mailbox`. False: nothing was done, the line goes to the table. Never for a barrier.
-    fn quick(&self, _line: &[u8], _out: &mut Vec<u8>, _mailbox: &Mailbox) -> bool {
-        false
+    /// Takes over the first of these lines that it can serve without the method table, which is the reference: the same
+    /// line through both has the same answer. It admits by itself. The answers are appended to `out`, with the ends of their
+    /// lines, or come through tickets of `mailbox`. Says how many lines it has taken; nothing was done about the next, which
+    /// goes to the table. Never for a barrier.
+    fn quick(&self, _lines: &[&[u8]], _out: &mut Vec<u8>, _mailbox: &Mailbox) -> usize {
+        0
     }
     /// Waits until the answers that were just made may be told.
     fn settle(&self) -> impl Future<Output = ()>;

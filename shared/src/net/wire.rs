@@ -4,7 +4,7 @@
 //! buffer, not copies; CR before LF and blank lines are skipped.
 
 /// One line.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
     /// A line that is not blank, without its end.
     Json(&'a [u8]),
@@ -26,6 +26,18 @@ pub(super) struct JsonLines {
 impl JsonLines {
     pub(super) const fn new(bytes_max: usize) -> Self {
         Self { bytes_max, scanned: 0, discarding: false }
+    }
+
+    /// The line that `buf` begins with, and how many bytes it has with its end, if that is just a line: nothing was left
+    /// to come before, and it is whole, not blank and not too long. It is still the next.
+    pub(super) fn peek<'a>(&self, buf: &'a [u8]) -> Option<(&'a [u8], usize)> {
+        if self.scanned > 0 || self.discarding {
+            return None;
+        }
+        let newline = memchr::memchr(b'\n', buf)?;
+        let line = buf[..newline].strip_suffix(b"\r").unwrap_or(&buf[..newline]);
+        let is_usual = line.first() == Some(&b'{') && line.len() <= self.bytes_max;
+        is_usual.then_some((line, newline + 1))
     }
 
     /// The next line in `buf`, which begins with what the last call has left, and how many bytes of it are done
@@ -106,7 +118,11 @@ mod tests {
         for chunk in chunks {
             buf.extend_from_slice(chunk);
             loop {
+                let peeked = codec.peek(&buf).map(|(line, done)| (Some(Line::Json(line)), done));
                 let (line, done) = codec.next(&buf);
+                if let Some((peeked, its)) = peeked {
+                    assert_eq!((peeked, its), (line, done));
+                }
                 let ended = line.is_none();
                 out.extend(line.map(|line| match line {
                     Line::Json(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
@@ -144,7 +160,7 @@ mod tests {
         /// Without CR: a line of just the limit may be reported early when cut between CR and LF.
         #[test]
         fn every_way_to_cut_a_stream_gives_the_same_lines(
-            stream in "[a-c\n]{0,60}", cut in 0usize..60, bytes_max in 1usize..10,
+            stream in "[a-c{\n]{0,60}", cut in 0usize..60, bytes_max in 1usize..10,
         ) {
             let cut = cut.min(stream.len());
             let (a, b) = stream.as_bytes().split_at(cut);

@@ -6,6 +6,7 @@ use crate::NodeId;
 
 /// Where a key lies: xxh3-64, seed 0, of its bytes.
 #[must_use]
+#[inline]
 pub fn key_position(key: &[u8]) -> u64 {
     xxh3_64(key)
 }

@@ -20,6 +20,7 @@ impl<'a> QuickCall<'a> {
     /// Reads a line; `None` if it is spelled in any other way. What the parameters are is not looked at: they are
     /// JSON only if whoever reads them takes them all.
     #[must_use]
+    #[inline]
     pub fn read(line: &'a [u8]) -> Option<Self> {
         let mut line = Scan::new(line.strip_suffix(b"]}")?);
         line.skip(r#"{"jsonrpc":"2.0","#)?;

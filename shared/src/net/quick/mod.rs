@@ -26,6 +26,6 @@ mod scan;
 mod spell;
 
 pub use call::QuickCall;
-pub use replica::{Found, Taken, ask_get, ask_write};
+pub use replica::{Found, Piece, Taken, ask_get, ask_write};
 pub use scan::Scan;
 pub use spell::{Spell, plain_text};

@@ -9,16 +9,42 @@ use crate::protocol::Status;
 use crate::protocol::node::Record;
 use crate::{KeyspaceName, NodeId, Version};
 
+/// A key or value that is to be spelled.
+#[derive(Clone, Copy, Debug)]
+pub enum Piece<'a> {
+    /// Text in which nothing has to be escaped.
+    Text(&'a str),
+    /// Any bytes.
+    Bytes(&'a [u8]),
+}
+
+impl Piece<'_> {
+    fn spell(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => out.raw("\"").raw(text).raw("\""),
+            Self::Bytes(bytes) => out.blob(bytes),
+        };
+    }
+}
+
 /// The parameters of a node's `write`: a [`ReplicaWrite`](crate::protocol::node::ReplicaWrite) of a record
-/// without context and siblings.
-pub fn ask_write(out: &mut Vec<u8>, keyspace: &KeyspaceName, record: &Record, owe: &[NodeId]) {
+/// without context and siblings, whose key and value are these.
+pub fn ask_write(
+    out: &mut Vec<u8>,
+    keyspace: &KeyspaceName,
+    (key, value): (Piece<'_>, Option<Piece<'_>>),
+    record: &Record,
+    owe: &[NodeId],
+) {
     out.raw("[{");
     if !keyspace.is_default() {
         out.raw(r#""keyspace":""#).raw(keyspace.as_str()).raw("\",");
     }
-    out.raw(r#""record":{"key":"#).blob(record.key.as_bytes());
-    if let Some(value) = &record.value {
-        out.raw(r#","value":"#).blob(value.as_bytes());
+    out.raw(r#""record":{"key":"#);
+    key.spell(out);
+    if let Some(value) = value {
+        out.raw(r#","value":"#);
+        value.spell(out);
     }
     if record.deleted {
         out.raw(r#","deleted":true"#);
@@ -38,8 +64,9 @@ pub fn ask_write(out: &mut Vec<u8>, keyspace: &KeyspaceName, record: &Record, ow
 }
 
 /// The parameters of a node's `get`.
-pub fn ask_get(out: &mut Vec<u8>, keyspace: &KeyspaceName, key: &[u8]) {
-    out.raw("[").blob(key);
+pub fn ask_get(out: &mut Vec<u8>, keyspace: &KeyspaceName, key: Piece<'_>) {
+    out.raw("[");
+    key.spell(out);
     if !keyspace.is_default() {
         out.raw(",\"").raw(keyspace.as_str()).raw("\"");
     }
@@ -232,17 +259,20 @@ mod tests {
     proptest! {
         #[test]
         fn as_serde_writes_it(
-            key in ".{0,9}", value in proptest::option::of(".{0,9}"), counter in 1u64..9999,
+            plain in r#"[ !#-\[\]-~äß…]{0,9}"#, any_key in ".{0,9}", is_plain in any::<bool>(),
+            value in proptest::option::of(r#"[ !#-\[\]-~äß…]{0,9}"#), counter in 1u64..9999,
             expires in any::<Option<u64>>(), stamp in any::<Option<(u64, u32)>>(),
             owed in 0usize..=2, keyspace in prop_oneof![Just("default"), Just("clicks")],
         ) {
             let stamp = stamp.map(|(ms, count)| Stamp { ms, count });
-            let value = value.map(Blob::from);
-            let record = Record { expires, stamp, ..Record::new(key.into(), value, Version::new(3, counter)) };
+            let key = if is_plain { plain } else { any_key };
+            let record = Record::new(key.as_str().into(), value.clone().map(Blob::from), Version::new(3, counter));
+            let record = Record { expires, stamp, ..record };
             let keyspace: KeyspaceName = keyspace.parse().unwrap();
-            let mut out = Vec::new();
             let owe: Vec<NodeId> = ["n1", "n2"][..owed].iter().map(|id| id.parse().unwrap()).collect();
-            ask_write(&mut out, &keyspace, &record, &owe);
+            let key = if is_plain { Piece::Text(&key) } else { Piece::Bytes(key.as_bytes()) };
+            let mut out = Vec::new();
+            ask_write(&mut out, &keyspace, (key, value.as_deref().map(Piece::Text)), &record, &owe);
             let expected = serde_json::to_string(&[ReplicaWrite { keyspace, record, owe }]);
             prop_assert_eq!(String::from_utf8(out).unwrap(), expected.unwrap());
         }

@@ -9,41 +9,59 @@ pub struct Scan<'a>(&'a [u8]);
 
 impl<'a> Scan<'a> {
     /// All of it.
+    #[inline]
     #[must_use]
     pub const fn new(text: &'a [u8]) -> Self {
         Self(text)
     }
 
     /// What is left.
+    #[inline]
     #[must_use]
     pub const fn rest(&self) -> &'a [u8] {
         self.0
     }
 
     /// Whether nothing is left.
+    #[inline]
     #[must_use]
     pub const fn is_done(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Just these bytes.
+    #[inline]
     pub fn skip(&mut self, text: &str) -> Option<()> {
         self.0 = self.0.strip_prefix(text.as_bytes())?;
         Some(())
     }
 
     /// These bytes if they are there; whether they were.
+    #[inline]
     pub fn skip_if(&mut self, text: &str) -> bool {
         self.skip(text).is_some()
     }
 
     /// A whole number as JSON and we write it: no sign, no zeros in front, at most 19 digits.
+    #[inline]
     pub fn number(&mut self) -> Option<u64> {
-        self.digits().map(|(number, _)| number)
+        let (number, len) = self.count()?;
+        self.0 = &self.0[len..];
+        Some(number)
     }
 
     /// The same with its spelling.
+    #[inline]
     pub fn digits(&mut self) -> Option<(u64, &'a str)> {
+        let (number, len) = self.count()?;
+        let (spelled, rest) = self.0.split_at(len);
+        self.0 = rest;
+        Some((number, std::str::from_utf8(spelled).ok()?))
+    }
+
+    /// The number that comes next, and how many digits it has.
+    #[inline]
+    fn count(&self) -> Option<(u64, usize)> {
         let (mut number, mut len) = (0u64, 0);
         while let Some(digit) =
             self.0.get(len).map(|byte| byte.wrapping_sub(b'0')).filter(|d| *d < 10)
@@ -54,15 +72,12 @@ impl<'a> Scan<'a> {
             number = number * 10 + u64::from(digit);
             len += 1;
         }
-        if len == 0 || (len > 1 && self.0[0] == b'0') {
-            return None;
-        }
-        let (spelled, rest) = self.0.split_at(len);
-        self.0 = rest;
-        Some((number, std::str::from_utf8(spelled).ok()?))
+        let is_number = len > 0 && (len == 1 || self.0[0] != b'0');
+        is_number.then_some((number, len))
     }
 
     /// A version of a coordinator, between quotes.
+    #[inline]
     pub fn version(&mut self) -> Option<Version> {
         self.skip("\"")?;
         let epoch = u32::try_from(self.number()?).ok()?;
@@ -73,6 +88,7 @@ impl<'a> Scan<'a> {
     }
 
     /// What stands between two quotes, if that is the string itself: UTF-8, nothing in it escaped.
+    #[inline]
     pub fn text(&mut self) -> Option<&'a str> {
         let inside = self.0.strip_prefix(b"\"")?;
         let end = memchr::memchr(b'"', inside)?;

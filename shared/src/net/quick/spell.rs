@@ -4,6 +4,7 @@ use crate::{Blob, Line, Version};
 
 /// A text of which JSON's spelling between quotes is the text itself: UTF-8 without quotes, backslashes and controls.
 #[must_use]
+#[inline]
 pub fn plain_text(bytes: &[u8]) -> Option<&str> {
     // Without a way out in the middle, so that many bytes are looked at at once.
     let special = |byte: &u8| (*byte < b' ') | (*byte == b'"') | (*byte == b'\\');
@@ -30,15 +31,18 @@ pub trait Spell {
 }
 
 impl Spell for Vec<u8> {
+    #[inline]
     fn raw(&mut self, text: &str) -> &mut Self {
         self.extend_from_slice(text.as_bytes());
         self
     }
 
+    #[inline]
     fn answer_to(&mut self, id: &str) -> &mut Self {
         self.raw(r#"{"jsonrpc":"2.0","id":"#).raw(id).raw(r#","result":"#)
     }
 
+    #[inline]
     fn number(&mut self, mut number: u64) -> &mut Self {
         let (mut digits, mut at) = ([0; 20], 20);
         loop {
@@ -53,6 +57,7 @@ impl Spell for Vec<u8> {
         self
     }
 
+    #[inline]
     fn blob(&mut self, bytes: &[u8]) -> &mut Self {
         match plain_text(bytes) {
             Some(text) => self.raw("\"").raw(text).raw("\""),
@@ -64,6 +69,7 @@ impl Spell for Vec<u8> {
         }
     }
 
+    #[inline]
     fn version(&mut self, version: Version) -> &mut Self {
         match version.line() {
             Line::Coordinators => {
