@@ -49,6 +49,7 @@ mod error;
 mod forget;
 mod handoff;
 mod here;
+mod marks;
 mod moves;
 mod obedience;
 mod options;

@@ -1,4 +1,5 @@
-//! The hot methods, in front of the method table: `put`, `get`, `del` and `write` in the spelling of our own writers.
+//! The hot methods, in front of the method table: `put`, `get`, `del` and `write` in the spelling of our own writers, and
+//! `dump` and `apply` in that of a rebalance.
 //!
 //! ```text
 //!   line ──► ask ── not spelled just so, or over a limit ──► the table: nothing was done yet
@@ -19,6 +20,7 @@
 //! ways, which a test holds them to. But a read whose answer is too big for a line counts as two.
 
 mod ask;
+mod batch;
 
 use std::borrow::Cow;
 use std::sync::MutexGuard;
@@ -28,6 +30,7 @@ use jsonrpsee::{MethodResponse, ResponsePayload};
 use ringkv_shared::hlc::Stamp;
 use ringkv_shared::limits::LINE_BYTES_MAX;
 use ringkv_shared::net::{QuickCall, Spell};
+use ringkv_shared::protocol::node::Reign;
 
 use crate::answer::get_reply;
 use crate::engine::{Engine, State};
@@ -35,7 +38,7 @@ use crate::log::record::{Op, Record};
 use crate::log::value::{PLAIN_BYTES_MAX, Value};
 use crate::refusals::{no_room, unreadable};
 use crate::room::Refused;
-use crate::store::{Content, Held};
+use crate::store::{Content, Entry, Held};
 use crate::write::WriteOutcome;
 
 use ask::{Ask, By, Change};
@@ -43,9 +46,14 @@ use ask::{Ask, By, Change};
 /// Takes over a line, if it is one for this; the answer is appended to `out`.
 pub(crate) fn answer(engine: &Engine, line: &[u8], out: &mut Vec<u8>) -> bool {
     let Some(call) = QuickCall::read(line) else { return false };
+    match call.method {
+        "apply" => return batch::apply(engine, &call, out),
+        "dump" => return batch::dump(engine, &call, out),
+        _ => {}
+    }
     let Some(ask) = Ask::read(call.method, call.params) else { return false };
     let state = engine.0.lock();
-    if call.reign.is_some_and(|under| state.obeys.admit(under).is_err()) {
+    if !state.serves(call.reign) {
         return false;
     }
     match ask {
@@ -59,6 +67,13 @@ pub(crate) fn answer(engine: &Engine, line: &[u8], out: &mut Vec<u8>) -> bool {
         }
     }
     true
+}
+
+impl State {
+    /// Whether who asks under this reign is obeyed.
+    fn serves(&self, reign: Option<Reign>) -> bool {
+        reign.is_none_or(|under| self.obeys.admit(under).is_ok())
+    }
 }
 
 fn apply(
@@ -143,18 +158,23 @@ fn tell(held: &Held<&[u8]>, id: &str, out: &mut Vec<u8>) -> bool {
     };
     out.answer_to(id);
     match value {
-        Some(value) => out.raw(r#"{"status":"ok","value":"#).blob(value).raw(","),
-        None => out.raw(r#"{"status":"not_found","#),
+        Some(value) => out.raw(r#"{"status":"ok","value":"#).blob(value),
+        None => out.raw(r#"{"status":"not_found""#),
     };
-    out.raw(r#""version":"#).version(entry.version);
+    times(entry, out);
+    out.raw("}}\n");
+    true
+}
+
+/// The version of an entry and what else is told of its time.
+fn times(entry: &Entry<&[u8]>, out: &mut Vec<u8>) {
+    out.raw(r#","version":"#).version(entry.version);
     if let Some(expires) = entry.expires {
         out.raw(r#","expires":"#).number(expires);
     }
     if let Some(Stamp { ms, count }) = entry.stamp {
         out.raw(r#","stamp":""#).number(ms).raw(".").number(u64::from(count)).raw("\"");
     }
-    out.raw("}}\n");
-    true
 }
 
 fn refused(error: ErrorObjectOwned, id: &str, out: &mut Vec<u8>) {
