@@ -47,6 +47,7 @@ say() { printf '%s\n' "$*" >&2; }
 our() {
   local log=$1 n
   shift
+  : >"$log"
   "$KV" "$@" >"$log" 2>"$log.err" </dev/null &
   pids+=("$!")
   for ((n = 0; n < 300; n++)); do

@@ -246,7 +246,7 @@ fn member(
         .prop_map(move |value| value.map_or(String::new(), |value| format!(",\"{name}\":{value}")))
 }
 
-fn record() -> impl Strategy<Value = String> {
+fn record() -> BoxedStrategy<String> {
     let content = prop_oneof![
         8 => value().prop_map(|value| format!(",\"value\":{value}")),
         4 => Just(",\"deleted\":true".to_owned()),
@@ -273,6 +273,7 @@ fn record() -> impl Strategy<Value = String> {
         .prop_map(|(key, content, version, expires, stamp, context)| {
             format!("{{\"key\":{key}{content}{version}{expires}{stamp}{context}}}")
         })
+        .boxed()
 }
 
 fn params() -> impl Strategy<Value = (&'static str, String)> {
@@ -308,6 +309,7 @@ fn params() -> impl Strategy<Value = (&'static str, String)> {
             format!("{after},{limit},null,null,{tombstones},null,{keyspace},null,{until},{arcs}"),
         )
     });
+    let dump = dump.boxed();
     prop_oneof![
         4 => put.prop_map(|(key, value, v, x)| ("put", format!("{key},{value}{v}{x}"))),
         4 => (quoted(key()), more(keyspace().boxed())).prop_map(|(key, k)| ("get", format!("{key}{k}"))),
@@ -318,7 +320,7 @@ fn params() -> impl Strategy<Value = (&'static str, String)> {
         }),
         2 => (proptest::collection::vec(record(), 1..4), keyspace(), via).prop_map(|(records, keyspace, via)| {
             ("apply", format!("[{}],{keyspace},{via}", records.join(",")))
-        }),
+        }).boxed(),
         3 => dump,
         1 => Just(("size", String::new())),
     ]
