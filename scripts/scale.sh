@@ -143,7 +143,7 @@ measure() { # NODES
   took=$(number elapsed_ms "$report")
   after=$(balance)
   cells+=("$(short "${moved:-0}")")
-  cells+=("$(short "$(awk -v n="${moved:-0}" -v ms="${took:-0}" 'BEGIN { print ms > 0 ? n * 1000 / ms : 0 }')")")
+  cells+=("$(short "$(awk -v n="${moved:-0}" -v ms="${took:-0}" 'BEGIN { print (ms > 0 ? n * 1000 / ms : 0) }')")")
   cells+=("$quiet, $busy" "$after")
   local cell line="| $1 |"
   for cell in "${cells[@]}"; do line+=" $cell |"; done

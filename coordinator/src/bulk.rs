@@ -43,8 +43,9 @@ use crate::survey::{Ground, Span, Step, Survey, Surveyed};
 use crate::transfer::{as_it_is, known, without_values};
 use crate::walk::Range;
 
-/// Stretches that are looked at at once.
-const STRETCHES: usize = 4;
+/// Stretches that are looked at at once: while a node works on one, the next is on its way. With more, requests of others
+/// would wait behind all of them.
+const STRETCHES: usize = 2;
 
 /// A page of records, not read.
 #[derive(Deserialize)]
@@ -333,7 +334,18 @@ impl Cluster {
         let pass = Pass::over(&survey);
         let dropped = async |step| match step {
             Step::Rest(after) => self.drop_range(view, Range { after, ..everything(space) }).await,
-            Step::Stretch(surveyed) => self.drop_stretch(&pass, surveyed).await,
+            Step::Stretch(surveyed) => {
+                let started = Instant::now();
+                let passed_over = self.drop_stretch(&pass, surveyed).await;
+                let rest_for = {
+                    let (limits, mut job) = (self.limits(), self.lock_job());
+                    let now = job.elapsed();
+                    job.pace.look(now, &limits, || self.latency.p99(Instant::now()));
+                    job.pace.rest(started.elapsed())
+                };
+                tokio::time::sleep(rest_for).await;
+                passed_over
+            }
         };
         let steps = self.steps(survey, &pass);
         let passed_over = steps.map(dropped).buffer_unordered(STRETCHES);

@@ -31,8 +31,9 @@ use crate::walk::Range;
 
 /// With fewer keys at every node a keyspace is walked key by key.
 pub(crate) const FEW: usize = 1000;
-/// Keys that the lead looks at in a stretch: about a millisecond.
-const STRETCH_KEYS: usize = 4096;
+/// Keys that the lead looks at in a stretch. What a node does with them at once takes about a millisecond, which is as
+/// long as requests of others wait behind it.
+const STRETCH_KEYS: usize = 2048;
 
 /// The walk.
 pub(crate) struct Survey<'a> {
