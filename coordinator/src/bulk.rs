@@ -299,8 +299,11 @@ impl Cluster {
         let mut removed = 0;
         if !deleted.is_empty() {
             // They count as deleted there: what is at the source is stale, if it is still what was sent.
-            let read = |record: &Box<RawValue>| serde_json::from_str::<Record>(record.get()).ok();
-            let stale = batch.iter().filter_map(read).map(|record| without_values(&record));
+            let read = |record: &RawValue| serde_json::from_str::<Record>(record.get()).ok();
+            let stale = batch
+                .iter()
+                .filter_map(|record| read(record))
+                .map(|record| without_values(&record));
             let stale = stale.filter(|record| deleted.contains(&record.key));
             removed = self
                 .forget(known(view, from)?, space, stale.map(|r| as_it_is(&r)).collect())
