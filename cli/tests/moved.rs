@@ -1,13 +1,15 @@
 //! One node becomes two while people work: what moves is what the ring says, nobody is kept from anything, and
 //! each key stands where it belongs afterwards.
 //!
-//! `KV_MOVED=1000000 cargo test --release --test moved -- --nocapture` moves half of so many keys (16 bytes, values of
-//! 100) and prints how fast, and how long requests took meanwhile. `KV_CALLERS=0` lets nobody work meanwhile.
+//! `KV_MOVED=1000000 cargo test --release --test moved half -- --nocapture` moves half of so many keys (16 bytes, values
+//! of 100) and prints how fast, and how long requests took meanwhile. `KV_CALLERS=0` lets nobody work meanwhile;
+//! `KV_DURABILITY=os` lets nobody wait for the disk.
 
 #![allow(clippy::print_stderr, reason = "the figures are for who asks for them with --nocapture")]
 
 mod support;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 use ringkv_shared::NodeId;
 use ringkv_shared::ring::{Ring, VNODES_DEFAULT};
 use serde_json::{Value, json};
-use support::{Caller, Server};
+use support::{Caller, Server, text, wait_for};
 
 /// Records in a call.
 const BATCH: u64 = 500;
@@ -27,8 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 fn half_of_the_keys_move_while_others_work() {
     let (keys, callers) = (number("KV_MOVED", 3000), number("KV_CALLERS", 1));
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let node = |name: &str| Server::node(name, &dir.path().join(name), "127.0.0.1:0");
-    let (n1, n2) = (node("n1"), node("n2"));
+    let (n1, n2) = (node("n1", dir.path()), node("n2", dir.path()));
     fill(&n1.addr, keys);
     let coordinator = Server::coordinator(&dir.path().join("coordinator"));
     let mut caller = Caller::to(&coordinator.addr);
@@ -50,8 +51,13 @@ fn half_of_the_keys_move_while_others_work() {
     quiet.stop("quiet");
     let work = Work::start(&coordinator.addr, callers, keys);
     let started = Instant::now();
+    let servers = [&n1, &n2, &coordinator];
+    let before = servers.map(Server::cpu);
     let report = rebalance(&mut caller);
     let took = started.elapsed();
+    for ((name, server), before) in ["n1", "n2", "coordinator"].iter().zip(servers).zip(before) {
+        eprintln!("{name}: {:?} of processor time", server.cpu() - before);
+    }
     work.stop("moving");
     assert_eq!((&report["planned"], &report["failed"]), (&json!(moves), &json!(0)), "{report}");
     assert_eq!(report["removed"], json!(moves), "{report}");
@@ -65,6 +71,96 @@ fn half_of_the_keys_move_while_others_work() {
     for i in (0..keys).step_by(usize::try_from(keys / 1000).expect("few").max(1)) {
         assert_eq!(caller.call("get", json!([key(i)]))["value"], value(i), "{}", key(i));
     }
+}
+
+/// Three nodes that hold all keys become four, while somebody writes and deletes, after a change that was taken back half-way.
+#[test]
+fn replicas_move_while_they_are_written() {
+    let (keys, names) = (3000, ["n1", "n2", "n3", "n4"]);
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let nodes = names.map(|name| node(name, dir.path()));
+    let coordinator = Server::coordinator(&dir.path().join("coordinator"));
+    let mut caller = Caller::to(&coordinator.addr);
+    for (name, node) in names.iter().zip(&nodes).take(3) {
+        caller.call("addnode", json!({"id": name, "addr": node.addr}));
+    }
+    caller.call("setreplica", json!([3]));
+    caller.rebalance();
+    caller.call("keyspace", json!({"name": "default", "change": {"w": 2}}));
+    let puts: Vec<Value> = (0..keys).map(|i| json!([key(i), "first"])).collect();
+    caller.calls("put", &puts);
+
+    let done = AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write(&coordinator.addr, keys, &done));
+        caller.call("addnode", json!({"id": "n4", "addr": nodes[3].addr}));
+        let planned = caller.call("plan", json!({}));
+        assert!(planned["copies"].as_u64() > Some(keys / 2), "{planned}");
+        caller.call("config", json!(["rebalance_rate", "1"]));
+        caller.call("rebalance", json!({}));
+        let progress = |caller: &mut Caller| caller.call("progress", json!([]));
+        wait_for("some are copied", || {
+            (progress(&mut caller)["copied"].as_u64() > Some(0)).then_some(())
+        });
+        caller.call("cancel", json!([]));
+        caller.call("config", json!(["rebalance_rate", "0"]));
+        wait_for("it is taken back", || {
+            (progress(&mut caller)["state"] == "cancelled").then_some(())
+        });
+        caller.call("addnode", json!({"id": "n4", "addr": nodes[3].addr}));
+        caller.rebalance();
+        done.store(true, Ordering::Relaxed);
+        writer.join().expect("no write failed")
+    });
+
+    for (i, last) in (0..).zip(&written) {
+        let expected = last.clone().map_or(Value::Null, Value::from);
+        assert_eq!(caller.call("get", json!([key(i)]))["value"], expected, "{}", key(i));
+    }
+    let members = names.map(|name| (name.parse().expect("a node id"), 1));
+    let ring = Ring::new(VNODES_DEFAULT, members);
+    // What was written while copies were dropped is dropped by the next one.
+    caller.rebalance();
+    for (name, node) in names.iter().zip(&nodes) {
+        let id: NodeId = name.parse().expect("a node id");
+        let owns = |i: &u64| ring.owners(key(*i).as_bytes(), 3).contains(&id);
+        let lives = |i: &u64| written[usize::try_from(*i).expect("few")].is_some();
+        let expected: Vec<String> = (0..keys).filter(|i| owns(i) && lives(i)).map(key).collect();
+        let page = Caller::to(&node.addr).call("dump", json!({"keys_only": true}));
+        let held = page["items"].as_array().expect("records").iter();
+        let held: Vec<&str> = held.filter_map(|record| record["key"].as_str()).collect();
+        assert_eq!(held, expected, "{name}");
+    }
+}
+
+/// Writes and deletes until it is told to end; what was written last to each key.
+fn write(addr: &str, keys: u64, done: &AtomicBool) -> Vec<Option<String>> {
+    let mut caller = Caller::to(addr);
+    let mut last: Vec<Option<String>> = (0..keys).map(|_| Some("first".to_owned())).collect();
+    for turn in 0u64.. {
+        if done.load(Ordering::Relaxed) {
+            break;
+        }
+        let i = turn * 7919 % keys;
+        let at = usize::try_from(i).expect("few");
+        if turn % 5 == 0 {
+            caller.call("del", json!([key(i)]));
+            last[at] = None;
+        } else {
+            let value = format!("turn {turn}");
+            caller.call("put", json!([key(i), value]));
+            last[at] = Some(value);
+        }
+    }
+    last
+}
+
+fn node(name: &str, dir: &Path) -> Server {
+    let (data, durability) = (dir.join(name), std::env::var("KV_DURABILITY"));
+    let durability = durability.as_deref().unwrap_or("always");
+    let (id, data) = (["node", "--id", name], ["--data", text(&data)]);
+    let rest = ["--listen", "127.0.0.1:0", "--durability", durability, "--stop-on-eof"];
+    Server::start(&[&id[..], &data, &rest].concat())
 }
 
 fn number(variable: &str, otherwise: u64) -> u64 {

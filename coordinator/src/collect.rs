@@ -121,7 +121,10 @@ impl Round<'_> {
             let (leaves, space) = (Some(leaves.clone()), Some(self.space.clone()));
             let call = async move |client: &Client| {
                 let (limit, yes) = (Some(PAGE_KEYS), Some(true));
-                NodeApiClient::dump(client, after, limit, None, yes, yes, None, space, leaves).await
+                NodeApiClient::dump(
+                    client, after, limit, None, yes, yes, None, space, leaves, None, None,
+                )
+                .await
             };
             let page = self.cluster.batch(&self.view.nodes[node], call).await?;
             self.report.bytes += page.items.iter().map(bytes_of).sum::<u64>();

@@ -184,8 +184,12 @@ impl Job {
 
     /// A copy that was planned is not needed any more.
     pub(crate) fn arrived(&mut self, link: &Link) {
-        self.report.arrived += 1;
-        self.links.entry(link.clone()).or_default().arrived += 1;
+        self.arrived_many(link, 1);
+    }
+
+    fn arrived_many(&mut self, link: &Link, keys: u64) {
+        self.report.arrived += keys;
+        self.links.entry(link.clone()).or_default().arrived += keys;
     }
 
     /// A copy is tried; one that was not planned is one more.
@@ -196,10 +200,44 @@ impl Job {
         }
     }
 
+    /// So many copies are tried of keys that are not named.
+    pub(crate) fn tried_many(&mut self, keys: u64, link: &Link) {
+        let extra = keys - self.ledger.tried_many(link, keys);
+        self.report.extra += extra;
+        self.links.entry(link.clone()).or_default().extra += extra;
+    }
+
+    /// So many were sent, and `changed` of them brought something new.
+    pub(crate) fn copied_many(
+        &mut self,
+        space: &KeyspaceName,
+        link: &Link,
+        keys: u64,
+        changed: u64,
+        bytes: u64,
+    ) {
+        let changed = changed.min(keys);
+        self.report.copied += changed;
+        self.report.bytes += bytes;
+        self.links.entry(link.clone()).or_default().copied(Instant::now(), changed, bytes);
+        self.arrived_many(link, keys - changed);
+        if changed > 0 {
+            self.narrate(format!("Copied {changed} keys{} to {}", of(space), link.1));
+        }
+    }
+
+    /// So many were removed.
+    pub(crate) fn removed_many(&mut self, space: &KeyspaceName, keys: u64, from: &NodeId) {
+        self.report.removed += keys;
+        if keys > 0 {
+            self.narrate(format!("Removed {keys} keys{} from {from}", of(space)));
+        }
+    }
+
     /// All keys have had their turn.
     pub(crate) fn close_ledger(&mut self) {
         let left = self.ledger.close();
-        left.iter().for_each(|link| self.arrived(link));
+        left.iter().for_each(|(link, keys)| self.arrived_many(link, *keys));
     }
 
     pub(crate) fn removed(&mut self, space: &KeyspaceName, key: &Blob, from: &NodeId) {

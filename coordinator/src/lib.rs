@@ -12,7 +12,9 @@
 //! | `explain` `feed` `lag` | how a request was done; writes for who watches; how far replicas are behind |
 //! | `keyspace` | what holds for all keys of a keyspace: how long values live |
 //! | `changes` `staging` `plan` | addnode and all else that is wished for; when that may be; what it would do |
-//! | `rebalance` `moving` `walk` `job` `latency` | a change carried out, its copying, how far it is, and whom it holds up |
+//! | `rebalance` `job` `latency` | a change carried out, how far it is, and whom it holds up |
+//! | `survey` `bulk` | what nodes hold, counted in stretches; keys that are alike moved many at a time |
+//! | `walk` `moving` | keys one by one; those that are not alike moved |
 //! | `handoff` | what nodes have missed, given to them when they are back |
 //! | `entropy` `collect` `sync` | replicas compared and mended; tombstones forgotten; what is remembered of both |
 //! | `transfer` | copies from one node to another |
@@ -33,6 +35,7 @@ mod api;
 mod args;
 mod autoheal;
 mod batch;
+mod bulk;
 mod changes;
 mod checks;
 mod clock;
@@ -73,6 +76,8 @@ mod server;
 mod settings;
 mod staging;
 mod state;
+
+mod survey;
 mod sync;
 mod transfer;
 mod view;

@@ -1,5 +1,5 @@
-//! The two walks of a rebalance: one that copies what owners lack, one that drops what lies where it does not
-//! belong.
+//! The two walks of a rebalance, key by key: one that copies what owners lack, one that drops what lies where it does
+//! not belong. Most keys have neither, or go many at a time: see `bulk`, which leaves to these walks what is not alike.
 //!
 //! An owner that has forgotten the tombstone of a key, since all owners had it, says so when an older copy
 //! comes: then that copy is dropped where it came from. So a key that no owner of now knows is offered to them
@@ -33,9 +33,9 @@ use tokio::time::Instant;
 
 use crate::cluster::{Cluster, View};
 use crate::job::millis;
-use crate::plan::{enough_seen, everything};
+use crate::plan::enough_seen;
 use crate::transfer::{CALL_RECORDS, Copied, Way};
-use crate::walk::Walk;
+use crate::walk::{Range, Walk};
 
 /// Copies of a round: a few megabytes of keys.
 const ROUND_KEYS: usize = 20_000;
@@ -52,7 +52,7 @@ type Due = (Blob, u64);
 type Wanted = BTreeMap<Link, Vec<Due>>;
 
 /// The copies to drop of a round.
-type Strays = BTreeMap<NodeId, Vec<KeyVersion>>;
+pub(crate) type Strays = BTreeMap<NodeId, Vec<KeyVersion>>;
 
 /// What a walk has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,16 +64,11 @@ pub(crate) enum Walked {
 }
 
 impl Cluster {
-    /// Copies what owners of the newest placement lack. Twice where keys were offered to the owners of now first: what
-    /// they took has to be copied yet.
+    /// Copies what owners of the newest placement lack.
     pub(crate) async fn copy_all(&self, view: &View) -> Result<Walked, Failure> {
         for space in view.keyspaces.keys() {
-            for _ in 0..2 {
-                match self.copy_pass(view, space).await? {
-                    None => return Ok(Walked::Left),
-                    Some(0) => break,
-                    Some(_) => {}
-                }
+            if self.copy_space(view, space).await? == Walked::Left {
+                return Ok(Walked::Left);
             }
         }
         let mut job = self.lock_job();
@@ -83,10 +78,23 @@ impl Cluster {
         Ok(Walked::All)
     }
 
+    /// Walks over keys and copies. Twice where keys were offered to the owners of now first: what they took has to be
+    /// copied yet.
+    pub(crate) async fn copy_range(&self, view: &View, range: Range) -> Result<Walked, Failure> {
+        for _ in 0..2 {
+            match self.copy_pass(view, range.clone()).await? {
+                None => return Ok(Walked::Left),
+                Some(0) => break,
+                Some(_) => {}
+            }
+        }
+        Ok(Walked::All)
+    }
+
     /// Says how many keys were offered; `None` when it was left.
-    async fn copy_pass(&self, view: &View, space: &KeyspaceName) -> Result<Option<u64>, Failure> {
-        let everybody = view.everybody();
-        let mut walk = Walk::of(self, &everybody, everything(space), None);
+    async fn copy_pass(&self, view: &View, range: Range) -> Result<Option<u64>, Failure> {
+        let (everybody, space) = (view.everybody(), &range.keyspace.clone());
+        let mut walk = Walk::of(self, &everybody, range, None);
         let mut offered = 0;
         let mut round = self.gather(view, space, &mut walk, &mut offered).await;
         while !round.is_empty() {
@@ -261,17 +269,17 @@ impl Cluster {
         job.narrate(format!("Not copied from {from} to {to}: {count} keys, {failure}"));
     }
 
-    fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         let settings = self.settings();
         Limits { rate: settings.rebalance_rate(), slow: settings.yield_above() }
     }
 
-    fn has_left(&self, task: Task) -> bool {
+    pub(crate) fn has_left(&self, task: Task) -> bool {
         self.lock_job().run.has_left(task)
     }
 
     /// Waits until a batch of so many bytes may go.
-    async fn wait_for_turn(&self, bytes: u64) -> Walked {
+    pub(crate) async fn wait_for_turn(&self, bytes: u64) -> Walked {
         if self.has_left(Task::Copy) {
             return Walked::Left;
         }
@@ -286,7 +294,7 @@ impl Cluster {
     }
 
     /// Waits, and counts that; not on when it is to be left, or when another limit is set.
-    async fn hold_back(&self, wait: Duration) -> Walked {
+    pub(crate) async fn hold_back(&self, wait: Duration) -> Walked {
         let (until, limits) = (Instant::now() + wait, self.limits());
         loop {
             let left = until.saturating_duration_since(Instant::now()).min(LOOK_UP);
@@ -307,7 +315,7 @@ impl Cluster {
     pub(crate) async fn drop_all(&self, view: &View) {
         for space in view.keyspaces.keys() {
             for _ in 0..DROP_WALKS {
-                if !self.drop_pass(view, space).await {
+                if !self.drop_space(view, space).await {
                     break;
                 }
             }
@@ -315,9 +323,9 @@ impl Cluster {
     }
 
     /// Says whether it is worth while to walk once more: copies were passed over, and all nodes answered.
-    async fn drop_pass(&self, view: &View, space: &KeyspaceName) -> bool {
-        let everybody = view.everybody();
-        let mut walk = Walk::of(self, &everybody, everything(space), None);
+    pub(crate) async fn drop_range(&self, view: &View, range: Range) -> bool {
+        let (everybody, space) = (view.everybody(), &range.keyspace.clone());
+        let mut walk = Walk::of(self, &everybody, range, None);
         let mut passed_over = false;
         let mut round = self.gather_strays(view, space, &mut walk, &mut passed_over).await;
         while !round.is_empty() {
@@ -341,24 +349,18 @@ impl Cluster {
         while gathered < ROUND_KEYS
             && let Some(found) = walk.next_found().await
         {
-            let (key, decision) = judge(&found, target, space);
             self.lock_job().report.scanned += 1;
-            if !decision.copies.is_empty() {
-                *passed_over |= !decision.drop_at.is_empty();
-                continue;
-            }
-            for Found { node, record, .. } in &found {
-                if decision.drop_at.contains(node) {
-                    let forget = key_version(&key, record, &decision.seen);
-                    wanted.entry(node.clone()).or_default().push(forget);
-                    gathered += 1;
-                }
+            let strays = strays_of(&found, target, space);
+            *passed_over |= strays.is_none();
+            for (node, forget) in strays.into_iter().flatten() {
+                wanted.entry(node).or_default().push(forget);
+                gathered += 1;
             }
         }
         wanted
     }
 
-    async fn drop_copies(&self, view: &View, space: &KeyspaceName, wanted: Strays) {
+    pub(crate) async fn drop_copies(&self, view: &View, space: &KeyspaceName, wanted: Strays) {
         let nodes = wanted.iter().map(|(node, keys)| self.drop_at(view, space, node, keys));
         join_all(nodes).await;
         self.lock_job().settle();
@@ -427,6 +429,22 @@ fn judge(found: &[Found], target: &Placement, space: &KeyspaceName) -> (Blob, De
     }
     let decision = decide(&holdings(found), &owners.to_vec());
     (key, decision)
+}
+
+/// What may be dropped of a key, and where; `None` if something had to be, but an owner lacks something.
+pub(crate) fn strays_of(
+    found: &[Found],
+    target: &Placement,
+    space: &KeyspaceName,
+) -> Option<Vec<(NodeId, KeyVersion)>> {
+    let (key, decision) = judge(found, target, space);
+    if !decision.copies.is_empty() {
+        return decision.drop_at.is_empty().then(Vec::new);
+    }
+    let strays = found.iter().filter(|found| decision.drop_at.contains(&found.node));
+    let forget =
+        |found: &Found| (found.node.clone(), key_version(&key, &found.record, &decision.seen));
+    Some(strays.map(forget).collect())
 }
 
 fn holdings(found: &[Found]) -> Vec<Holding> {

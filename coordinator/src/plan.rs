@@ -1,15 +1,17 @@
 //! `plan`: what `rebalance` would do now, and what there is to say against it.
 //!
-//! A walk over all keys without values, counted by [`Preview`]. The run counts in the same way before it begins.
+//! What the nodes count of their keys, and a walk, without values, over those of which they do not all hold the same;
+//! all is added up by [`Preview`]. The run counts in the same way before it begins.
 //!
 //! # Caveats
 //!
-//! It walks over everything: a page a node at a time, so it takes as long as listing all keys. Keys that are written
-//! meanwhile are counted as the walk met them.
+//! Of a few keys, or when a node is DOWN, it walks over everything: then it takes as long as listing all keys. Keys
+//! that are written meanwhile are counted as they were met.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use ringkv_shared::plan::{Load, Planned, Preview, Walked, reasons, risks};
+use ringkv_shared::plan::{Load, Planned, Preview, Walked, counted, reasons, risks};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{BalanceRow, LinkPlan, PlanReply, Stage};
 use ringkv_shared::topology::{Placement, differences};
@@ -17,6 +19,7 @@ use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 
 use crate::cluster::{Cluster, View};
 use crate::state::Event;
+use crate::survey::{Step, Survey, Surveyed};
 use crate::walk::{Range, Walk};
 
 /// Keys in a page of a walk over everything.
@@ -69,43 +72,118 @@ impl Cluster {
     /// What `rebalance` would do if the ring was to be `target`.
     pub(crate) async fn preview(&self, target: &Placement) -> Result<PlanReply, Failure> {
         let view = self.view();
-        let count = self.count_all(&view, target, |_, _, _| ()).await?;
+        let count = self.count_all(&view, target, |_| ()).await?;
         Ok(reply(&view, target, count))
     }
 
-    /// Walks over all keys and counts; `each` hears of every key of which copies are to be made.
+    /// Counts all keys; `each` hears of which copies are to be made.
     pub(crate) async fn count_all(
         &self,
         view: &View,
         target: &Placement,
-        mut each: impl FnMut(&KeyspaceName, &Blob, &[Planned]),
+        mut each: impl FnMut(Due<'_>),
     ) -> Result<Count, Failure> {
         let now = &view.topology.current;
         let (preview, silent) = (Preview::new(target != now), BTreeSet::new());
         let mut count = Count { preview, silent, untold: Vec::new(), refused: None };
-        let everybody = view.everybody();
         for space in view.keyspaces.keys() {
-            let mut walk = Walk::of(self, &everybody, everything(space), None);
-            while let Some(found) = walk.next_found().await {
-                let key = &found[0].record.key;
-                let (owners, then) =
-                    (now.owners(space, key.as_bytes()), target.owners(space, key.as_bytes()));
-                let up = view.up(&owners);
-                let (now, up, then) = (&owners[..], &up[..], &then[..]);
-                let walked = Walked { keyspace: space, found: &found, now, up, then };
-                let planned = count.preview.key(&walked);
-                if !planned.is_empty() {
-                    each(space, key, &planned);
-                }
-            }
-            match enough_seen(view, space, &walk.silent) {
+            let mut silent =
+                self.count_space(view, target, space, &mut count.preview, &mut each).await;
+            match enough_seen(view, space, &silent) {
                 Ok(told) => count.untold.extend(told),
                 Err(failure) => count.refused = count.refused.or(Some(failure)),
             }
-            count.silent.append(&mut walk.silent);
+            count.silent.append(&mut silent);
         }
         Ok(count)
     }
+
+    /// Counts where they are the keys of which all holders hold the same, and walks over the others; who did not answer.
+    async fn count_space(
+        &self,
+        view: &View,
+        target: &Placement,
+        space: &KeyspaceName,
+        preview: &mut Preview,
+        each: &mut impl FnMut(Due<'_>),
+    ) -> BTreeSet<NodeId> {
+        let now = &view.topology.current;
+        let Some(mut survey) = Survey::begin(self, view, space, (now, target)).await else {
+            return self.count_each(view, target, everything(space), preview, each).await;
+        };
+        let (ground, mut silent) = (Arc::clone(&survey.ground), BTreeSet::new());
+        while let Some(step) = survey.next().await {
+            let walk = match step {
+                Step::Rest(after) => Some(Range { after, ..everything(space) }),
+                Step::Stretch(Surveyed { span, held }) => {
+                    let mut unclear = BTreeSet::new();
+                    for (number, held) in held {
+                        let sort = ground.sort(number);
+                        match counted(sort, &held) {
+                            Some((keys, found)) => {
+                                let (now, up, then) = (&sort.now, &view.up(&sort.now), &sort.then);
+                                let found = &found;
+                                let alike = Walked { keyspace: space, found, keys, now, up, then };
+                                count_one(&alike, None, preview, each);
+                            }
+                            None => drop(unclear.insert(number)),
+                        }
+                    }
+                    ground.rest(&span, &unclear)
+                }
+            };
+            if let Some(range) = walk {
+                silent.append(&mut self.count_each(view, target, range, preview, each).await);
+            }
+        }
+        silent
+    }
+
+    /// Walks over keys and counts them; who did not answer.
+    async fn count_each(
+        &self,
+        view: &View,
+        target: &Placement,
+        range: Range,
+        preview: &mut Preview,
+        each: &mut impl FnMut(Due<'_>),
+    ) -> BTreeSet<NodeId> {
+        let (now, space) = (&view.topology.current, &range.keyspace.clone());
+        let everybody = view.everybody();
+        let mut walk = Walk::of(self, &everybody, range, None);
+        while let Some(found) = walk.next_found().await {
+            let key = &found[0].record.key;
+            let (owners, then) =
+                (now.owners(space, key.as_bytes()), target.owners(space, key.as_bytes()));
+            let up = view.up(&owners);
+            let (now, up, then) = (&owners[..], &up[..], &then[..]);
+            let walked = Walked { keyspace: space, found: &found, keys: 1, now, up, then };
+            count_one(&walked, Some(key), preview, each);
+        }
+        walk.silent
+    }
+}
+
+fn count_one(
+    walked: &Walked<'_>,
+    key: Option<&Blob>,
+    preview: &mut Preview,
+    each: &mut impl FnMut(Due<'_>),
+) {
+    let copies = &preview.key(walked)[..];
+    if !copies.is_empty() {
+        each(Due { space: walked.keyspace, key, keys: walked.keys, copies });
+    }
+}
+
+/// Copies that are to be made of a key, or of each of many.
+pub(crate) struct Due<'a> {
+    pub(crate) space: &'a KeyspaceName,
+    /// `None` of many.
+    pub(crate) key: Option<&'a Blob>,
+    /// How many keys.
+    pub(crate) keys: u64,
+    pub(crate) copies: &'a [Planned],
 }
 
 impl View {

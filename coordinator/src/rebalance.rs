@@ -254,7 +254,10 @@ impl Cluster {
         may_run(&view, target, &Preview::default())?;
         let mut ledger = Ledger::default();
         let count = self
-            .count_all(&view, target, |space, key, planned| ledger.plan(space, key, planned))
+            .count_all(&view, target, |due| match due.key {
+                Some(key) => ledger.plan(due.space, key, due.copies),
+                None => ledger.plan_many(due.copies, due.keys),
+            })
             .await?;
         let mut job = self.lock_job();
         job.counted(&count.preview);

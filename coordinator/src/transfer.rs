@@ -129,6 +129,25 @@ impl Cluster {
         Ok(self.batch(node, fetch).await?.records)
     }
 
+    /// All that a node holds of these keys.
+    pub(crate) async fn fetch_all(
+        &self,
+        node: &Node,
+        space: &KeyspaceName,
+        keys: &[Blob],
+    ) -> Result<Vec<Record>, Failure> {
+        let (mut rest, mut all) = (keys, Vec::new());
+        while !rest.is_empty() {
+            let page = &rest[..rest.len().min(CALL_RECORDS)];
+            let records = self.fetch(node, space, page.to_vec()).await?;
+            let last = records.last().and_then(|last| page.iter().position(|key| *key == last.key));
+            // Behind the last one there is nothing, or it did not fit the answer: it is asked for again.
+            rest = &rest[last.map_or(page.len(), |last| last + 1)..];
+            all.extend(records);
+        }
+        Ok(all)
+    }
+
     /// Has a node forget keys; says how many were still as they are said to be.
     pub(crate) async fn forget(
         &self,
@@ -160,7 +179,7 @@ impl Cluster {
 }
 
 /// A member, or a node that is leaving.
-fn known<'a>(view: &'a View, id: &NodeId) -> Result<&'a Node, Failure> {
+pub(crate) fn known<'a>(view: &'a View, id: &NodeId) -> Result<&'a Node, Failure> {
     let gone = || Failure::new(ErrorName::NodeNotFound, format!("{id} is not in the cluster"));
     view.anybody(id).map(AsRef::as_ref).ok_or_else(gone)
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt as _, MaybeDone, join_all, maybe_done};
+use ringkv_shared::arcs::Arcs;
 use ringkv_shared::net::{NodeApiClient, PeerError};
 use ringkv_shared::plan::{Found, Merge};
 use ringkv_shared::protocol::node::{DumpReply, Record, Sibling};
@@ -36,6 +37,10 @@ pub(crate) struct Range {
     pub(crate) ahead: bool,
     /// Only keys in these leaves of the digests.
     pub(crate) leaves: Option<Vec<u16>>,
+    /// No keys greater than this.
+    pub(crate) until: Option<Blob>,
+    /// Only keys on arcs of a sort other than 0.
+    pub(crate) arcs: Option<Arcs>,
 }
 
 /// A page that was asked for, or why a node refused one of the picture, if it did.
@@ -144,6 +149,8 @@ impl<'a> Walk<'a> {
                 tombstones,
                 page_keys,
                 leaves,
+                until,
+                arcs,
                 ..
             } = range;
             let after = after.or(start);
@@ -151,7 +158,8 @@ impl<'a> Walk<'a> {
                 let (keys_only, tombstones) = (Some(keys_only), Some(tombstones));
                 let (limit, space) = (Some(page_keys), Some(keyspace));
                 NodeApiClient::dump(
-                    client, after, limit, prefix, keys_only, tombstones, at, space, leaves,
+                    client, after, limit, prefix, keys_only, tombstones, at, space, leaves, until,
+                    arcs,
                 )
                 .await
             });

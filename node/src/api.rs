@@ -16,6 +16,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use jsonrpsee::types::ErrorObjectOwned;
 use jsonrpsee::{Methods, core::async_trait};
+use ringkv_shared::arcs::Arcs;
 use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use ringkv_shared::merkle::Digest;
 use ringkv_shared::net::{
@@ -23,9 +24,10 @@ use ringkv_shared::net::{
 };
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{
-    BatchReply, Claim, ClusterMap, Collection, CompactReply, DigestsReply, DoneReply, DumpReply,
-    FetchReply, FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, ObeysReply, OwedReply,
-    PictureAt, Record, Reign, ReplicaWrite, SizeReply, SpaceKey, Via, WriteReply,
+    BatchReply, CensusReply, Claim, ClusterMap, Collection, CompactReply, DigestsReply, DoneReply,
+    DumpReply, FetchReply, FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, ObeysReply,
+    OwedReply, PictureAt, Record, Reign, ReplicaWrite, ShedReply, SizeReply, SpaceKey, Stretch,
+    Via, WriteReply,
 };
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
 
@@ -42,10 +44,11 @@ use crate::log::key;
 use crate::log::record;
 use crate::log::record::Op;
 use crate::log::value::Value;
+use crate::marks;
 use crate::quick;
 use crate::refusals::{disobeyed, no_page, no_picture, no_room, not_done, refused, unreadable};
 use crate::replica::{Leaves, Obeys};
-use crate::store::{FreezeError, FreezeId, PageRequest, fields_bytes};
+use crate::store::{CENSUS_KEYS_MAX, Census, FreezeError, FreezeId, PageRequest, fields_bytes};
 use crate::write::{Merged, WriteOutcome};
 
 const TAIL_LINES_DEFAULT: usize = 20;
@@ -265,6 +268,8 @@ impl NodeApiServer for Api {
         at: Option<PictureAt>,
         keyspace: Option<KeyspaceName>,
         leaves: Option<Vec<u16>>,
+        until: Option<Blob>,
+        arcs: Option<Arcs>,
     ) -> Answer<DumpReply> {
         let keyspace = keyspace.as_ref();
         let page = self.0.page(&PageRequest {
@@ -274,6 +279,8 @@ impl NodeApiServer for Api {
             keys_max: limit.unwrap_or(PAGE_KEYS_MAX).clamp(1, PAGE_KEYS_MAX),
             bytes_max: PAGE_BYTES_MAX,
             leaves: leaves.map(Leaves::from_iter),
+            arcs,
+            until: until.map(|until| stored(keyspace, until)),
             keys_only: keys_only.unwrap_or(false),
             tombstones: tombstones.unwrap_or(false),
             at: at.map(|at| self.picture(at)).transpose().map_err(no_picture)?,
@@ -284,6 +291,27 @@ impl NodeApiServer for Api {
         let last = reached.or_else(|| items.last().map(|record| record.key.clone()));
         let next = last.filter(|_| page.more);
         Ok(DumpReply { status: Status::Ok, items, sizes: page.sizes, next })
+    }
+
+    fn census(
+        &self,
+        stretch: Stretch,
+        limit: Option<usize>,
+        marks: Option<bool>,
+    ) -> Answer<CensusReply> {
+        let (request, arcs) = request(stretch, limit);
+        let marks = marks.unwrap_or(false);
+        let Census { sorts, marks: held, reached } = self.0.census(&request, &arcs, marks);
+        let reached = reached.map(|stored| Blob::from(key::split(&stored).1.to_vec()));
+        let marks = marks.then(|| marks::text(&held));
+        Ok(CensusReply { status: Status::Ok, sorts, marks, reached })
+    }
+
+    fn shed(&self, stretch: Stretch, marks: String) -> Answer<ShedReply> {
+        let (request, arcs) = request(stretch, None);
+        let marks = marks::read(&marks).map_err(failure_into_object)?;
+        let (changed, left) = self.0.shed(&request, &arcs, &marks).map_err(no_room)?;
+        Ok(ShedReply { status: Status::Ok, changed, left })
     }
 
     fn apply(
@@ -406,6 +434,21 @@ fn stored(keyspace: Option<&KeyspaceName>, key: Blob) -> Bytes {
         Some(keyspace) => key::stored(keyspace, key.into_bytes()),
         None => key::stored(&KeyspaceName::default(), key.into_bytes()),
     }
+}
+
+/// A stretch as the map is asked for it: so many keys of it, all of a census without a number.
+fn request(stretch: Stretch, limit: Option<usize>) -> (PageRequest, Arcs) {
+    let Stretch { keyspace, after, until, arcs } = stretch;
+    let place = |key: Blob| stored(Some(&keyspace), key);
+    let request = PageRequest {
+        after: after.map(place),
+        until: until.map(place),
+        prefix: place(Blob::default()),
+        all_keyspaces: false,
+        keys_max: limit.unwrap_or(CENSUS_KEYS_MAX).clamp(1, CENSUS_KEYS_MAX),
+        ..PageRequest::everything()
+    };
+    (request, arcs)
 }
 
 fn obeys_reply(obeys: &Obeys, map: Option<ClusterMap>) -> ObeysReply {

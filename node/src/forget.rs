@@ -7,7 +7,10 @@
 //!
 //! Replayed, the line of it forgets whatever is held then: it says what was done, not on which condition.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
+use ringkv_shared::arcs::Arcs;
 use ringkv_shared::causal::Context;
 use ringkv_shared::{KeyspaceName, Version};
 
@@ -17,6 +20,7 @@ use crate::log::key;
 use crate::log::note::Note;
 use crate::log::record::{Op, Record};
 use crate::room::{Kind, Refused, line_room};
+use crate::store::PageRequest;
 
 /// What must be so for a key to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +69,33 @@ impl Engine {
             }
         }
         Ok(forgotten)
+    }
+
+    /// Forgets the keys of a request on these arcs of which exactly that is held which one of the marks says: how
+    /// many, and how many others there are.
+    ///
+    /// # Errors
+    ///
+    /// There is no room to log it; nothing was forgotten.
+    pub fn shed(
+        &self,
+        request: &PageRequest,
+        arcs: &Arcs,
+        marks: &BTreeSet<u64>,
+    ) -> Result<(u64, u64), Refused> {
+        let mut state = self.0.lock();
+        // Whoever hears that nothing is left may act on it.
+        state.depend_on_all();
+        let (keys, left) = state.store.marked(request, arcs, marks);
+        let bytes = keys.iter().map(|key| line_room(key.len(), None, 0) + LIFT_BYTES);
+        let bytes = bytes.sum();
+        self.admit_bytes(&mut state, bytes, Kind::Delete)?;
+        let forgotten = keys.len() as u64;
+        for key in keys {
+            self.lift_floor(&mut state, &key);
+            self.forget_one(&mut state, key);
+        }
+        Ok((forgotten, left))
     }
 
     /// Forgets a key that is held; there must be room for it.

@@ -50,6 +50,7 @@ mod error;
 mod forget;
 mod handoff;
 mod here;
+mod marks;
 mod moves;
 mod obedience;
 mod options;

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ringkv_shared::arcs::Arcs;
 use ringkv_shared::protocol::node::Record as Copied;
 
 use crate::StorageError;
@@ -20,7 +21,7 @@ use crate::inspect::{LogFiles, history};
 use crate::log::place::Place;
 use crate::log::record::{BadLine, Op, Record};
 use crate::log::value::Value;
-use crate::store::{self, Content, FreezeError, FreezeId, Held, PageRequest, Seat};
+use crate::store::{self, Census, Content, FreezeError, FreezeId, Held, PageRequest, Seat};
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,15 @@ impl Engine {
             entries.push((key, record));
         }
         Ok(Page { entries, sizes: page.sizes, more: page.more, reached: page.reached })
+    }
+
+    /// Counts the keys of a request by the arcs on which they lie.
+    #[must_use]
+    pub fn census(&self, request: &PageRequest, arcs: &Arcs, marks: bool) -> Census {
+        let now = self.now();
+        let mut state = self.0.lock();
+        state.depend_on_all();
+        state.store.census(request, arcs, now, marks)
     }
 
     /// The log's lines about a stored key, the oldest first; see [`history`]. Reads

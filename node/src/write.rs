@@ -284,6 +284,27 @@ impl Engine {
         Ok(Merged { changed, deleted })
     }
 
+    /// Merges copies of different keys, of which nothing counts as deleted; of how many something was new.
+    pub(crate) fn merge_plain<B: AsRef<[u8]>>(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        records: Vec<Record<B>>,
+    ) -> Result<u64, Refused> {
+        let mut due = Vec::with_capacity(records.len());
+        for record in records {
+            let standing = state.store.standing(&record);
+            if standing.changes {
+                due.push((record, standing));
+            } else {
+                state.depend_on(record.key.as_ref());
+            }
+        }
+        self.admit(&mut state, due.iter().map(|(record, standing)| (record, *standing)), 0)?;
+        let changed = due.len() as u64;
+        due.into_iter().for_each(|(record, _)| self.append(&mut state, record));
+        Ok(changed)
+    }
+
     /// Asks for room for all of these lines, and for so many bytes of notes.
     fn admit<'a, B: AsRef<[u8]> + 'a>(
         &self,

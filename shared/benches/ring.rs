@@ -148,7 +148,7 @@ fn plan(c: &mut Criterion) {
                 let key = found[0].record.key.as_bytes();
                 let (owners, next) = (now.owners(&space, key), then.owners(&space, key));
                 let (found, now, up, then) = (&found[..], &owners[..], &owners[..], &next[..]);
-                preview.key(&Walked { keyspace: &space, found, now, up, then });
+                preview.key(&Walked { keyspace: &space, found, keys: 1, now, up, then });
             }
             preview.copies().keys
         };

@@ -6,11 +6,12 @@
 //!
 //! - names and data: [`NodeId`], [`Blob`], [`Version`], [`keyspace`], [`Failure`], [`limits`]
 //! - which writes have seen which: [`causal`]; which was last, by the clock: [`hlc`]
-//! - who owns what: [`ring`], [`topology`]; what answers amount to: [`quorum`]; who is alive:
+//! - who owns what: [`ring`], [`topology`], [`arcs`]; what answers amount to: [`quorum`]; who is alive:
 //!   [`detector`], [`probes`]; what a rebalance does: [`plan`]; what replicas differ in: [`merkle`]
 //! - what travels: [`protocol`]
 //! - the only socket code, behind the feature `net`: [`net`]
 
+pub mod arcs;
 pub mod availability;
 pub mod causal;
 pub mod change;

@@ -20,6 +20,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
 use crate::ring::key_position;
 
 /// How many leaves there are: at ten million keys about 150 in each.
@@ -79,6 +81,19 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, BadDigest> {
         let digest = u64::from_str_radix(text, 16).map(Self).ok();
         digest.filter(|digest| digest.to_string() == text).ok_or_else(|| BadDigest(text.to_owned()))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'_, str>::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
     }
 }
 

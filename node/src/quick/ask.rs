@@ -172,7 +172,7 @@ fn write<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
 }
 
 /// What is there must be readable.
-const fn given<T: Copy>(member: Option<Option<T>>) -> Option<Option<T>> {
+pub(super) const fn given<T: Copy>(member: Option<Option<T>>) -> Option<Option<T>> {
     match member {
         None => Some(None),
         Some(None) => None,
@@ -191,10 +191,10 @@ fn value<'a>(params: &mut Scan<'a>) -> Option<&'a str> {
     params.text().filter(|value| value.len() <= VALUE_BYTES_MAX)
 }
 
-fn version(params: &mut Scan<'_>) -> Option<Version> {
+pub(super) fn version(params: &mut Scan<'_>) -> Option<Version> {
     params.version().filter(|version| version.counter <= COUNTER_MAX)
 }
 
-fn stamp(params: &mut Scan<'_>) -> Option<Stamp> {
+pub(super) fn stamp(params: &mut Scan<'_>) -> Option<Stamp> {
     params.text()?.parse().ok().filter(|stamp: &Stamp| stamp.ms <= STAMP_MS_MAX)
 }

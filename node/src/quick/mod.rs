@@ -1,4 +1,5 @@
-//! The hot methods, in front of the method table: `put`, `get`, `del` and `write` in the spelling of our own writers.
+//! The hot methods, in front of the method table: `put`, `get`, `del` and `write` in the spelling of our own writers, and
+//! `dump` and `apply` in that of a rebalance.
 //!
 //! ```text
 //!   lines ──► ask ── not spelled just so, or over a limit ──► the table: nothing was done yet
@@ -24,6 +25,7 @@
 //! ways, which a test holds them to. But a read whose answer is too big for a line counts as two.
 
 mod ask;
+mod batch;
 
 use std::sync::MutexGuard;
 
@@ -32,6 +34,7 @@ use jsonrpsee::{MethodResponse, ResponsePayload};
 use ringkv_shared::hlc::Stamp;
 use ringkv_shared::limits::LINE_BYTES_MAX;
 use ringkv_shared::net::{QuickCall, Spell};
+use ringkv_shared::protocol::node::Reign;
 
 use crate::answer::get_reply;
 use crate::engine::{Engine, State};
@@ -39,7 +42,7 @@ use crate::log::record::{Op, Record};
 use crate::log::value::{PLAIN_BYTES_MAX, Value};
 use crate::refusals::{no_room, unreadable};
 use crate::room::Refused;
-use crate::store::{Content, Held, Seat};
+use crate::store::{Content, Entry, Held, Seat};
 use crate::write::WriteOutcome;
 
 use ask::{Ask, By, Change};
@@ -48,6 +51,10 @@ use ask::{Ask, By, Change};
 pub(crate) fn answer(engine: &Engine, lines: &[&[u8]], out: &mut Vec<u8>) -> usize {
     let mut asks = Vec::with_capacity(lines.len());
     asks.extend(lines.iter().map_while(|line| read(line)));
+    if asks.is_empty() {
+        // A piece of a rebalance is many requests by itself.
+        return usize::from(lines.first().is_some_and(|line| batch::answer(engine, line, out)));
+    }
     let mut stored = Vec::new();
     let keys: Vec<_> = asks.iter().map(|(_, ask)| ask.key().store(&mut stored)).collect();
     let keys = asks.iter().zip(keys).map(|((_, ask), at)| ask.key().stored(at, &stored));
@@ -73,7 +80,7 @@ fn answer_one(
     out: &mut Vec<u8>,
 ) -> bool {
     let state = engine.0.lock();
-    if call.reign.is_some_and(|under| state.obeys.admit(under).is_err()) {
+    if !state.serves(call.reign) {
         return false;
     }
     let seat = state.store.seek_again(seat, key);
@@ -85,6 +92,13 @@ fn answer_one(
         },
     }
     true
+}
+
+impl State {
+    /// Whether who asks under this reign is obeyed.
+    fn serves(&self, reign: Option<Reign>) -> bool {
+        reign.is_none_or(|under| self.obeys.admit(under).is_ok())
+    }
 }
 
 fn apply(
@@ -171,18 +185,23 @@ fn tell(held: &Held<&[u8]>, id: &str, out: &mut Vec<u8>) -> bool {
     };
     out.answer_to(id);
     match value {
-        Some(value) => out.raw(r#"{"status":"ok","value":"#).blob(value).raw(","),
-        None => out.raw(r#"{"status":"not_found","#),
+        Some(value) => out.raw(r#"{"status":"ok","value":"#).blob(value),
+        None => out.raw(r#"{"status":"not_found""#),
     };
-    out.raw(r#""version":"#).version(entry.version);
+    times(entry, out);
+    out.raw("}}\n");
+    true
+}
+
+/// The version of an entry and what else is told of its time.
+fn times(entry: &Entry<&[u8]>, out: &mut Vec<u8>) {
+    out.raw(r#","version":"#).version(entry.version);
     if let Some(expires) = entry.expires {
         out.raw(r#","expires":"#).number(expires);
     }
     if let Some(Stamp { ms, count }) = entry.stamp {
         out.raw(r#","stamp":""#).number(ms).raw(".").number(u64::from(count)).raw("\"");
     }
-    out.raw("}}\n");
-    true
 }
 
 fn refused(error: ErrorObjectOwned, id: &str, out: &mut Vec<u8>) {

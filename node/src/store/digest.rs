@@ -29,6 +29,11 @@ impl<'k> Spot<'k> {
         Self { keyspace: keyspace.unwrap_or("default"), position: key_position(key) }
     }
 
+    /// Where it lies on the ring.
+    pub(super) const fn position(&self) -> u64 {
+        self.position
+    }
+
     /// The hash of a plain key.
     pub(super) fn plain(&self, version: Version) -> u64 {
         replica::hash_plain(self.position, version)

@@ -14,6 +14,7 @@
 //! | `merge` | a write arrives |
 //! | `tally` | the counts of all |
 //! | `page` | the map in key order |
+//! | `census` | what of it lies on which arcs of the ring |
 //! | `evict` | which values leave memory |
 //! | `expire` | values that live for a time |
 //! | `freeze` | the map as it was at one version |
@@ -27,6 +28,7 @@
 //! stays. Who numbers writes must not use a number twice. Tombstones stay until they are
 //! dropped by name.
 
+mod census;
 mod digest;
 mod entry;
 mod evict;
@@ -54,6 +56,7 @@ use crate::log::key;
 use crate::log::place::Place;
 use crate::log::record::{Op, Record};
 
+pub use census::{CENSUS_KEYS_MAX, Census};
 pub use entry::{Content, Entry};
 pub use evict::{Budget, EVICT_VISITS_MAX, Eviction};
 pub use freeze::{FREEZES_MAX, FreezeError, FreezeId, KEPT_BYTES_MAX};

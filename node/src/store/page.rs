@@ -11,7 +11,9 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 use ringkv_shared::Version;
+use ringkv_shared::arcs::Arcs;
 use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
+use ringkv_shared::ring::key_position;
 
 use super::Store;
 use super::entry::{Content, Entry};
@@ -21,7 +23,7 @@ use crate::log::key::{self, NAMED_END, NAMED_START};
 use crate::log::value::Value;
 use crate::replica::Leaves;
 
-/// The most keys that a page of some leaves passes by: a few milliseconds, in which the map is locked.
+/// The most keys that a page of some leaves or arcs passes by: a few milliseconds, in which the map is locked.
 const PASSED_MAX: usize = 50_000;
 
 /// Which keys a page should have.
@@ -39,6 +41,10 @@ pub struct PageRequest {
     pub bytes_max: usize,
     /// Only keys in these leaves of the digests; `None`: all.
     pub leaves: Option<Leaves>,
+    /// Only keys on arcs of another sort than 0; `None`: all.
+    pub arcs: Option<Arcs>,
+    /// No stored keys after this one.
+    pub until: Option<Bytes>,
     /// Leave values out.
     pub keys_only: bool,
     /// Keys with nothing but tombstones, too.
@@ -59,6 +65,8 @@ impl PageRequest {
             keys_max: PAGE_KEYS_MAX,
             bytes_max: PAGE_BYTES_MAX,
             leaves: None,
+            arcs: None,
+            until: None,
             keys_only: false,
             tombstones: true,
             at: None,
@@ -79,6 +87,15 @@ pub struct Page {
     pub reached: Option<Bytes>,
 }
 
+/// How the showing of a page has ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shown {
+    /// Whether there are more.
+    pub(crate) more: bool,
+    /// The last key that was looked at, when that is not the last one shown.
+    pub(crate) reached: Option<Bytes>,
+}
+
 impl Store {
     /// A page of entries as they answer at `now`, in unix milliseconds. Not a read: what is in
     /// memory stays as it is.
@@ -87,7 +104,29 @@ impl Store {
     ///
     /// [`FreezeError::Gone`], if the request is for a picture that is.
     pub fn page(&self, request: &PageRequest, now: u64) -> Result<Page, FreezeError> {
-        let mut filling = Filling { request, now, page: Page::default(), bytes: 0, passed: 0 };
+        let mut page = Page::default();
+        let shown = self.show(request, now, |key, held| {
+            let held = if request.keys_only {
+                page.sizes.push((key::split(key).1.len() + held.value_bytes()) as u64);
+                held.map(without_value)
+            } else {
+                held.copied()
+            };
+            page.entries.push((Bytes::copy_from_slice(key), held));
+            true
+        })?;
+        Ok(Page { more: shown.more, reached: shown.reached, ..page })
+    }
+
+    /// Shows what such a page has, key by key, for as long as `show` wants more.
+    pub(crate) fn show(
+        &self,
+        request: &PageRequest,
+        now: u64,
+        show: impl FnMut(&[u8], &Held<&[u8]>) -> bool,
+    ) -> Result<Shown, FreezeError> {
+        let shown = Shown::default();
+        let mut filling = Filling { request, now, show, shown, entries: 0, bytes: 0, passed: 0 };
         let moment =
             request.at.map(|(id, version)| self.freezes.moment(id, version).map(|m| (id, m)));
         let moment = moment.transpose()?;
@@ -105,7 +144,7 @@ impl Store {
                 break;
             }
         }
-        Ok(filling.page)
+        Ok(filling.shown)
     }
 
     /// Of each key, current or kept since the picture began, the newest state that was there.
@@ -148,7 +187,7 @@ impl PageRequest {
 
     /// Where the keys asked for are. Keys of `default` are before and behind those of the other
     /// keyspaces.
-    fn ranges(&self) -> Vec<Range<'_>> {
+    pub(super) fn ranges(&self) -> Vec<Range<'_>> {
         let from = self.from();
         let (Bound::Included(key) | Bound::Excluded(key)) = from else { return Vec::new() };
         if self.all_keyspaces || !self.prefix.is_empty() || key >= NAMED_END {
@@ -158,21 +197,38 @@ impl PageRequest {
     }
 }
 
+impl PageRequest {
+    /// Whether a stored key is behind all that is asked for.
+    pub(super) fn ends_before(&self, key: &[u8]) -> bool {
+        !key.starts_with(&self.prefix) || self.until.as_ref().is_some_and(|until| key > &**until)
+    }
+
+    /// Whether a stored key lies where it is asked for.
+    fn means(&self, key: &[u8]) -> bool {
+        let key = key::split(key).1;
+        self.leaves.as_ref().is_none_or(|leaves| leaves.have(key))
+            && self.arcs.as_ref().is_none_or(|arcs| arcs.sort_of(key_position(key)) != 0)
+    }
+}
+
 /// From a key on, until before another.
-type Range<'r> = (Bound<&'r [u8]>, Option<&'static [u8]>);
+pub(super) type Range<'r> = (Bound<&'r [u8]>, Option<&'static [u8]>);
 
 /// A page that is being filled.
-struct Filling<'r> {
+struct Filling<'r, F> {
     request: &'r PageRequest,
     now: u64,
-    page: Page,
-    /// Bytes in it.
+    show: F,
+    shown: Shown,
+    /// Entries in it.
+    entries: usize,
+    /// Bytes of these.
     bytes: usize,
-    /// Keys that were passed, for they are in none of the leaves asked for.
+    /// Keys that were passed, for they are not where they are asked for.
     passed: usize,
 }
 
-impl Filling<'_> {
+impl<F: FnMut(&[u8], &Held<&[u8]>) -> bool> Filling<'_, F> {
     /// Adds what is held until before a key; whether there is room for more.
     fn fill<'a>(
         &mut self,
@@ -180,16 +236,16 @@ impl Filling<'_> {
         until: Option<&[u8]>,
         moment: Option<Moment>,
     ) -> bool {
-        let Self { request, now, page, bytes, passed } = self;
+        let Self { request, now, show, shown, entries, bytes, passed } = self;
         for state in states {
             let key = state.slot.key();
-            if !key.starts_with(&request.prefix) || until.is_some_and(|until| key >= until) {
+            if request.ends_before(key) || until.is_some_and(|until| key >= until) {
                 return true;
             }
-            if request.leaves.as_ref().is_some_and(|leaves| !leaves.have(key::split(key).1)) {
+            if !request.means(key) {
                 *passed += 1;
                 if *passed == PASSED_MAX {
-                    (page.more, page.reached) = (true, Some(Bytes::copy_from_slice(key)));
+                    (shown.more, shown.reached) = (true, Some(Bytes::copy_from_slice(key)));
                     return false;
                 }
                 continue;
@@ -201,21 +257,17 @@ impl Filling<'_> {
             if !request.tombstones && !held.is_live() {
                 continue;
             }
-            let value_bytes = held.value_bytes();
-            *bytes +=
-                key.len() + held.fields_bytes() + if request.keys_only { 0 } else { value_bytes };
-            let full = page.entries.len() >= request.keys_max || *bytes > request.bytes_max;
-            if full && !page.entries.is_empty() {
-                page.more = true;
+            let values = if request.keys_only { 0 } else { held.value_bytes() };
+            *bytes += key.len() + held.fields_bytes() + values;
+            let full = *entries >= request.keys_max || *bytes > request.bytes_max;
+            if full && *entries > 0 {
+                shown.more = true;
                 return false;
             }
-            let held = if request.keys_only {
-                page.sizes.push((key::split(key).1.len() + value_bytes) as u64);
-                held.map(without_value)
-            } else {
-                held.copied()
-            };
-            page.entries.push((Bytes::copy_from_slice(key), held));
+            *entries += 1;
+            if !show(key, &held) {
+                return false;
+            }
         }
         true
     }

@@ -44,6 +44,8 @@ fn all() -> PageRequest {
         keys_max: 100,
         bytes_max: 1000,
         leaves: None,
+        arcs: None,
+        until: None,
         keys_only: false,
         tombstones: false,
         at: None,

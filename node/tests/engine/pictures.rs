@@ -28,6 +28,8 @@ fn page(at: (ringkv_node::store::FreezeId, Version)) -> PageRequest {
         keys_max: 10,
         bytes_max: usize::MAX,
         leaves: None,
+        arcs: None,
+        until: None,
         keys_only: false,
         tombstones: false,
         at: Some(at),

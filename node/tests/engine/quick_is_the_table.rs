@@ -242,7 +242,7 @@ fn member(
         .prop_map(move |value| value.map_or(String::new(), |value| format!(",\"{name}\":{value}")))
 }
 
-fn record() -> impl Strategy<Value = String> {
+fn record() -> BoxedStrategy<String> {
     let content = prop_oneof![
         8 => value().prop_map(|value| format!(",\"value\":{value}")),
         4 => Just(",\"deleted\":true".to_owned()),
@@ -269,6 +269,7 @@ fn record() -> impl Strategy<Value = String> {
         .prop_map(|(key, content, version, expires, stamp, context)| {
             format!("{{\"key\":{key}{content}{version}{expires}{stamp}{context}}}")
         })
+        .boxed()
 }
 
 fn params() -> impl Strategy<Value = (&'static str, String)> {
@@ -282,6 +283,29 @@ fn params() -> impl Strategy<Value = (&'static str, String)> {
         record(),
         proptest::option::weighted(0.1, Just(",\"owe\":[\"n7\"]".to_owned())),
     );
+    let via = prop_oneof![9 => Just("\"move\""), 1 => Just("\"sync\""), 1 => Just("null")];
+    let place = || prop_oneof![Just("null".to_owned()), quoted(key())];
+    let arcs = prop_oneof![
+        4 => Just("\"7fffffffffffffff:0 ffffffffffffffff:1\""),
+        4 => Just("\"ffffffffffffffff:3\""),
+        1 => Just("\"7fffffffffffffff:1\""),
+        1 => Just("null"),
+    ];
+    let dump = (
+        place(),
+        0..5_u32,
+        prop_oneof![9 => Just(true), 1 => Just(false)],
+        keyspace(),
+        place(),
+        arcs,
+    );
+    let dump = dump.prop_map(|(after, limit, tombstones, keyspace, until, arcs)| {
+        (
+            "dump",
+            format!("{after},{limit},null,null,{tombstones},null,{keyspace},null,{until},{arcs}"),
+        )
+    });
+    let dump = dump.boxed();
     prop_oneof![
         4 => put.prop_map(|(key, value, v, x)| ("put", format!("{key},{value}{v}{x}"))),
         4 => (quoted(key()), more(keyspace().boxed())).prop_map(|(key, k)| ("get", format!("{key}{k}"))),
@@ -290,6 +314,10 @@ fn params() -> impl Strategy<Value = (&'static str, String)> {
             let keyspace = keyspace.map_or(String::new(), |name| format!("\"keyspace\":{name},"));
             ("write", format!("{{{keyspace}\"record\":{record}{}}}", owe.unwrap_or_default()))
         }),
+        2 => (proptest::collection::vec(record(), 1..4), keyspace(), via).prop_map(|(records, keyspace, via)| {
+            ("apply", format!("[{}],{keyspace},{via}", records.join(",")))
+        }).boxed(),
+        3 => dump,
         1 => Just(("size", String::new())),
     ]
 }
@@ -356,6 +384,8 @@ fn what_our_writers_send_is_taken_over() {
         r#"{"jsonrpc":"2.0","epoch":"3.0","id":4,"method":"get","params":["a",null]}"#,
         r#"{"jsonrpc":"2.0","id":5,"method":"get","params":["a","carts"]}"#,
         r#"{"jsonrpc":"2.0","id":6,"method":"del","params":["a"]}"#,
+        r#"{"jsonrpc":"2.0","epoch":"3.0","id":7,"method":"apply","params":[[{"key":"b","value":"1","version":"3.9"},{"key":"c","deleted":true,"version":"3.10"}],"default","move"]}"#,
+        r#"{"jsonrpc":"2.0","epoch":"3.0","id":8,"method":"dump","params":["a",9,null,null,true,null,"default",null,null,"ffffffffffffffff:1"]}"#,
     ];
     let disk = SimDisk::new(1);
     let steps = [Step::Burst(spelled.iter().map(|line| line.as_bytes().to_vec()).collect())];

@@ -6,6 +6,7 @@
 use jsonrpsee::proc_macros::rpc;
 use jsonrpsee::types::ErrorObjectOwned;
 
+use crate::arcs::Arcs;
 use crate::protocol::cluster::{
     BatchGet, BatchWrite, ChangeReply, ChangesReply, CheckReport, ClusterFreeze, ClusterGet,
     ClusterWrite, ConfigReply, DoctorReply, EventsReply, InfoReply, Item, KeyspaceChange,
@@ -14,9 +15,10 @@ use crate::protocol::cluster::{
 };
 use crate::protocol::lease::{LeaseReply, NumberAsk, NumberReply, ViewId};
 use crate::protocol::node::{
-    BatchReply, Claim, ClusterMap, Collection, CompactReply, DigestsReply, DoneReply, DumpReply,
-    FetchReply, FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, ObeysReply, OwedReply,
-    PictureAt, Record, ReplicaWrite, SizeReply, SpaceKey, Via, WriteReply,
+    BatchReply, CensusReply, Claim, ClusterMap, Collection, CompactReply, DigestsReply, DoneReply,
+    DumpReply, FetchReply, FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, ObeysReply,
+    OwedReply, PictureAt, Record, ReplicaWrite, ShedReply, SizeReply, SpaceKey, Stretch, Via,
+    WriteReply,
 };
 use crate::{Blob, KeyspaceName, NodeId, Version, Zone};
 
@@ -65,7 +67,22 @@ pub trait NodeApi {
         at: Option<PictureAt>,
         keyspace: Option<KeyspaceName>,
         leaves: Option<Vec<u16>>,
+        until: Option<Blob>,
+        arcs: Option<Arcs>,
     ) -> Result<DumpReply, ErrorObjectOwned>;
+    /// Counts keys by the arcs on which they lie, looking at so many at the most (65,536 without a number, which is
+    /// also the most), and with `marks` says of each what is held.
+    #[method(name = "census")]
+    fn census(
+        &self,
+        stretch: Stretch,
+        limit: Option<usize>,
+        marks: Option<bool>,
+    ) -> Result<CensusReply, ErrorObjectOwned>;
+    /// Forgets the keys of a stretch of which exactly that is held which one of the marks says, as `census` gives
+    /// them. Not more than `census` looks at.
+    #[method(name = "shed")]
+    fn shed(&self, stretch: Stretch, marks: String) -> Result<ShedReply, ErrorObjectOwned>;
     /// Merges what other replicas hold into what is held here.
     #[method(name = "apply")]
     fn apply(
@@ -371,9 +388,10 @@ pub trait ClusterApi {
 }
 
 /// What each method of a node takes, in order; `?` marks what may be left out.
-pub const NODE_METHODS: [(&str, &str); 25] = [
+pub const NODE_METHODS: [(&str, &str); 27] = [
     ("adopt", "map"),
     ("apply", "records, keyspace?, via?"),
+    ("census", "stretch, limit?, marks?"),
     ("claim", "claim"),
     ("cluster", ""),
     ("collect", "leaves, keyspace?"),
@@ -382,7 +400,10 @@ pub const NODE_METHODS: [(&str, &str); 25] = [
     ("digests", "keyspace?, part?"),
     ("drop", "keys, keyspace?"),
     ("drop_keyspace", "keyspace"),
-    ("dump", "after?, limit?, prefix?, keys_only?, tombstones?, at?, keyspace?, leaves?"),
+    (
+        "dump",
+        "after?, limit?, prefix?, keys_only?, tombstones?, at?, keyspace?, leaves?, until?, arcs?",
+    ),
     ("fetch", "keys, keyspace?"),
     ("freeze", ""),
     ("get", "key, keyspace?"),
@@ -393,6 +414,7 @@ pub const NODE_METHODS: [(&str, &str); 25] = [
     ("paid", "to, keys?"),
     ("put", "key, value, version?, expires?, keyspace?"),
     ("release", ""),
+    ("shed", "stretch, marks"),
     ("size", ""),
     ("stats", ""),
     ("thaw", "picture"),

@@ -2,11 +2,12 @@
 //!
 //! Each planned copy is made, or found not to be needed any more, for it has *arrived*: its target was written to
 //! meanwhile, or the key is gone. A copy that was not planned is *extra*. So of each link, always:
-//! planned + extra = made + failed + arrived, once all keys had their turn.
+//! planned + extra = made + failed + arrived, once all keys had their turn. Keys that are counted and copied many at a
+//! time are numbers here, without names.
 //!
 //! # Caveats
 //!
-//! It keeps 20 bytes for each planned copy, and knows keys by 64 bits of their hash: of a million keys two are
+//! It keeps 20 bytes for each planned copy of a key that was named, and knows keys by 64 bits of their hash: of a million keys two are
 //! taken for one another once in forty million runs, and then a copy is called by the wrong name; it is made all
 //! the same.
 
@@ -28,6 +29,8 @@ pub struct Ledger {
     /// Of each link its place among `links`.
     numbers: BTreeMap<Link, u32>,
     entries: Vec<Entry>,
+    /// How many copies were planned without the names of their keys, by the number of the link, and not made yet.
+    nameless: BTreeMap<u32, u64>,
     /// Where to look for a key: of each equal part of all hashes, how many entries are before it. Hashes are spread
     /// evenly, so there is about one in each part. Empty until somebody looks.
     parts: Vec<u32>,
@@ -51,6 +54,14 @@ impl Ledger {
             self.entries.push(Entry { key, link, struck: false });
         }
         self.parts.clear();
+    }
+
+    /// So many copies that are planned of keys that nobody has named.
+    pub fn plan_many(&mut self, planned: &[Planned], keys: u64) {
+        for Planned { from, to, .. } in planned {
+            let link = self.number((from.clone(), to.clone()));
+            *self.nameless.entry(link).or_default() += keys;
+        }
     }
 
     fn number(&mut self, link: Link) -> u32 {
@@ -81,14 +92,30 @@ impl Ledger {
         let range = self.of(hash(space, key));
         let mut open = self.entries[range].iter_mut();
         let open = open.find(|entry| !entry.struck && entry.link == number);
-        open.map(|entry| entry.struck = true).is_some()
+        let named = open.map(|entry| entry.struck = true).is_some();
+        named || self.tried_many(link, 1) == 1
     }
 
-    /// Strikes off all that is left: keys that had no turn, for nobody holds anything of them any more.
-    pub fn close(&mut self) -> Vec<Link> {
+    /// So many copies along a link were made, or were tried: strikes them off. How many of them were planned.
+    pub fn tried_many(&mut self, link: &Link, keys: u64) -> u64 {
+        let number = self.numbers.get(link);
+        let Some(open) = number.and_then(|number| self.nameless.get_mut(number)) else { return 0 };
+        let planned = keys.min(*open);
+        *open -= planned;
+        planned
+    }
+
+    /// Strikes off all that is left: keys that had no turn, for nobody holds anything of them any more. How many of
+    /// each link.
+    pub fn close(&mut self) -> BTreeMap<Link, u64> {
         let entries = std::mem::take(&mut self.entries);
-        let left = entries.into_iter().filter(|entry| !entry.struck);
-        left.map(|entry| self.links[entry.link as usize].clone()).collect()
+        let left = entries.into_iter().filter(|entry| !entry.struck).map(|entry| (entry.link, 1));
+        let mut links = BTreeMap::new();
+        for (link, keys) in left.chain(std::mem::take(&mut self.nameless)).filter(|left| left.1 > 0)
+        {
+            *links.entry(self.links[link as usize].clone()).or_default() += keys;
+        }
+        links
     }
 
     fn of(&mut self, key: u64) -> Range<usize> {
@@ -163,9 +190,14 @@ mod tests {
         assert_eq!(ledger.arrived(&space, &"m".into(), &links("ba ca")), []);
         assert!(ledger.tried(&space, &"m".into(), &link("ba")));
         assert_eq!(ledger.arrived(&space, &"nobody".into(), &[]), []);
-        let mut left = ledger.close();
-        left.sort();
-        assert_eq!(left, links("bc ca ca"));
-        assert_eq!(ledger.close(), []);
+        // Copies of keys without names, one of which is named when it is made.
+        ledger.plan_many(&plan("cd ce"), 10);
+        assert_eq!(ledger.tried_many(&link("cd"), 7), 7);
+        assert!(ledger.tried(&space, &"named".into(), &link("cd")));
+        assert_eq!(ledger.tried_many(&link("cd"), 7), 2, "5 of them were not planned");
+        assert_eq!(ledger.tried_many(&link("ab"), 1), 0);
+        let left = [("bc", 1), ("ca", 2), ("ce", 10)].map(|(text, keys)| (link(text), keys));
+        assert_eq!(ledger.close(), left.into());
+        assert_eq!(ledger.close(), BTreeMap::new());
     }
 }

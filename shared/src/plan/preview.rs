@@ -28,9 +28,9 @@ pub struct Load {
 }
 
 impl Load {
-    /// One copy more.
-    pub fn add(&mut self, bytes: u64) {
-        self.keys += 1;
+    /// So many copies more.
+    pub const fn add(&mut self, keys: u64, bytes: u64) {
+        self.keys += keys;
         self.bytes += bytes;
     }
 }
@@ -69,13 +69,15 @@ pub struct SpaceCount {
     pub behind: u64,
 }
 
-/// A key as a walk found it.
+/// A key as a walk found it, or many that are alike.
 #[derive(Clone, Copy, Debug)]
 pub struct Walked<'a> {
     /// Its keyspace.
     pub keyspace: &'a KeyspaceName,
-    /// Who holds what of it.
+    /// Who holds what of it; of many the bytes of all, and the record of any.
     pub found: &'a [Found],
+    /// How many keys: 1 of a key that was walked to.
+    pub keys: u64,
     /// Its owners by the ring in force.
     pub now: &'a [NodeId],
     /// Of these, who can be asked.
@@ -137,24 +139,24 @@ impl Preview {
         self.spaces.values().map(|space| space.keys).sum()
     }
 
-    /// Counts a key; says which copies will be made of it, in this order.
+    /// Counts a key, or many; says which copies will be made of each, in this order. The bytes are those of all.
     pub fn key(&mut self, key: &Walked<'_>) -> Vec<Planned> {
-        let Walked { keyspace, found, now, up, then } = *key;
+        let Walked { keyspace, found, keys, now, up, then } = *key;
         for owner in now {
-            self.node(owner).owns += 1;
+            self.node(owner).owns += keys;
         }
         for found in found {
-            self.node(&found.node).before.add(found.bytes);
+            self.node(&found.node).before.add(keys, found.bytes);
         }
         let behind = !settled(found, now);
         if !behind && now == then && found.len() == now.len() {
             // Nearly all keys are like this: nothing is to be done.
             let space = self.space(keyspace);
-            space.keys += 1;
-            space.single_then += u64::from(found.len() == 1);
+            space.keys += keys;
+            space.single_then += keys * u64::from(found.len() == 1);
             return Vec::new();
         }
-        let mut held = Held::of(found);
+        let mut held = Held::of(found, keys);
         let mut copies = Vec::new();
         if self.moving
             && let Some(owners) = offered_to(&held.holdings, now, up)
@@ -165,20 +167,21 @@ impl Preview {
         copies.extend(held.copy(&decision));
         for node in &decision.drop_at {
             let bytes = held.bytes_at(node);
-            self.node(node).drops.add(bytes);
+            self.node(node).drops.add(keys, bytes);
         }
         for Planned { from, to, bytes } in &copies {
-            self.links.entry((from.clone(), to.clone())).or_default().add(*bytes);
+            self.links.entry((from.clone(), to.clone())).or_default().add(keys, *bytes);
         }
         for node in held.came(found) {
             let bytes = held.bytes_at(&node);
-            self.node(&node).gets.add(bytes);
+            self.node(&node).gets.add(keys, bytes);
         }
         let space = self.space(keyspace);
-        space.keys += 1;
-        space.single_now += u64::from(found.len() == 1 && now.len() > 1);
-        space.single_then += u64::from(held.holdings.len() - decision.drop_at.len() == 1);
-        space.behind += u64::from(behind);
+        space.keys += keys;
+        space.single_now += keys * u64::from(found.len() == 1 && now.len() > 1);
+        let single_then = held.holdings.len() - decision.drop_at.len() == 1;
+        space.single_then += keys * u64::from(single_then);
+        space.behind += keys * u64::from(behind);
         copies
     }
 
@@ -204,15 +207,17 @@ fn settled(found: &[Found], owners: &[NodeId]) -> bool {
 
 /// Who holds a key, as copies are made of it.
 struct Held {
+    keys: u64,
     holdings: Vec<Holding>,
     bytes: BTreeMap<NodeId, u64>,
 }
 
 impl Held {
-    fn of(found: &[Found]) -> Self {
+    fn of(found: &[Found], keys: u64) -> Self {
         let holding =
             |found: &Found| Holding { node: found.node.clone(), held: found.record.clone() };
         Self {
+            keys,
             holdings: found.iter().map(holding).collect(),
             bytes: found.iter().map(|found| (found.node.clone(), found.bytes)).collect(),
         }
@@ -231,7 +236,8 @@ impl Held {
             let Some(source) = source.map(|holding| holding.held.clone()) else { continue };
             let bytes = self.bytes_at(from);
             self.merge(to, &source, bytes);
-            made.push(Planned { from: from.clone(), to: to.clone(), bytes: bytes + RECORD_BYTES });
+            let bytes = bytes + RECORD_BYTES * self.keys;
+            made.push(Planned { from: from.clone(), to: to.clone(), bytes });
         }
         made
     }
@@ -298,7 +304,8 @@ mod tests {
             let (now, up, then) = (ids(now), ids(up), ids(then));
             let mut preview = Preview::new(true);
             let space = KeyspaceName::default();
-            let key = Walked { keyspace: &space, found: &held, now: &now, up: &up, then: &then };
+            let key =
+                Walked { keyspace: &space, found: &held, keys: 1, now: &now, up: &up, then: &then };
             let planned = if held.is_empty() { Vec::new() } else { preview.key(&key) };
             let told = planned.iter().map(|p| format!("{}{}{}", p.from, p.to, p.bytes));
             assert_eq!(told.collect::<Vec<_>>().join(" "), copies, "{held:?}");
@@ -332,7 +339,7 @@ mod tests {
                     record: Record::new(vec![key].into(), None, crate::Version::new(1, 1)),
                     bytes: u64::from(key),
                 }).collect();
-                let walked = Walked { keyspace: &space, found: &found, now: &owned, up: &owned, then: &next };
+                let walked = Walked { keyspace: &space, found: &found, keys: 1, now: &owned, up: &owned, then: &next };
                 planned += preview.key(&walked).len() as u64;
                 next.into_iter().for_each(|node| *expected.entry(node).or_default() += 1);
             }

@@ -268,6 +268,7 @@ mod tests {
             preview.key(&Walked {
                 keyspace: &space,
                 found: &found,
+                keys: 1,
                 now: &owners,
                 up: &owners,
                 then: &next,

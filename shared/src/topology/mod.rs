@@ -17,6 +17,7 @@
 
 mod differences;
 mod route;
+mod sorts;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ use crate::{KeyspaceName, NodeId};
 
 pub use differences::differences;
 pub use route::Route;
+pub use sorts::{Sort, Sorts};
 
 /// A ring and how many copies to keep on it.
 #[derive(Clone, Debug, PartialEq, Eq)]

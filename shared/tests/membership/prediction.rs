@@ -92,6 +92,7 @@ impl Keys {
             preview.key(&Walked {
                 keyspace: &space,
                 found: &found,
+                keys: 1,
                 now: &now,
                 up: &now,
                 then: &then,
