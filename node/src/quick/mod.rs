@@ -49,11 +49,24 @@ use ask::{Ask, By, Change};
 
 /// Takes over the first of these lines, up to one that is not for this; says how many. The answers are appended to `out`.
 pub(crate) fn answer(engine: &Engine, lines: &[&[u8]], out: &mut Vec<u8>) -> usize {
+    let mut taken = 0;
+    while let Some(next) = lines.get(taken) {
+        match side_by_side(engine, &lines[taken..], out) {
+            // A piece of a rebalance is many requests by itself.
+            0 if batch::answer(engine, next, out) => taken += 1,
+            0 => break,
+            more => taken += more,
+        }
+    }
+    taken
+}
+
+/// Takes over the first of these lines that are each of one key.
+fn side_by_side(engine: &Engine, lines: &[&[u8]], out: &mut Vec<u8>) -> usize {
     let mut asks = Vec::with_capacity(lines.len());
     asks.extend(lines.iter().map_while(|line| read(line)));
     if asks.is_empty() {
-        // A piece of a rebalance is many requests by itself.
-        return usize::from(lines.first().is_some_and(|line| batch::answer(engine, line, out)));
+        return 0;
     }
     let mut stored = Vec::new();
     let keys: Vec<_> = asks.iter().map(|(_, ask)| ask.key().store(&mut stored)).collect();
