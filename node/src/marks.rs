@@ -2,7 +2,8 @@
 //!
 //! # Caveats
 //!
-//! They say nothing of the keys but that what is held of one is the same.
+//! They say nothing of the keys but that what is held of one is the same, and that only as digests do: two that differ are
+//! taken for the same once in 2^64, or by design of who chooses the keys.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

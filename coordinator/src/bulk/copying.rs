@@ -1,26 +1,9 @@
-//! The two passes of a rebalance over keys that are alike, many at a time.
-//!
-//! ```text
-//!   copy   survey ─ all owners of now hold the same, a new owner does not ─► dump at one of them ─ as it is ─► apply
-//!   drop   survey ─ all owners hold the same, a stray has something ─► marks of one owner ─► shed at the stray
-//!   both   survey ─ else ─► the walk key by key, over these sorts of this stretch only
-//! ```
-//!
-//! A page that is copied is not read on its way: its records go on as they came. A new owner that had something before
-//! may hold what nobody else does, since somebody wrote to it: it is looked at once more afterwards.
-//!
-//! # Caveats
-//!
-//! Who follows hears of numbers of keys, not of each. An owner that is written to between its count and its marks makes
-//! its keys of that stretch be walked.
+//! Loads of records that go from an owner to who is to be one, as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt as _;
 use futures::future::join_all;
-use futures::stream;
 use jsonrpsee::core::client::ClientT as _;
 use jsonrpsee::core::params::ArrayParams;
 use ringkv_shared::arcs::Arcs;
@@ -28,24 +11,20 @@ use ringkv_shared::change::Task;
 use ringkv_shared::limits::PAGE_KEYS_MAX;
 use ringkv_shared::net::Client;
 use ringkv_shared::pace::BATCHES_MOST;
-use ringkv_shared::plan::{Copies, Drops, Found, Link, copies, drops};
-use ringkv_shared::protocol::node::{BatchReply, PictureAt, Record, ShedReply, SortCount, Via};
-use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
+use ringkv_shared::plan::{Copies, Link, copies};
+use ringkv_shared::protocol::node::{BatchReply, PictureAt, Record, Via};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::{Pass, STRETCHES};
 use crate::cluster::{Cluster, View};
-use crate::moving::{Strays, Walked, strays_of};
+use crate::moving::Walked;
 use crate::plan::everything;
 use crate::survey::{Ground, Span, Step, Survey, Surveyed};
 use crate::transfer::{as_it_is, known, without_values};
 use crate::walk::Range;
-
-/// Stretches that are looked at at once: while a node works on one, the next is on its way. With more, requests of others
-/// would wait behind all of them.
-const STRETCHES: usize = 2;
 
 /// A page of records, not read.
 #[derive(Deserialize)]
@@ -55,15 +34,6 @@ struct RawPage {
     next: Option<Blob>,
 }
 
-/// What all stretches of a pass share.
-struct Pass<'a> {
-    ground: Arc<Ground<'a>>,
-    /// Something failed, or it is to be left: no stretch is begun any more.
-    stop: AtomicBool,
-    /// One batch takes one, several when only few may be under way.
-    turns: Semaphore,
-}
-
 /// Copies of some sorts of a stretch along a link.
 struct Load {
     link: Link,
@@ -71,19 +41,13 @@ struct Load {
     keys: u64,
 }
 
-impl<'a> Pass<'a> {
-    fn over(survey: &Survey<'a>) -> Self {
-        let ground = Arc::clone(&survey.ground);
-        Self { ground, stop: AtomicBool::new(false), turns: Semaphore::new(BATCHES_MOST) }
-    }
-
-    fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-
-    fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
+/// How carrying a load has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carried {
+    /// All went, or it was told why not.
+    All,
+    /// Something is too large for its target: it has to go key by key.
+    Refused,
 }
 
 impl Cluster {
@@ -109,20 +73,6 @@ impl Cluster {
             }
         }
         Ok(if self.has_left(Task::Copy) { Walked::Left } else { walked })
-    }
-
-    /// The steps of a survey, until the pass is stopped.
-    fn steps<'s>(
-        &'s self,
-        survey: Survey<'s>,
-        pass: &'s Pass<'_>,
-    ) -> impl stream::Stream<Item = Step> + 's {
-        stream::unfold(survey, async |mut survey| {
-            if pass.is_stopped() {
-                return None;
-            }
-            survey.next().await.map(|step| (step, survey))
-        })
     }
 
     async fn copy_step(&self, pass: &Pass<'_>, step: Step) -> Result<Walked, Failure> {
@@ -326,190 +276,4 @@ impl Cluster {
         job.tried_many(keys, link);
         job.narrate(format!("Not copied from {from} to {to}: {keys} keys, {failure}"));
     }
-
-    /// Drops copies of a keyspace at nodes that are no owners, where all owners have them. Says whether it is worth
-    /// while to do it once more.
-    pub(crate) async fn drop_space(&self, view: &View, space: &KeyspaceName) -> bool {
-        let now = &view.topology.current;
-        let Some(survey) = Survey::begin(self, view, space, (now, now)).await else {
-            return self.drop_range(view, everything(space)).await;
-        };
-        let pass = Pass::over(&survey);
-        let dropped = async |step| match step {
-            Step::Rest(after) => self.drop_range(view, Range { after, ..everything(space) }).await,
-            Step::Stretch(surveyed) => {
-                let started = Instant::now();
-                let passed_over = self.drop_stretch(&pass, surveyed).await;
-                let rest_for = {
-                    let (limits, mut job) = (self.limits(), self.lock_job());
-                    let now = job.elapsed();
-                    job.pace.look(now, &limits, || self.latency.p99(Instant::now()));
-                    job.pace.rest(started.elapsed())
-                };
-                tokio::time::sleep(rest_for).await;
-                passed_over
-            }
-        };
-        let steps = self.steps(survey, &pass);
-        let passed_over = steps.map(dropped).buffer_unordered(STRETCHES);
-        let passed_over = passed_over.fold(false, async |any, one| any | one).await;
-        self.lock_job().settle();
-        passed_over
-    }
-
-    /// Says whether copies were passed over.
-    async fn drop_stretch(&self, pass: &Pass<'_>, surveyed: Surveyed) -> bool {
-        let (ground, keys) = (&pass.ground, surveyed.keys());
-        let Surveyed { span, held } = surveyed;
-        let (mut unclear, mut due) = (BTreeSet::new(), Vec::new());
-        for (number, held) in held {
-            match drops(ground.sort(number), &held) {
-                Drops::None => {}
-                Drops::Unclear => drop(unclear.insert(number)),
-                Drops::At(strays, count) => due.push((number, strays, count)),
-            }
-        }
-        self.lock_job().report.scanned += keys;
-        let mut passed_over = false;
-        for (owner, sorts) in asked(ground, due) {
-            let seen = sorts.iter().map(|(number, (_, count))| (*number, *count)).collect();
-            let Some(at) = ground.view.anybody(&owner) else { continue };
-            let Some(marks) = ground.marks(at, &span, &seen).await else {
-                unclear.extend(seen.keys());
-                continue;
-            };
-            let mut strays: BTreeMap<NodeId, BTreeSet<u16>> = BTreeMap::new();
-            for (number, (nodes, _)) in sorts {
-                for node in nodes {
-                    strays.entry(node).or_default().insert(number);
-                }
-            }
-            for (stray, sorts) in strays {
-                passed_over |= self.shed_at(ground, &span, &stray, &sorts, marks.clone()).await;
-            }
-        }
-        match ground.rest(&span, &unclear) {
-            Some(range) => self.drop_range(ground.view, range).await || passed_over,
-            None => passed_over,
-        }
-    }
-
-    async fn shed_at(
-        &self,
-        ground: &Ground<'_>,
-        span: &Span,
-        stray: &NodeId,
-        sorts: &BTreeSet<u16>,
-        marks: String,
-    ) -> bool {
-        let Some(at) = ground.view.anybody(stray) else { return false };
-        let shed = ground.shed(at, span, sorts, marks).await;
-        let left = self.note_shed(ground.space, stray, shed);
-        left > 0 && self.drop_left(ground, span, stray, sorts).await
-    }
-
-    /// Says how many keys are left there.
-    fn note_shed(
-        &self,
-        space: &KeyspaceName,
-        stray: &NodeId,
-        shed: Result<ShedReply, Failure>,
-    ) -> u64 {
-        let mut job = self.lock_job();
-        match shed {
-            Ok(shed) => {
-                job.removed_many(space, shed.changed, stray);
-                job.settle();
-                shed.left
-            }
-            Err(failure) => {
-                job.report.failed += 1;
-                job.narrate(format!("Not removed from {stray}: {failure}"));
-                0
-            }
-        }
-    }
-
-    /// What a stray holds other than its owners: looked at key by key. Says whether some was passed over.
-    async fn drop_left(
-        &self,
-        ground: &Ground<'_>,
-        span: &Span,
-        stray: &NodeId,
-        sorts: &BTreeSet<u16>,
-    ) -> bool {
-        let Ground { view, space, .. } = *ground;
-        let Some(found) = self.held_elsewhere(ground, span, stray, sorts).await else {
-            return true;
-        };
-        let (mut passed_over, mut wanted) = (false, Strays::new());
-        for found in found {
-            let strays = strays_of(&found, &view.topology.current, space);
-            passed_over |= strays.is_none();
-            for (node, forget) in strays.into_iter().flatten() {
-                wanted.entry(node).or_default().push(forget);
-            }
-        }
-        self.drop_copies(view, space, wanted).await;
-        passed_over
-    }
-
-    /// What all nodes hold of the keys that a stray has of these sorts; `None` if one does not answer.
-    async fn held_elsewhere(
-        &self,
-        ground: &Ground<'_>,
-        span: &Span,
-        stray: &NodeId,
-        sorts: &BTreeSet<u16>,
-    ) -> Option<Vec<Vec<Found>>> {
-        let Ground { view, space, .. } = *ground;
-        let only = BTreeMap::from([(stray.clone(), Arc::clone(view.anybody(stray)?))]);
-        let mut walk = crate::walk::Walk::of(self, &only, ground.rest(span, sorts)?, None);
-        let mut keys = Vec::new();
-        while let Some(found) = walk.next_found().await {
-            keys.push(found[0].record.key.clone());
-        }
-        let everybody = view.everybody();
-        let asked = everybody.values().map(|node| self.fetch_all(node, space, &keys));
-        let mut all: BTreeMap<Blob, Vec<Found>> = BTreeMap::new();
-        for (node, records) in everybody.keys().zip(join_all(asked).await) {
-            for record in records.ok()? {
-                let found = Found { node: node.clone(), record: without_values(&record), bytes: 0 };
-                all.entry(record.key.clone()).or_default().push(found);
-            }
-        }
-        walk.silent.is_empty().then(|| all.into_values().collect())
-    }
-}
-
-/// How carrying a load has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Carried {
-    /// All went, or it was told why not.
-    All,
-    /// Something is too large for its target: it has to go key by key.
-    Refused,
-}
-
-/// Who holds a sort and should not, and what its owners hold.
-type Due = (Vec<NodeId>, SortCount);
-
-/// For each sort which of its owners is asked what it holds: as few as can be.
-fn asked(
-    ground: &Ground<'_>,
-    due: Vec<(u16, Vec<NodeId>, SortCount)>,
-) -> BTreeMap<NodeId, BTreeMap<u16, Due>> {
-    let mut often: BTreeMap<&NodeId, u64> = BTreeMap::new();
-    for (number, _, count) in &due {
-        for owner in &ground.sort(*number).now {
-            *often.entry(owner).or_default() += count.keys;
-        }
-    }
-    let mut asked: BTreeMap<NodeId, BTreeMap<u16, Due>> = BTreeMap::new();
-    for (number, strays, count) in &due {
-        let owners = ground.sort(*number).now.iter();
-        let owner = owners.max_by_key(|owner| often[owner]).expect("they hold it");
-        asked.entry(owner.clone()).or_default().insert(*number, (strays.clone(), *count));
-    }
-    asked
 }
