@@ -64,6 +64,7 @@ pub use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, Version};
 use desk::Desk;
 use lease::Leases;
 use numbers::Numbers;
+use view::Node;
 
 /// How long a call to the coordinator may take; it answers much earlier, with what it knows.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -132,7 +133,18 @@ impl Client {
             coordinator,
             addr,
         };
-        shared.leases.current().await?;
+        let lease = shared.leases.current().await?;
+        // Once connected, requests leave in the order in which they were made, the first ones too.
+        let up = lease.view.nodes.iter().filter(|(id, _)| !lease.down.contains(*id));
+        let meet = |node: &Arc<Node>| {
+            let node = Arc::clone(node);
+            tokio::spawn(async move { node.is_within_reach().await })
+        };
+        let meetings: Vec<_> = up.map(|(_, node)| meet(node)).collect();
+        for meeting in meetings {
+            // Who cannot be met is asked through the coordinator.
+            let _ = meeting.await;
+        }
         Ok(Self { shared: Arc::new(shared), keyspace: KeyspaceName::default() })
     }
 
