@@ -13,7 +13,7 @@ use ringkv_shared::{ErrorName, Failure, NodeId};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
-use crate::desk::Desk;
+use crate::pending::Pending;
 use crate::view::View;
 use crate::{DEADLINE, coordinator_at};
 
@@ -39,7 +39,7 @@ pub(crate) struct Leases(Arc<Inner>);
 struct Inner {
     coordinator: Arc<Peer>,
     addr: String,
-    desk: Arc<Desk>,
+    pending: Arc<Pending>,
     held: Mutex<Option<Held>>,
     /// One at a time renews.
     renewing: Arc<tokio::sync::Mutex<()>>,
@@ -60,9 +60,9 @@ impl Held {
 }
 
 impl Leases {
-    pub(crate) fn new(coordinator: Arc<Peer>, addr: &str, desk: Arc<Desk>) -> Self {
+    pub(crate) fn new(coordinator: Arc<Peer>, addr: &str, pending: Arc<Pending>) -> Self {
         let (addr, held, renewing) = (addr.to_owned(), Mutex::default(), Arc::default());
-        Self(Arc::new(Inner { coordinator, addr, desk, held, renewing }))
+        Self(Arc::new(Inner { coordinator, addr, pending, held, renewing }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Held>> {
@@ -139,7 +139,7 @@ impl Leases {
     ) -> Result<Lease, Failure> {
         let view = match (&reply.map, before) {
             (Some(map), _) => {
-                Arc::new(View::of(reply.view, map, before.map(|view| &**view), &self.0.desk))
+                Arc::new(View::of(reply.view, map, before.map(|view| &**view), &self.0.pending))
             }
             (None, Some(before)) if before.id == reply.view => Arc::clone(before),
             (None, _) => {

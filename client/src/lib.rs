@@ -31,7 +31,7 @@
 //! | `view` | the picture of the cluster, with a connection to each node |
 //! | `lease` | how long it holds, and how it is renewed |
 //! | `numbers` | versions for writes, in groups, and what became of them |
-//! | `desk` | where answers come in |
+//! | `pending` | where answers come in |
 //! | `read`, `write` | a get and a put, from start to end |
 //!
 //! # Caveats
@@ -42,9 +42,9 @@
 //! `stats` of the coordinator. Conditions, times to live and quorums of one request are asked for at the
 //! coordinator's own methods.
 
-mod desk;
 mod lease;
 mod numbers;
+mod pending;
 mod read;
 mod view;
 mod write;
@@ -53,7 +53,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringkv_shared::causal::Context;
-use ringkv_shared::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use ringkv_shared::limits::{check_key, check_value};
 use ringkv_shared::net::Peer;
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{ClusterGet, ClusterWrite, SiblingValue};
@@ -61,13 +61,15 @@ use tokio::sync::Semaphore;
 
 pub use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, Version};
 
-use desk::Desk;
-use lease::Leases;
+use lease::{Lease, Leases};
 use numbers::Numbers;
+use pending::Pending;
 use view::Node;
 
 /// How long a call to the coordinator may take; it answers much earlier, with what it knows.
 const DEADLINE: Duration = Duration::from_secs(15);
+/// How many acknowledged writes may wait for their last answers: each holds a value. Of one more the caller waits, too.
+const SETTLING_MAX: usize = 1024;
 /// How many reads are repaired at a time.
 const REPAIRS_MAX: usize = 64;
 /// How often a request is begun anew because the ring has changed meanwhile, before the coordinator is asked.
@@ -86,7 +88,9 @@ struct Shared {
     addr: String,
     leases: Leases,
     numbers: Arc<Numbers>,
-    desk: Arc<Desk>,
+    pending: Arc<Pending>,
+    /// Room for writes that wait for their last answers.
+    settling: Arc<Semaphore>,
     /// Room for repairs.
     repairs: Arc<Semaphore>,
 }
@@ -124,11 +128,12 @@ impl Client {
     pub async fn connect(addr: impl Into<String>) -> Result<Self, Failure> {
         let addr = addr.into();
         let coordinator = Arc::new(Peer::new(&addr));
-        let desk = Arc::<Desk>::default();
+        let pending = Arc::<Pending>::default();
         let shared = Shared {
-            leases: Leases::new(Arc::clone(&coordinator), &addr, Arc::clone(&desk)),
+            leases: Leases::new(Arc::clone(&coordinator), &addr, Arc::clone(&pending)),
             numbers: Numbers::new(Arc::clone(&coordinator), &addr),
-            desk,
+            pending,
+            settling: Arc::new(Semaphore::new(SETTLING_MAX)),
             repairs: Arc::new(Semaphore::new(REPAIRS_MAX)),
             coordinator,
             addr,
@@ -167,8 +172,8 @@ impl Client {
         value: impl Into<Blob>,
     ) -> Result<Written, Failure> {
         let (key, value) = (key.into(), value.into());
-        check("key", &key, key.len(), KEY_BYTES_MAX)?;
-        check("value", &key, value.len(), VALUE_BYTES_MAX)?;
+        check_key(&key)?;
+        check_value(&key, &value)?;
         self.shared.write(&self.keyspace, key, Some(value)).await
     }
 
@@ -179,7 +184,7 @@ impl Client {
     /// Those of [`put`](Self::put).
     pub async fn del(&self, key: impl Into<Blob>) -> Result<Written, Failure> {
         let key = key.into();
-        check("key", &key, key.len(), KEY_BYTES_MAX)?;
+        check_key(&key)?;
         self.shared.write(&self.keyspace, key, None).await
     }
 
@@ -191,7 +196,7 @@ impl Client {
     /// such key.
     pub async fn get(&self, key: impl Into<Blob>) -> Result<Option<Entry>, Failure> {
         let key = key.into();
-        check("key", &key, key.len(), KEY_BYTES_MAX)?;
+        check_key(&key)?;
         self.shared.read(&self.keyspace, key).await
     }
 
@@ -203,6 +208,14 @@ impl Client {
 }
 
 impl Shared {
+    /// The lease that holds; `None`: the coordinator lends no more, and may be asked as anybody asks it.
+    async fn lease(&self) -> Result<Option<Arc<Lease>>, Failure> {
+        match self.leases.current().await {
+            Err(failure) if failure.name == ErrorName::Busy => Ok(None),
+            lease => lease.map(Some),
+        }
+    }
+
     /// `coordinator at 127.0.0.1:5000`, for errors.
     fn who(&self) -> String {
         coordinator_at(&self.addr)
@@ -211,17 +224,6 @@ impl Shared {
 
 fn coordinator_at(addr: &str) -> String {
     format!("coordinator at {addr}")
-}
-
-fn check(what: &str, key: &Blob, bytes: usize, bytes_max: usize) -> Result<(), Failure> {
-    if bytes <= bytes_max {
-        return Ok(());
-    }
-    let shown: String = key.to_string().chars().take(64).collect();
-    let message = format!(
-        "the {what} of {shown} has {bytes} bytes, the limit is {bytes_max}; nothing was done"
-    );
-    Err(Failure::new(ErrorName::TooLarge, message))
 }
 
 impl From<ClusterWrite> for Written {

@@ -20,9 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ringkv_shared::hlc::Stamp;
+use ringkv_shared::limits::PAGE_BYTES_MAX;
 use ringkv_shared::net::{Client as Connection, ClusterApiClient, Peer};
 use ringkv_shared::protocol::lease::{Acknowledged, NUMBERS_MAX, NumberAsk, NumberReply, ViewId};
-use ringkv_shared::{ErrorName, Failure, KeyspaceName, Version};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, Version};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -30,8 +31,9 @@ use crate::{DEADLINE, coordinator_at};
 
 /// What is to be told waits so long for a call that is made anyway.
 const TOLD_SOON: Duration = Duration::from_millis(2);
-/// The most acknowledged writes that wait to be told: as many as the coordinator keeps.
-const UNTOLD_MAX: usize = 10_000;
+/// While more acknowledged writes than this wait to be told, no more are numbered: with large values they take more calls
+/// to tell than to number.
+const UNTOLD_MAX: usize = 4 * NUMBERS_MAX;
 
 /// Who gets numbers and tells what became of them.
 pub(crate) struct Numbers {
@@ -141,9 +143,6 @@ impl Numbers {
     /// A write was acknowledged: those who watch are to hear of it.
     pub(crate) fn acknowledged(self: &Arc<Self>, write: Acknowledged) {
         let mut state = self.lock();
-        if state.acknowledged.len() >= UNTOLD_MAX {
-            state.acknowledged.pop_front();
-        }
         state.acknowledged.push_back(write);
         self.run(&mut state);
     }
@@ -245,26 +244,41 @@ impl Numbers {
 }
 
 impl State {
-    /// The next call: numbers for the first that wants one and for all behind it by the same picture and of the same
-    /// keyspace, and what is to be told.
+    /// The next call: numbers for the first that wants one and for all others by the same picture and of the same
+    /// keyspace, and what is to be told, as far as it fits a line.
     fn batch(&mut self) -> Option<Batch> {
         let view = self.wanted.front().map_or(self.view, |first| Some(first.view))?;
-        let alike = |state: &Self| match (state.wanted.front(), state.wanted.iter()) {
-            (Some(first), all) => all
-                .take(NUMBERS_MAX)
-                .take_while(|next| next.view == first.view && next.keyspace == first.keyspace)
-                .count(),
-            (None, _) => 0,
+        let wanted = self.next_wanted();
+        let mut bytes = 0;
+        let fits = |write: &&Acknowledged| {
+            bytes += write.key.len() + write.value.as_ref().map_or(0, Blob::len);
+            bytes <= PAGE_BYTES_MAX
         };
-        let count = alike(self);
-        let wanted: Vec<Wanted> = self.wanted.drain(..count).collect();
-        let told = self.acknowledged.len().min(NUMBERS_MAX);
+        let told = self.acknowledged.iter().take(NUMBERS_MAX).take_while(fits).count();
         let acknowledged: Vec<Acknowledged> = self.acknowledged.drain(..told).collect();
         let ended = std::mem::take(&mut self.ended);
         if wanted.is_empty() && acknowledged.is_empty() && ended.is_empty() {
             return None;
         }
         Some(Batch { wanted, acknowledged, ended, view })
+    }
+
+    fn next_wanted(&mut self) -> Vec<Wanted> {
+        let mut next: Vec<Wanted> = Vec::new();
+        if self.acknowledged.len() > UNTOLD_MAX {
+            return next;
+        }
+        for wanted in std::mem::take(&mut self.wanted) {
+            let is_alike = next.first().is_none_or(|first| {
+                (wanted.view, &wanted.keyspace) == (first.view, &first.keyspace)
+            });
+            if is_alike && next.len() < NUMBERS_MAX {
+                next.push(wanted);
+            } else {
+                self.wanted.push_back(wanted);
+            }
+        }
+        next
     }
 }
 
@@ -300,5 +314,59 @@ impl Wanted {
             // Who does not wait any more sends nothing: its group ends with its time.
             drop(waits.send(answer));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIEW: ViewId = ViewId { epoch: 1, number: 1 };
+
+    fn wants(state: &mut State, keyspaces: &[&str]) {
+        for (position, name) in (0..).zip(keyspaces) {
+            let keyspace = name.parse().expect("a name");
+            state.wanted.push_back(Wanted::new(VIEW, &keyspace, position, false));
+        }
+    }
+
+    fn acknowledge(state: &mut State, count: usize, bytes: usize) {
+        let write = |n: u64| Acknowledged {
+            keyspace: KeyspaceName::default(),
+            key: "k".into(),
+            value: Some(vec![b'v'; bytes].into()),
+            deleted: false,
+            version: Version::new(1, n),
+        };
+        state.acknowledged.extend((1..=count as u64).map(write));
+    }
+
+    #[test]
+    fn a_call_is_of_one_keyspace_and_keeps_the_order_of_each() {
+        let mut state = State::default();
+        wants(&mut state, &["carts", "users", "carts", "users", "users"]);
+        let mut taken = Vec::new();
+        while let Some(batch) = state.batch() {
+            taken.push(batch.wanted.iter().map(|wanted| wanted.position).collect::<Vec<_>>());
+        }
+        assert_eq!(taken, [vec![0, 2], vec![1, 3, 4]]);
+    }
+
+    #[test]
+    fn what_is_told_fits_a_line_and_nothing_of_it_is_lost() {
+        let mut state = State { view: Some(VIEW), ..State::default() };
+        acknowledge(&mut state, UNTOLD_MAX + 1, 4000);
+        wants(&mut state, &["default"]);
+        let (mut told, mut numbered_after) = (0, None);
+        while let Some(batch) = state.batch() {
+            let bytes: usize = batch.acknowledged.iter().map(|write| write.key.len() + 4000).sum();
+            assert!(bytes <= PAGE_BYTES_MAX && batch.acknowledged.len() <= NUMBERS_MAX);
+            if !batch.wanted.is_empty() {
+                numbered_after = Some(told);
+            }
+            told += batch.acknowledged.len();
+        }
+        assert_eq!(told, UNTOLD_MAX + 1);
+        assert!(numbered_after.is_some_and(|told| told > 0), "first some is told");
     }
 }

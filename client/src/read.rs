@@ -14,8 +14,8 @@ use ringkv_shared::quorum::{Get, ReadState};
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId};
 use tokio::time::{Instant, timeout_at};
 
-use crate::desk::{ASKED_MAX, Asking};
 use crate::lease::Lease;
+use crate::pending::{ASKED_MAX, Asking};
 use crate::view::Node;
 use crate::{DEADLINE, Entry, Shared, TRIES};
 
@@ -41,7 +41,7 @@ impl Shared {
         key: Blob,
     ) -> Result<Option<Entry>, Failure> {
         for _ in 0..TRIES {
-            let lease = self.leases.current().await?;
+            let Some(lease) = self.lease().await? else { break };
             let Some(mut reading) = Reading::start(self, &lease, keyspace, &key) else { break };
             reading.ask().await;
             reading.wait().await;
@@ -90,7 +90,7 @@ impl Reading {
             keyspace: name.clone(),
             key: key.clone(),
             get: lease.view.topology.read(keyspace, set, keyspace.r),
-            asking: shared.desk.open(),
+            asking: shared.pending.open(),
             asked: Vec::new(),
             silent: 0,
             is_unusual: false,

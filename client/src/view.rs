@@ -10,7 +10,7 @@ use ringkv_shared::topology::Topology;
 use ringkv_shared::{Keyspace, KeyspaceName, NodeId};
 use tokio::time::Instant;
 
-use crate::desk::Desk;
+use crate::pending::Pending;
 
 /// How long it may take to connect to a node.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -37,7 +37,12 @@ pub(crate) struct Node {
 
 impl View {
     /// The picture that a map draws, with the connections of the one before as far as they still hold.
-    pub(crate) fn of(id: ViewId, map: &RouteMap, before: Option<&Self>, desk: &Arc<Desk>) -> Self {
+    pub(crate) fn of(
+        id: ViewId,
+        map: &RouteMap,
+        before: Option<&Self>,
+        pending: &Arc<Pending>,
+    ) -> Self {
         let same = |claimant: &&Arc<Claimant>| {
             claimant.coordinator == map.coordinator && claimant.epoch == id.epoch
         };
@@ -49,7 +54,7 @@ impl View {
         let node = |at: &NodeAt| {
             let known = before.and_then(|before| before.nodes.get(&at.id));
             let kept = known.filter(|node| node.at == *at).cloned();
-            (at.id.clone(), kept.unwrap_or_else(|| Arc::new(Node::new(at, &claimant, desk))))
+            (at.id.clone(), kept.unwrap_or_else(|| Arc::new(Node::new(at, &claimant, pending))))
         };
         Self {
             id,
@@ -62,9 +67,9 @@ impl View {
 }
 
 impl Node {
-    fn new(at: &NodeAt, claimant: &Arc<Claimant>, desk: &Arc<Desk>) -> Self {
+    fn new(at: &NodeAt, claimant: &Arc<Claimant>, pending: &Arc<Pending>) -> Self {
         let peer = Peer::of_member(&at.addr, &at.uuid, Arc::clone(claimant));
-        let peer = peer.as_guest().with_router(Arc::clone(desk) as Arc<dyn Router>);
+        let peer = peer.as_client().with_router(Arc::clone(pending) as Arc<dyn Router>);
         Self { at: at.clone(), peer, avoided: Mutex::default() }
     }
 
@@ -84,7 +89,7 @@ impl Node {
     }
 
     /// It could not be reached.
-    pub(crate) fn avoid(&self) {
+    fn avoid(&self) {
         let until = Instant::now() + AVOIDED;
         *self.avoided.lock().expect("no panic while the lock is held") = Some(until);
     }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use ringkv_shared::limits::WATCHED_BYTES_MAX;
 use ringkv_shared::net::{
     Client as Connection, ClusterApiClient, PeerError, Piece, Taken, ask_write,
 };
@@ -19,14 +20,11 @@ use ringkv_shared::topology::WriteSet;
 use ringkv_shared::{Blob, ErrorName, Failure, Keyspace, KeyspaceName, NodeId};
 use tokio::time::{Instant, timeout_at};
 
-use crate::desk::{ASKED_MAX, Asking};
 use crate::lease::Lease;
 use crate::numbers::{Numbered, Wanted};
+use crate::pending::{ASKED_MAX, Asking};
 use crate::view::Node;
 use crate::{DEADLINE, Shared, TRIES, Written};
-
-/// Values up to this size are told to those who watch.
-const TOLD_BYTES_MAX: usize = 4096;
 
 /// A write under way.
 struct Writing {
@@ -56,10 +54,14 @@ impl Shared {
     ) -> Result<Written, Failure> {
         let position = key_position(key.as_bytes());
         for _ in 0..TRIES {
-            let lease = self.leases.current().await?;
+            let Some(lease) = self.lease().await? else { break };
             let Some((of, set)) = straight(&lease, keyspace, &key).await else { break };
             let wanted = Wanted::new(lease.view.id, keyspace, position, value.is_none());
             match self.numbers.number(wanted).await {
+                Ok(mut numbered) if Instant::now() >= numbered.by => {
+                    // The number came too late, and nothing was sent.
+                    numbered.is_over();
+                }
                 Ok(numbered) => {
                     let record = Record {
                         expires: numbered.expires,
@@ -70,6 +72,7 @@ impl Shared {
                     return writing.carry_out().await;
                 }
                 Err(failure) if failure.name == ErrorName::StaleEpoch => self.leases.end(&lease),
+                Err(failure) if failure.name == ErrorName::Busy => break,
                 Err(failure) => return Err(failure),
             }
         }
@@ -136,7 +139,7 @@ impl Writing {
             record,
             numbered,
             put,
-            asking: shared.desk.open(),
+            asking: shared.pending.open(),
             asked: Vec::with_capacity(steps.len()),
             silent: 0,
             existed: false,
@@ -159,8 +162,7 @@ impl Writing {
         let value = value.as_ref().map(|value| Piece::Bytes(value.as_bytes()));
         let pieces = (Piece::Bytes(key.as_bytes()), value);
         let params = |out: &mut Vec<u8>| ask_write(out, &self.keyspace, pieces, &self.record, owe);
-        let in_time = Instant::now() < self.numbered.by;
-        if in_time && node.peer.route(self.asking.token(place), "write", params) {
+        if node.peer.route(self.asking.token(place), "write", params) {
             self.silent += 1;
         } else {
             self.asking.unsent();
@@ -184,10 +186,16 @@ impl Writing {
         }
         self.tell();
         let written = Written { version: self.record.version, existed: self.existed };
-        if self.silent > 0 || !self.put.rest().is_empty() {
-            tokio::spawn(self.settle());
-        } else {
+        if self.silent == 0 && self.put.rest().is_empty() {
             self.numbered.is_over();
+            return Ok(written);
+        }
+        match Arc::clone(&self.shared.settling).try_acquire_owned() {
+            Ok(room) => drop(tokio::spawn(async move {
+                self.settle().await;
+                drop(room);
+            })),
+            Err(_) => self.settle().await,
         }
         Ok(written)
     }
@@ -246,7 +254,8 @@ impl Writing {
 
     /// When the coordinator could not be asked, some of it may have been done here.
     fn with_what_is_known(&self, failure: Failure) -> Failure {
-        if failure.name != ErrorName::Unreachable || self.asked.is_empty() {
+        let nothing = self.put.end() == WriteOutcome::NotApplied;
+        if failure.name != ErrorName::Unreachable || nothing {
             return failure;
         }
         let message = format!(
@@ -260,7 +269,7 @@ impl Writing {
     /// Tells those who watch.
     fn tell(&self) {
         let Record { key, value, deleted, version, .. } = &self.record;
-        let value = value.clone().filter(|value| value.len() <= TOLD_BYTES_MAX);
+        let value = value.clone().filter(|value| value.len() <= WATCHED_BYTES_MAX);
         self.shared.numbers.acknowledged(Acknowledged {
             keyspace: self.keyspace.clone(),
             key: key.clone(),

@@ -1,29 +1,8 @@
 //! What a request may bring, refused before anything is done.
 
 use ringkv_shared::causal::Context;
-use ringkv_shared::limits::{CONTEXT_DOTS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
-use ringkv_shared::{Blob, ErrorName, Failure, Line, Version};
-
-pub(crate) fn check_key(key: &Blob) -> Result<(), Failure> {
-    check_size("key", key, key.len(), KEY_BYTES_MAX)
-}
-
-pub(crate) fn check_value(key: &Blob, value: &Blob) -> Result<(), Failure> {
-    check_size("value", key, value.len(), VALUE_BYTES_MAX)
-}
-
-fn check_size(what: &str, key: &Blob, bytes: usize, bytes_max: usize) -> Result<(), Failure> {
-    if bytes <= bytes_max {
-        return Ok(());
-    }
-    let shown: String = key.to_string().chars().take(64).collect();
-    Err(Failure::new(
-        ErrorName::TooLarge,
-        format!(
-            "the {what} of {shown} has {bytes} bytes, the limit is {bytes_max}; nothing was written"
-        ),
-    ))
-}
+use ringkv_shared::limits::CONTEXT_DOTS_MAX;
+use ringkv_shared::{ErrorName, Failure, Line, Version};
 
 /// The most units of virtual nodes.
 const WEIGHT_MAX: u32 = 64;

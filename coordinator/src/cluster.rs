@@ -21,12 +21,12 @@ use crate::events::Events;
 use crate::express::Express;
 use crate::feed::Feed;
 use crate::fence::Deposed;
-use crate::guests::Guests;
 use crate::heartbeat::Due;
 use crate::herald::Herald;
 use crate::job::Job;
 use crate::lag::Lag;
 use crate::latency::Latency;
+use crate::leases::Leases;
 use crate::log::{Log, LogError};
 use crate::node::AsWhom;
 pub(crate) use crate::node::{Node, Opinion};
@@ -89,7 +89,7 @@ pub(crate) struct Cluster {
     /// Requests that go as nearly all do.
     pub(crate) express: Arc<Express>,
     /// What is held for clients that go straight to the nodes.
-    pub(crate) guests: Guests,
+    pub(crate) leases: Leases,
     /// Whether nodes obey another coordinator by now.
     pub(crate) deposed: Mutex<Option<Deposed>>,
     pub(crate) herald: Herald,
@@ -139,7 +139,7 @@ impl Cluster {
         Ok(Self {
             claimant,
             express,
-            guests: Guests::default(),
+            leases: Leases::default(),
             deposed: Mutex::default(),
             herald: Herald::default(),
             due: Due::default(),

@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use ringkv_shared::limits::WATCHED_BYTES_MAX;
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{Change, ChangesReply};
 use ringkv_shared::protocol::node::Record;
@@ -23,8 +24,6 @@ use crate::clock::unix_ms;
 
 /// How many writes are kept.
 const KEPT: usize = 10_000;
-/// Values up to this size are kept with them.
-const VALUE_BYTES_MAX: usize = 4096;
 /// The most writes in an answer.
 const PAGE_MAX: usize = 500;
 
@@ -75,7 +74,7 @@ impl Told {
 
     fn set(&mut self, number: u64, keyspace: &KeyspaceName, record: &Record) {
         let (key, value) = (record.key.as_bytes(), record.value.as_ref());
-        let value = value.filter(|value| value.len() <= VALUE_BYTES_MAX);
+        let value = value.filter(|value| value.len() <= WATCHED_BYTES_MAX);
         if self.keyspace != *keyspace {
             self.keyspace = keyspace.clone();
         }

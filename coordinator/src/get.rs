@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use ringkv_shared::hlc::Stamp;
+use ringkv_shared::limits::check_key;
 use ringkv_shared::net::{Client, NodeApiClient, PeerError};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::cluster::{
@@ -27,7 +28,7 @@ use ringkv_shared::{Blob, ErrorName, Failure, Keyspace, KeyspaceName, NodeId, Po
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::checks::{check_key, check_quorum};
+use crate::checks::check_quorum;
 use crate::clock::unix_ms;
 use crate::cluster::{Cluster, View};
 use crate::explain;

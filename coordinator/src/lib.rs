@@ -7,7 +7,7 @@
 //! | `fence` `herald` `recover` | one coordinator a cluster; what nodes are told; a lost one rebuilt from that |
 //! | `put` `sending` `get` `batch` | writes and reads, carrying out what the machines of `quorum` decide |
 //! | `writes` `requests` | the numbers of writes: given, asked for again |
-//! | `guests` | clients that go straight to the nodes: views lent, writes numbered |
+//! | `leases` | clients that go straight to the nodes: views lent, writes numbered |
 //! | `conditions` `checks` `replies` | only if …; what may be asked; what was answered, in words |
 //! | `explain` `feed` `lag` | how a request was done; writes for who watches; how far replicas are behind |
 //! | `keyspace` | what holds for all keys of a keyspace: how long values live |
@@ -51,7 +51,6 @@ mod express;
 mod feed;
 mod fence;
 mod get;
-mod guests;
 mod handoff;
 mod heartbeat;
 mod herald;
@@ -59,6 +58,7 @@ mod job;
 mod keyspace;
 mod lag;
 mod latency;
+mod leases;
 mod lineage;
 mod log;
 mod moving;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::future::join_all;
+use ringkv_shared::limits::check_key;
 use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use ringkv_shared::net::{Client, NodeApiClient};
 use ringkv_shared::protocol::Status;
@@ -16,7 +17,6 @@ use ringkv_shared::protocol::node::{DiskState, NodeStats, Record, SizeReply};
 use ringkv_shared::ring::{draw, key_position};
 use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 
-use crate::checks::check_key;
 use crate::cluster::{Cluster, Node, Opinion, View};
 use crate::picture::Picture;
 use crate::walk::{Range, Walk, merged, shown};

@@ -13,13 +13,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ringkv_shared::causal::Context;
+use ringkv_shared::limits::{check_key, check_value};
 use ringkv_shared::protocol::cluster::{ClusterWrite, ReplicaReport, WriteOptions};
 use ringkv_shared::protocol::node::Record;
 use ringkv_shared::quorum::WriteOutcome;
 use ringkv_shared::{Blob, ErrorName, Failure, Keyspace, Policy, Version};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::checks::{check_context, check_key, check_quorum, check_value};
+use crate::checks::{check_context, check_quorum};
 use crate::clock::unix_ms;
 use crate::cluster::Cluster;
 use crate::keyspace::expiry;

@@ -28,7 +28,7 @@ use crate::api::Api;
 use crate::args::{BadSettings, Config, CoordinatorArgs};
 use crate::cluster::Cluster;
 use crate::express::Express;
-use crate::guests::Guests;
+use crate::leases::Leases;
 use crate::log::{Log, LogError};
 use crate::recover::{RecoverError, recover};
 use crate::state::{Event, State};
@@ -126,7 +126,7 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
     tokio::task::spawn_local(end_waits(cluster.clone(), shutdown.clone()));
     print_ready(local);
     let watching_flights = tokio::task::spawn_local(Express::watch(Arc::clone(&cluster)));
-    let watching_guests = tokio::task::spawn_local(Guests::watch(Arc::clone(&cluster)));
+    let watching_leases = tokio::task::spawn_local(Leases::watch(Arc::clone(&cluster)));
     let methods = Api(Arc::clone(&cluster)).into_rpc().into();
     let service = Coordinator { methods, cluster };
     let limits = ServerLimits { connections_max, ..ServerLimits::default() };
@@ -139,7 +139,7 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<(), EndError
         healing,
         moving,
         watching_flights,
-        watching_guests,
+        watching_leases,
     ];
     background.iter().for_each(tokio::task::JoinHandle::abort);
     Ok(())

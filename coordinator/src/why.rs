@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::join_all;
+use ringkv_shared::limits::check_key;
 use ringkv_shared::merkle::{leaf_of_key, part_of};
 use ringkv_shared::net::{Client, NodeApiClient};
 use ringkv_shared::plan::Holding;
@@ -14,7 +15,6 @@ use ringkv_shared::protocol::node::Record;
 use ringkv_shared::sync::{blockers, compare};
 use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId, Version};
 
-use crate::checks::check_key;
 use crate::clock::unix_ms;
 use crate::cluster::{Cluster, Node, View};
 use crate::lineage::{self, Numberers};

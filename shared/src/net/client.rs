@@ -92,26 +92,12 @@ impl Client {
         self.link.call(method, Some(Waiting::Router(token)), rest).is_ok()
     }
 
-    /// The same, waiting for room if necessary.
-    pub(super) async fn route_soon(
-        &self,
-        token: u64,
-        method: &str,
-        params: impl Fn(&mut Vec<u8>),
-    ) -> Result<(), Error> {
-        let rest = |out: &mut Vec<u8>| {
-            out.raw(PARAMS);
-            params(out);
-        };
-        self.call_soon(method, || Some(Waiting::Router(token)), rest).await
-    }
-
     /// Sends a call; `waiting` makes who waits for its answer, if somebody does.
     async fn send(
         &self,
         method: &str,
         params: impl ToRpcParams,
-        waiting: impl FnMut() -> Option<Waiting>,
+        mut waiting: impl FnMut() -> Option<Waiting>,
     ) -> Result<(), Error> {
         let params = params.to_rpc_params()?;
         let rest = |out: &mut Vec<u8>| {
@@ -119,20 +105,10 @@ impl Client {
                 out.raw(PARAMS).raw(params.get());
             }
         };
-        self.call_soon(method, waiting, rest).await
-    }
-
-    /// Sends a call as soon as there is room; `rest` writes what is behind the method.
-    async fn call_soon(
-        &self,
-        method: &str,
-        mut waiting: impl FnMut() -> Option<Waiting>,
-        rest: impl Fn(&mut Vec<u8>),
-    ) -> Result<(), Error> {
         loop {
             // Before it is tried, so that nothing is missed in between.
             let emptied = self.link.emptied();
-            match self.link.call(method, waiting(), &rest) {
+            match self.link.call(method, waiting(), rest) {
                 Ok(()) => return Ok(()),
                 Err(Unsent::Closed(error)) => return Err(Error::Transport(error.into())),
                 Err(Unsent::Full) => emptied.await,

@@ -81,13 +81,13 @@ struct Member {
     /// The coordinator.
     claimant: Arc<Claimant>,
     /// Whether it is not the coordinator that asks, but a client of it.
-    is_guest: bool,
+    is_client: bool,
 }
 
 impl Member {
     /// Makes sure that it is that node and obeys this coordinator.
     async fn meet(&self, client: &Client) -> Result<(), PeerError> {
-        if self.is_guest { self.recognise(client).await } else { self.claim(client).await }
+        if self.is_client { self.recognise(client).await } else { self.claim(client).await }
     }
 
     /// Who answers must be that node, and not obey another. An older epoch than the coordinator's is no matter: it is
@@ -145,15 +145,15 @@ impl Peer {
         claimant: Arc<Claimant>,
     ) -> Self {
         let company = Company { claimant: Some(Arc::clone(&claimant)), ..Company::default() };
-        let member = Member { uuid: uuid.into(), claimant, is_guest: false };
+        let member = Member { uuid: uuid.into(), claimant, is_client: false };
         Self { member: Some(member), company, ..Self::new(addr) }
     }
 
     /// The same, as a client of that coordinator asks it: it claims nothing, but makes sure on each new connection
     /// that the node is the one that is meant, and has the same epochs with every request.
     #[must_use]
-    pub fn as_guest(mut self) -> Self {
-        self.member.iter_mut().for_each(|member| member.is_guest = true);
+    pub fn as_client(mut self) -> Self {
+        self.member.iter_mut().for_each(|member| member.is_client = true);
         self
     }
 
@@ -246,26 +246,6 @@ impl Peer {
     pub fn route(&self, token: u64, method: &str, params: impl FnOnce(&mut Vec<u8>)) -> bool {
         let connection = self.lock();
         connection.client.as_ref().is_some_and(|client| client.route(token, method, params))
-    }
-
-    /// The same, connecting and waiting for room if necessary, all within `deadline`.
-    ///
-    /// # Errors
-    ///
-    /// Nothing was sent, and no answer will come.
-    pub async fn route_soon(
-        &self,
-        token: u64,
-        method: &str,
-        params: impl Fn(&mut Vec<u8>),
-        deadline: Duration,
-    ) -> Result<(), PeerError> {
-        let sent = timeout_at(Instant::now() + deadline, async {
-            let client = self.connected(deadline).await?;
-            let sent = client.route_soon(token, method, params).await;
-            sent.map_err(|error| PeerError::Unreachable(io::Error::other(error)))
-        });
-        sent.await.unwrap_or_else(|_| Err(PeerError::Unreachable(io::ErrorKind::TimedOut.into())))
     }
 
     /// The number of the connection in use.

@@ -7,6 +7,7 @@
 //! Results keep the ancestor's shape, `{"status":"ok",…}`, with more members. A receiver ignores
 //! members it does not know; a parameter object with an unknown member is refused.
 
+pub mod census;
 pub mod change;
 pub mod claim;
 pub mod cluster;

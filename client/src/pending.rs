@@ -19,7 +19,7 @@ pub(crate) type Answer = (usize, Option<Box<[u8]>>);
 
 /// All places.
 #[derive(Default)]
-pub(crate) struct Desk(Mutex<Slab<Place>>);
+pub(crate) struct Pending(Mutex<Slab<Place>>);
 
 #[derive(Default)]
 struct Place {
@@ -33,22 +33,22 @@ struct Place {
 
 /// Who asks; the place is given up when it is dropped.
 pub(crate) struct Asking {
-    desk: Arc<Desk>,
+    pending: Arc<Pending>,
     at: usize,
 }
 
-impl Desk {
+impl Pending {
     fn lock(&self) -> MutexGuard<'_, Slab<Place>> {
         self.0.lock().expect("no panic while the lock is held")
     }
 
     pub(crate) fn open(self: &Arc<Self>) -> Asking {
         let at = self.lock().insert(Place::default());
-        Asking { desk: Arc::clone(self), at }
+        Asking { pending: Arc::clone(self), at }
     }
 }
 
-impl Router for Desk {
+impl Router for Pending {
     fn answered(&self, token: u64, answer: Option<&[u8]>) {
         let (at, place) = (token as usize / ASKED_MAX, token as usize % ASKED_MAX);
         let mut places = self.lock();
@@ -72,19 +72,19 @@ impl Router for Desk {
 impl Asking {
     /// The token of a call that is about to be made; it counts as made.
     pub(crate) fn token(&self, place: usize) -> u64 {
-        self.desk.lock()[self.at].waiting += 1;
+        self.pending.lock()[self.at].waiting += 1;
         (self.at * ASKED_MAX + place) as u64
     }
 
     /// A call was not made after all.
     pub(crate) fn unsent(&self) {
-        self.desk.lock()[self.at].waiting -= 1;
+        self.pending.lock()[self.at].waiting -= 1;
     }
 
     /// The next answer.
     pub(crate) async fn next(&mut self) -> Answer {
         poll_fn(|context| {
-            let place = &mut self.desk.lock()[self.at];
+            let place = &mut self.pending.lock()[self.at];
             if let Some(answer) = place.answers.pop_front() {
                 return Poll::Ready(answer);
             }
@@ -99,7 +99,7 @@ impl Asking {
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        let mut places = self.desk.lock();
+        let mut places = self.pending.lock();
         let place = &mut places[self.at];
         if place.waiting == 0 {
             places.remove(self.at);
@@ -117,19 +117,19 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_place_is_free_when_the_last_answer_is_in() {
-        let desk = Arc::<Desk>::default();
-        let mut asking = desk.open();
+        let pending = Arc::<Pending>::default();
+        let mut asking = pending.open();
         let (first, second) = (asking.token(0), asking.token(1));
-        desk.answered(second, Some(b"yes"));
+        pending.answered(second, Some(b"yes"));
         assert_eq!(asking.next().await, (1, Some(b"yes".as_slice().into())));
         drop(asking);
-        assert_eq!(desk.lock().len(), 1, "one answer is to come");
-        let other = desk.open();
+        assert_eq!(pending.lock().len(), 1, "one answer is to come");
+        let other = pending.open();
         assert_ne!(other.token(0), first);
-        desk.answered(first, None);
-        assert_eq!(desk.lock().len(), 1);
+        pending.answered(first, None);
+        assert_eq!(pending.lock().len(), 1);
         other.unsent();
         drop(other);
-        assert!(desk.lock().is_empty());
+        assert!(pending.lock().is_empty());
     }
 }

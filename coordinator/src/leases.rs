@@ -23,6 +23,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use ringkv_shared::limits::check_value;
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::claim::Reign;
 use ringkv_shared::protocol::cluster::{ClusterWrite, WriteOptions};
@@ -50,7 +51,7 @@ const HELD_MAX: usize = 16_384;
 
 /// What is held for clients.
 #[derive(Default)]
-pub(crate) struct Guests {
+pub(crate) struct Leases {
     held: Mutex<Held>,
     /// Told when there is something again.
     begun: Notify,
@@ -75,20 +76,20 @@ struct Group {
 /// A user of the view, and writes under way.
 type Tokens = (TaskTrackerToken, TaskTrackerToken);
 
-impl Guests {
+impl Leases {
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().expect("no panic while the lock is held")
     }
 
     /// Lets go what is over, as long as there is something.
     pub(crate) async fn watch(cluster: Arc<Cluster>) {
-        let guests = &cluster.guests;
+        let leases = &cluster.leases;
         loop {
-            while guests.lock().is_empty() {
-                guests.begun.notified().await;
+            while leases.lock().is_empty() {
+                leases.begun.notified().await;
             }
             tokio::time::sleep(LOOK).await;
-            guests.lock().let_go(Instant::now());
+            leases.lock().let_go(Instant::now());
         }
     }
 
@@ -135,7 +136,7 @@ impl Cluster {
     /// Too many are lent.
     pub(crate) fn lease(&self, known: Option<ViewId>) -> Result<LeaseReply, Failure> {
         let (view, user) = self.enter();
-        self.guests.lend(Instant::now() + LEASE + GRACE, user)?;
+        self.leases.lend(Instant::now() + LEASE + GRACE, user)?;
         let id = self.view_id(&view);
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let (timeout, hedge) = {
@@ -208,7 +209,7 @@ impl Cluster {
             Policy::Siblings => Vec::new(),
         };
         let expires = expiry(None, keyspace.ttl_ms.unwrap_or(0))?;
-        let mut held = self.guests.lock();
+        let mut held = self.leases.lock();
         if held.groups.len() >= HELD_MAX {
             return Err(too_many("groups of writes are under way"));
         }
@@ -222,7 +223,7 @@ impl Cluster {
             let until = Instant::now() + within + GRACE;
             held.groups
                 .insert(first, Group { end: version(count), until, tokens: (user, under_way) });
-            self.guests.begun.notify_one();
+            self.leases.begun.notify_one();
         }
         self.counters.puts.fetch_add(count.saturating_sub(deletes), Ordering::Relaxed);
         self.counters.dels.fetch_add(deletes.min(count), Ordering::Relaxed);
@@ -232,7 +233,7 @@ impl Cluster {
 
     fn end_groups(&self, ended: &[Version]) {
         let ended: Vec<Group> = {
-            let mut held = self.guests.lock();
+            let mut held = self.leases.lock();
             ended.iter().filter_map(|first| held.groups.remove(first)).collect()
         };
         drop(ended);
@@ -248,7 +249,7 @@ impl Cluster {
         record: Record,
         keyspace: KeyspaceName,
     ) -> Result<ClusterWrite, Failure> {
-        let Some(_tokens) = self.guests.tokens(record.version) else {
+        let Some(_tokens) = self.leases.tokens(record.version) else {
             let message = format!(
                 "{} is not under way as {}: its time is over; nobody knows whether it was written",
                 record.key, record.version
@@ -258,7 +259,7 @@ impl Cluster {
         };
         let options = WriteOptions { keyspace, ..WriteOptions::default() };
         let (key, value) = (record.key.clone(), record.value.clone());
-        value.iter().try_for_each(|value| crate::checks::check_value(&key, value))?;
+        value.iter().try_for_each(|value| check_value(&key, value))?;
         self.write(key, value, &options, Some(record), |_| ()).await
     }
 }
@@ -296,7 +297,7 @@ mod tests {
     async fn a_change_waits_for_a_lease_and_for_writes() {
         let dir = tempfile::tempdir().unwrap();
         let cluster = start(dir.path());
-        let watching = tokio::spawn(Guests::watch(Arc::clone(&cluster)));
+        let watching = tokio::spawn(Leases::watch(Arc::clone(&cluster)));
         let lease = cluster.lease(None).unwrap();
         assert!(lease.map.is_some() && cluster.lease(Some(lease.view)).unwrap().map.is_none());
         let group = cluster.number_for_client(ask(lease.view, 3)).unwrap();
@@ -318,8 +319,8 @@ mod tests {
         let cluster = start(dir.path());
         let view = cluster.view_id(&cluster.view());
         let group = cluster.number_for_client(ask(view, 2)).unwrap();
-        assert!(cluster.guests.tokens(Version::new(1, 2)).is_some());
-        assert!(cluster.guests.tokens(Version::new(1, 3)).is_none());
+        assert!(cluster.leases.tokens(Version::new(1, 2)).is_some());
+        assert!(cluster.leases.tokens(Version::new(1, 3)).is_none());
         let told = Acknowledged {
             keyspace: KeyspaceName::default(),
             key: "apple".into(),
