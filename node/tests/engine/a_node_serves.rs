@@ -1,44 +1,17 @@
 //! A node over TCP: it answers, it stops in order, it comes back with what it had.
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::support::dir;
-use ringkv_node::{CompactionPolicy, Durability, NodeConfig, NodeError, run};
+use crate::support::served::{config, start};
+use ringkv_node::{NodeError, run};
 use ringkv_shared::causal::Context;
 use ringkv_shared::net::{ListenError, NodeApiClient as _, connect};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{Record, Via};
 use ringkv_shared::{KeyspaceName, Version};
-use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
-
-type Running = JoinHandle<Result<(), NodeError>>;
-
-fn config(data: &Path, listen: &str) -> NodeConfig {
-    NodeConfig {
-        id: "n1".parse().unwrap(),
-        listen: listen.parse().unwrap(),
-        data: data.to_owned(),
-        durability: Durability::Always,
-        compaction: CompactionPolicy { after: 100, every: None },
-        snapshots_kept: 3,
-        segment_bytes: 1 << 20,
-        memory: None,
-        connections_max: 100,
-        stop_on_eof: false,
-    }
-}
-
-async fn start(config: NodeConfig) -> (SocketAddr, CancellationToken, Running) {
-    let (ready, addr) = oneshot::channel();
-    let stop = CancellationToken::new();
-    let told = move |addr| ready.send(addr).unwrap();
-    let running = spawn_local(run(config, stop.clone(), told));
-    (addr.await.unwrap(), stop, running)
-}
 
 #[tokio::test]
 async fn writes_survive_a_restart() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::dir;
-use ringkv_node::{CompactionPolicy, Durability, NodeConfig, NodeError, run};
+use crate::support::served::{Running, config, start};
 use ringkv_shared::limits::MAP_BYTES_MAX;
 use ringkv_shared::net::{Claimant, NODE_METHODS, NodeApiClient, Peer, PeerError, connect};
 use ringkv_shared::protocol::node::{ClusterMap, KeyVersion, ObeysReply, SizeReply};
@@ -14,8 +14,7 @@ use ringkv_shared::{ErrorName, Failure};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -28,28 +27,12 @@ struct Node {
     addr: SocketAddr,
     uuid: String,
     stop: CancellationToken,
-    running: JoinHandle<Result<(), NodeError>>,
+    running: Running,
 }
 
 impl Node {
     async fn start(data: &Path) -> Self {
-        let config = NodeConfig {
-            id: "n1".parse().unwrap(),
-            listen: "127.0.0.1:0".parse().unwrap(),
-            data: data.to_owned(),
-            durability: Durability::Always,
-            compaction: CompactionPolicy { after: 100, every: None },
-            snapshots_kept: 3,
-            segment_bytes: 1 << 20,
-            memory: None,
-            connections_max: 100,
-            stop_on_eof: false,
-        };
-        let (ready, addr) = oneshot::channel();
-        let stop = CancellationToken::new();
-        let told = move |addr| ready.send(addr).unwrap();
-        let running = spawn_local(run(config, stop.clone(), told));
-        let addr = addr.await.unwrap();
+        let (addr, stop, running) = start(config(data, "127.0.0.1:0")).await;
         let uuid = size_at(addr).await.uuid;
         Self { addr, uuid, stop, running }
     }
