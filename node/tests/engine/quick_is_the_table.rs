@@ -387,6 +387,12 @@ fn what_our_writers_send_is_taken_over() {
         r#"{"jsonrpc":"2.0","epoch":"3.0","id":7,"method":"apply","params":[[{"key":"b","value":"1","version":"3.9"},{"key":"c","deleted":true,"version":"3.10"}],"default","move"]}"#,
         r#"{"jsonrpc":"2.0","epoch":"3.0","id":8,"method":"dump","params":["a",9,null,null,true,null,"default",null,null,"ffffffffffffffff:1"]}"#,
     ];
+    // One that no single read of a connection brings.
+    let long = format!(
+        r#"{{"jsonrpc":"2.0","id":9,"method":"put","params":["d","{}"]}}"#,
+        "v".repeat(200_000)
+    );
+    let spelled: Vec<&str> = spelled.into_iter().chain([long.as_str()]).collect();
     let disk = SimDisk::new(1);
     let steps = [Step::Burst(spelled.iter().map(|line| line.as_bytes().to_vec()).collect())];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -277,10 +277,10 @@ impl<'a, S: Service> Connection<'a, S> {
         let most = BURST_LINES.min(self.limits.waiting_max - self.calls());
         let (mut count, mut from) = (0, 0);
         while count < most
-            && let Some((line, used)) = self.lines.peek(&bytes[from..])
+            && let Some((line, next)) = self.lines.peek(bytes, from)
         {
-            from += used;
-            lines[count] = (line, from);
+            from = next;
+            lines[count] = (line, next);
             count += 1;
         }
         if count == 0 {
@@ -288,8 +288,9 @@ impl<'a, S: Service> Connection<'a, S> {
         }
         let texts = lines.map(|(line, _)| line);
         let taken = self.service.quick(&texts[..count], &mut self.outbox, &self.mailbox);
-        let bytes = taken.checked_sub(1).map_or(0, |last| lines[last].1);
-        (bytes, taken == count)
+        let Some(last) = taken.checked_sub(1) else { return (0, false) };
+        self.lines.took();
+        (lines[last].1, taken == count)
     }
 
     /// Starts one line by the method table; false if it has to wait for the ones before it.

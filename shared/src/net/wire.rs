@@ -28,16 +28,23 @@ impl JsonLines {
         Self { bytes_max, scanned: 0, discarding: false }
     }
 
-    /// The line that `buf` begins with, and how many bytes it has with its end, if that is just a line: nothing was left
-    /// to come before, and it is whole, not blank and not too long. It is still the next.
-    pub(super) fn peek<'a>(&self, buf: &'a [u8]) -> Option<(&'a [u8], usize)> {
-        if self.scanned > 0 || self.discarding {
+    /// The line that begins at `from` in `buf`, and where the next one begins, if it is just a line: whole, not blank and
+    /// not too long. It is still the next, until [`took`](Self::took) says otherwise.
+    pub(super) fn peek<'a>(&self, buf: &'a [u8], from: usize) -> Option<(&'a [u8], usize)> {
+        if self.discarding {
             return None;
         }
-        let newline = memchr::memchr(b'\n', buf)?;
-        let line = buf[..newline].strip_suffix(b"\r").unwrap_or(&buf[..newline]);
+        let known = if from == 0 { self.scanned } else { 0 };
+        let newline = from + known + memchr::memchr(b'\n', &buf[from + known..])?;
+        let line = &buf[from..newline];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         let is_usual = line.first() == Some(&b'{') && line.len() <= self.bytes_max;
         is_usual.then_some((line, newline + 1))
+    }
+
+    /// Lines that were peeked at are done with: `buf` is to begin behind them.
+    pub(super) const fn took(&mut self) {
+        self.scanned = 0;
     }
 
     /// The next line in `buf`, which begins with what the last call has left, and how many bytes of it are done
@@ -118,11 +125,20 @@ mod tests {
         for chunk in chunks {
             buf.extend_from_slice(chunk);
             loop {
-                let peeked = codec.peek(&buf).map(|(line, done)| (Some(Line::Json(line)), done));
-                let (line, done) = codec.next(&buf);
-                if let Some((peeked, its)) = peeked {
-                    assert_eq!((peeked, its), (line, done));
-                }
+                let peeked = codec.peek(&buf, 0).map(|(line, done)| (Some(Line::Json(line)), done));
+                let mut next = || codec.next(&buf);
+                let (line, done) = match peeked {
+                    // Every other one is taken without being asked for again.
+                    Some(peeked) if out.len() % 2 == 0 => {
+                        codec.took();
+                        peeked
+                    }
+                    Some(peeked) => {
+                        assert_eq!(peeked, next());
+                        peeked
+                    }
+                    None => next(),
+                };
                 let ended = line.is_none();
                 out.extend(line.map(|line| match line {
                     Line::Json(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
@@ -140,6 +156,16 @@ mod tests {
     #[test]
     fn lines_survive_any_cut_blank_ones_do_not() {
         assert_eq!(lines(&[b"{\"a\":1}\r\n\n  \n[", b"]\nhalf"], 100), ["{\"a\":1}", "[]"]);
+    }
+
+    #[test]
+    fn a_line_that_came_in_pieces_can_be_peeked_at() {
+        let mut codec = JsonLines::new(100);
+        assert_eq!(codec.next(b"{\"a\""), (None, 0));
+        let buf = b"{\"a\":1}\r\n{}\n{";
+        assert_eq!(codec.peek(buf, 0), Some((&b"{\"a\":1}"[..], 9)));
+        assert_eq!(codec.peek(buf, 9), Some((&b"{}"[..], 12)));
+        assert_eq!(codec.peek(buf, 12), None);
     }
 
     #[test]
