@@ -1,49 +1,22 @@
-//! The two walks of a rebalance, key by key: one that copies what owners lack, one that drops what lies where it does
-//! not belong. Most keys have neither, or go many at a time: see `bulk`, which leaves to these walks what is not alike.
-//!
-//! An owner that has forgotten the tombstone of a key, since all owners had it, says so when an older copy
-//! comes: then that copy is dropped where it came from. So a key that no owner of now knows is offered to them
-//! first: somebody who was away for long may have brought it along.
-//!
-//! A walk goes in *rounds*: while the keys of one are copied, or dropped, those of the next are gathered. Within a
-//! round each link has several batches under way.
-//!
-//! # Caveats
-//!
-//! A walk that is left, since somebody paused, begins from the first key when it goes on:
-//! what was copied by then is not copied again. A node that is DOWN is not waited for: what it holds and should
-//! drop stays there. So does an old copy of a key that was written in each of the walks that drop.
+//! The walk that copies: what the owners to be lack, round by round, along all links at once.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::future::{join, join_all};
-use futures::stream;
-use ringkv_shared::causal::Context;
 use ringkv_shared::change::Task;
-use ringkv_shared::pace::{BATCHES_MOST, Limits, Room};
-use ringkv_shared::plan::{Decision, Found, Holding, Link, RECORD_BYTES, decide, offered_to};
-use ringkv_shared::protocol::node::{KeyVersion, Record, Via};
+use ringkv_shared::pace::{BATCHES_MOST, Room};
+use ringkv_shared::plan::{Decision, Found, Link, RECORD_BYTES, decide, offered_to};
+use ringkv_shared::protocol::node::Via;
 use ringkv_shared::ring::key_position;
-use ringkv_shared::topology::Placement;
 use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 use tokio::time::Instant;
 
+use super::{ROUND_KEYS, Walked, holdings, judge};
 use crate::cluster::{Cluster, View};
-use crate::job::millis;
 use crate::plan::enough_seen;
 use crate::transfer::{CALL_RECORDS, Copied, Way};
 use crate::walk::{Range, Walk};
-
-/// Copies of a round: a few megabytes of keys.
-const ROUND_KEYS: usize = 20_000;
-/// How often it walks to drop copies. A key that is written while a walk comes by seems to differ and is passed over:
-/// a node that leaves under load would hardly ever be empty in the end.
-const DROP_WALKS: usize = 3;
-/// The longest it waits before it looks whether it is to be left.
-const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// A key to copy and the bytes that it has, as the walk saw it.
 type Due = (Blob, u64);
@@ -51,33 +24,7 @@ type Due = (Blob, u64);
 /// The keys to copy of a round.
 type Wanted = BTreeMap<Link, Vec<Due>>;
 
-/// The copies to drop of a round.
-pub(crate) type Strays = BTreeMap<NodeId, Vec<KeyVersion>>;
-
-/// What a walk has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Walked {
-    /// To its end.
-    All,
-    /// It was left: something else is to be done.
-    Left,
-}
-
 impl Cluster {
-    /// Copies what owners of the newest placement lack.
-    pub(crate) async fn copy_all(&self, view: &View) -> Result<Walked, Failure> {
-        for space in view.keyspaces.keys() {
-            if self.copy_space(view, space).await? == Walked::Left {
-                return Ok(Walked::Left);
-            }
-        }
-        let mut job = self.lock_job();
-        if !job.run.is_cancelled() {
-            job.close_ledger();
-        }
-        Ok(Walked::All)
-    }
-
     /// Walks over keys and copies. Twice where keys were offered to the owners of now first: what they took has to be
     /// copied yet.
     pub(crate) async fn copy_range(&self, view: &View, range: Range) -> Result<Walked, Failure> {
@@ -268,139 +215,6 @@ impl Cluster {
         keys.for_each(|key| job.tried(space, key, link));
         job.narrate(format!("Not copied from {from} to {to}: {count} keys, {failure}"));
     }
-
-    pub(crate) fn limits(&self) -> Limits {
-        let settings = self.settings();
-        Limits { rate: settings.rebalance_rate(), slow: settings.yield_above() }
-    }
-
-    pub(crate) fn has_left(&self, task: Task) -> bool {
-        self.lock_job().run.has_left(task)
-    }
-
-    /// Waits until a batch of so many bytes may go.
-    pub(crate) async fn wait_for_turn(&self, bytes: u64) -> Walked {
-        if self.has_left(Task::Copy) {
-            return Walked::Left;
-        }
-        let limits = self.limits();
-        let wait = {
-            let mut job = self.lock_job();
-            let now = job.elapsed();
-            job.pace.look(now, &limits, || self.latency.p99(Instant::now()));
-            job.pace.take(now, &limits, bytes)
-        };
-        self.hold_back(wait).await
-    }
-
-    /// Waits, and counts that; not on when it is to be left, or when another limit is set.
-    pub(crate) async fn hold_back(&self, wait: Duration) -> Walked {
-        let (until, limits) = (Instant::now() + wait, self.limits());
-        loop {
-            let left = until.saturating_duration_since(Instant::now()).min(LOOK_UP);
-            if left.is_zero() || self.limits() != limits {
-                return Walked::All;
-            }
-            tokio::time::sleep(left).await;
-            let mut job = self.lock_job();
-            job.waited += left;
-            job.report.waited_ms = millis(job.waited);
-            if job.run.has_left(Task::Copy) {
-                return Walked::Left;
-            }
-        }
-    }
-
-    /// Drops copies at nodes that are no owners, where all owners have them.
-    pub(crate) async fn drop_all(&self, view: &View) {
-        for space in view.keyspaces.keys() {
-            for _ in 0..DROP_WALKS {
-                if !self.drop_space(view, space).await {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// Says whether it is worth while to walk once more: copies were passed over, and all nodes answered.
-    pub(crate) async fn drop_range(&self, view: &View, range: Range) -> bool {
-        let (everybody, space) = (view.everybody(), &range.keyspace.clone());
-        let mut walk = Walk::of(self, &everybody, range, None);
-        let mut passed_over = false;
-        let mut round = self.gather_strays(view, space, &mut walk, &mut passed_over).await;
-        while !round.is_empty() {
-            let next = self.gather_strays(view, space, &mut walk, &mut passed_over);
-            ((), round) = join(self.drop_copies(view, space, round), next).await;
-        }
-        self.lock_job().settle();
-        passed_over && walk.silent.is_empty()
-    }
-
-    /// What is to be dropped in the next round; nothing at the end.
-    async fn gather_strays(
-        &self,
-        view: &View,
-        space: &KeyspaceName,
-        walk: &mut Walk<'_>,
-        passed_over: &mut bool,
-    ) -> Strays {
-        let target = &view.topology.current;
-        let (mut wanted, mut gathered) = (Strays::new(), 0);
-        while gathered < ROUND_KEYS
-            && let Some(found) = walk.next_found().await
-        {
-            self.lock_job().report.scanned += 1;
-            let strays = strays_of(&found, target, space);
-            *passed_over |= strays.is_none();
-            for (node, forget) in strays.into_iter().flatten() {
-                wanted.entry(node).or_default().push(forget);
-                gathered += 1;
-            }
-        }
-        wanted
-    }
-
-    pub(crate) async fn drop_copies(&self, view: &View, space: &KeyspaceName, wanted: Strays) {
-        let nodes = wanted.iter().map(|(node, keys)| self.drop_at(view, space, node, keys));
-        join_all(nodes).await;
-        self.lock_job().settle();
-    }
-
-    async fn drop_at(&self, view: &View, space: &KeyspaceName, node: &NodeId, keys: &[KeyVersion]) {
-        let batches =
-            keys.chunks(CALL_RECORDS).map(|keys| self.drop_batch(view, space, node, keys));
-        let batches: Vec<_> = batches.collect();
-        stream::iter(batches).buffer_unordered(BATCHES_MOST).collect::<()>().await;
-    }
-
-    async fn drop_batch(
-        &self,
-        view: &View,
-        space: &KeyspaceName,
-        node: &NodeId,
-        batch: &[KeyVersion],
-    ) {
-        let Some(at) = view.anybody(node) else { return };
-        let dropped = self.forget(at, space, batch.to_vec()).await;
-        let mut job = self.lock_job();
-        match dropped {
-            Ok(removed) if removed == batch.len() as u64 => {
-                batch.iter().for_each(|key| job.removed(space, &key.key, node));
-            }
-            Ok(removed) => {
-                job.report.removed += removed;
-                // The node says how many, not which: the others were written to meanwhile.
-                let of = batch.len();
-                job.narrate(format!(
-                    "Removed {removed} of {of} keys from {node}, the others changed"
-                ));
-            }
-            Err(error) => {
-                job.report.failed += batch.len() as u64;
-                job.narrate(format!("Not removed from {node}: {} keys, {error}", batch.len()));
-            }
-        }
-    }
 }
 
 /// Left, if one of them was.
@@ -419,39 +233,6 @@ fn size_of_batch(keys: &[Due], room: Option<Room>) -> usize {
     fits.count().max(1).min(keys.len())
 }
 
-fn judge(found: &[Found], target: &Placement, space: &KeyspaceName) -> (Blob, Decision) {
-    let key = found[0].record.key.clone();
-    let owners = target.preferred(space, key_position(key.as_bytes()));
-    let alike = found.iter().all(|other| other.record.is_same(&found[0].record));
-    if alike && found.len() == owners.len() && found.iter().all(|f| owners.contains(&f.node)) {
-        // Nearly all keys are like this: nothing is to be done.
-        return (key, Decision::default());
-    }
-    let decision = decide(&holdings(found), &owners.to_vec());
-    (key, decision)
-}
-
-/// What may be dropped of a key, and where; `None` if something had to be, but an owner lacks something.
-pub(crate) fn strays_of(
-    found: &[Found],
-    target: &Placement,
-    space: &KeyspaceName,
-) -> Option<Vec<(NodeId, KeyVersion)>> {
-    let (key, decision) = judge(found, target, space);
-    if !decision.copies.is_empty() {
-        return decision.drop_at.is_empty().then(Vec::new);
-    }
-    let strays = found.iter().filter(|found| decision.drop_at.contains(&found.node));
-    let forget =
-        |found: &Found| (found.node.clone(), key_version(&key, &found.record, &decision.seen));
-    Some(strays.map(forget).collect())
-}
-
-fn holdings(found: &[Found]) -> Vec<Holding> {
-    let holding = |found: &Found| Holding { node: found.node.clone(), held: found.record.clone() };
-    found.iter().map(holding).collect()
-}
-
 impl View {
     /// The owners of now that are up, when the ring is to change and none of them holds anything of a key that
     /// others do: it may have been deleted, and they know.
@@ -466,12 +247,6 @@ impl View {
         let up = self.up(&owners);
         offered_to(&holdings(found), &owners, &up).map(<[NodeId]>::to_vec)
     }
-}
-
-/// What a node may forget of a key: what it was seen with, if `seen` by all owners.
-fn key_version(key: &Blob, record: &Record, seen: &Context) -> KeyVersion {
-    let context = (!record.is_plain()).then(|| seen.clone());
-    KeyVersion { key: key.clone(), version: record.version, context }
 }
 
 #[cfg(test)]
