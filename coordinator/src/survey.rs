@@ -15,7 +15,7 @@
 //! by key, which tells more. If a node does not answer on the way, the rest has to be walked so, too.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures::future::{FutureExt as _, join, join_all};
 use ringkv_shared::arcs::Arcs;
@@ -34,6 +34,8 @@ pub(crate) const FEW: usize = 1000;
 /// Keys that the lead looks at in a stretch. What a node does with them at once takes about a millisecond, which is as
 /// long as requests of others wait behind it.
 const STRETCH_KEYS: usize = 2048;
+/// How many cuts of the arcs are kept, of each kind.
+const CUTS_MAX: usize = 64;
 
 /// The walk.
 pub(crate) struct Survey<'a> {
@@ -47,6 +49,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) view: &'a View,
     pub(crate) space: &'a KeyspaceName,
     sorts: Sorts,
+    /// Where some of the sorts are, under their numbers and as one: what one stretch asks for, mostly the next does, too.
+    cuts: Mutex<[BTreeMap<BTreeSet<u16>, Arcs>; 2]>,
     nodes: Vec<Arc<Node>>,
     /// Whose keys lie densest: one of `nodes`.
     lead: usize,
@@ -102,7 +106,8 @@ impl<'a> Survey<'a> {
         }
         let (_, lead) = dense?;
         let sorts = Sorts::between(now, then, space)?;
-        let ground = Ground { cluster, view, space, sorts, nodes, lead };
+        let cuts = Mutex::default();
+        let ground = Ground { cluster, view, space, sorts, cuts, nodes, lead };
         let next = ground.lead_from(None).await;
         Some(Self { ground: Arc::new(ground), next })
     }
@@ -187,12 +192,28 @@ impl Ground<'_> {
 
     /// Where these sorts are, under their numbers.
     fn arcs(&self, sorts: &BTreeSet<u16>) -> Arcs {
-        self.sorts.arcs.sorted(|sort| if sorts.contains(&sort) { sort } else { 0 })
+        self.cut(sorts, false)
     }
 
     /// Where these sorts are, as one.
     pub(crate) fn area(&self, sorts: &BTreeSet<u16>) -> Arcs {
-        self.sorts.arcs.sorted(|sort| u16::from(sorts.contains(&sort)))
+        self.cut(sorts, true)
+    }
+
+    fn cut(&self, sorts: &BTreeSet<u16>, as_one: bool) -> Arcs {
+        let mut cuts = self.cuts.lock().expect("no panic while the lock is held");
+        let known = &mut cuts[usize::from(as_one)];
+        if let Some(arcs) = known.get(sorts) {
+            return arcs.clone();
+        }
+        let number = |sort: u16| if as_one { 1 } else { sort };
+        let cut = |sort: u16| if sorts.contains(&sort) { number(sort) } else { 0 };
+        let arcs = self.sorts.arcs.sorted(cut);
+        if known.len() == CUTS_MAX {
+            known.clear();
+        }
+        known.insert(sorts.clone(), arcs.clone());
+        arcs
     }
 
     /// A walk over these sorts, if there are any.

@@ -7,8 +7,9 @@
 //!
 //! A ring of 1,000 nodes has a quarter of a million arcs: [`ARCS_MAX`] are taken, 600 KiB as text.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -18,14 +19,29 @@ pub const ARCS_MAX: usize = 1 << 15;
 /// Leading bits of a position by which the first arc to look at is found.
 const SLICE_BITS: u32 = 10;
 
-/// Arcs that cover the ring, neighbours of different sorts.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Arcs {
+/// Hex digits of a position.
+const DIGITS: usize = 16;
+
+/// Arcs that cover the ring, neighbours of different sorts. Many calls name the same ones, so a clone is the same
+/// piece of memory, and its text is made once.
+#[derive(Clone)]
+pub struct Arcs(Arc<Inner>);
+
+struct Inner {
     /// The last position of each, ascending, with its sort.
     arcs: Vec<(u64, u16)>,
     /// Of each equal slice of the ring the arc in which it begins.
     first: Vec<u32>,
+    text: OnceLock<String>,
 }
+
+impl PartialEq for Arcs {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.arcs == other.0.arcs
+    }
+}
+
+impl Eq for Arcs {}
 
 /// Why a text does not tell arcs.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -50,38 +66,59 @@ impl Arcs {
             Some(last) => last.0 = u64::MAX,
             None => arcs.push((u64::MAX, 0)),
         }
-        let slice = |slice: u64| slice << (u64::BITS - SLICE_BITS);
-        let at = |start: u64| arcs.partition_point(|(end, _)| *end < start);
-        let first = (0..1 << SLICE_BITS).map(|number| at(slice(number)) as u32).collect();
-        Self { arcs, first }
+        let mut at = 0;
+        let first = (0..1 << SLICE_BITS).map(|slice: u64| {
+            let start = slice << (u64::BITS - SLICE_BITS);
+            while arcs[at].0 < start {
+                at += 1;
+            }
+            at as u32
+        });
+        let first = first.collect();
+        Self(Arc::new(Inner { arcs, first, text: OnceLock::new() }))
     }
 
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.arcs.len()
+        self.0.arcs.len()
     }
 
     /// The sort of a position.
     #[must_use]
     pub fn sort_of(&self, position: u64) -> u16 {
-        let mut at = self.first[(position >> (u64::BITS - SLICE_BITS)) as usize] as usize;
-        while self.arcs[at].0 < position {
+        let Inner { arcs, first, .. } = &*self.0;
+        let mut at = first[(position >> (u64::BITS - SLICE_BITS)) as usize] as usize;
+        while arcs[at].0 < position {
             at += 1;
         }
-        self.arcs[at].1
+        arcs[at].1
     }
 
     /// The greatest sort.
     #[must_use]
     pub fn sorts(&self) -> u16 {
-        self.arcs.iter().map(|(_, sort)| *sort).max().unwrap_or(0)
+        self.0.arcs.iter().map(|(_, sort)| *sort).max().unwrap_or(0)
     }
 
     /// The same with other sorts.
     #[must_use]
     pub fn sorted(&self, sort: impl Fn(u16) -> u16) -> Self {
-        Self::new(self.arcs.iter().map(|(end, old)| (*end, sort(*old))))
+        Self::new(self.0.arcs.iter().map(|(end, old)| (*end, sort(*old))))
+    }
+}
+
+impl Arcs {
+    /// As they are written.
+    fn text(&self) -> &str {
+        self.0.text.get_or_init(|| {
+            let mut text = String::with_capacity(self.count() * (DIGITS + 4));
+            for (number, (end, sort)) in self.0.arcs.iter().enumerate() {
+                let space = if number == 0 { "" } else { " " };
+                write!(text, "{space}{end:016x}:{sort}").expect("a string takes all");
+            }
+            text
+        })
     }
 }
 
@@ -93,11 +130,7 @@ impl fmt::Debug for Arcs {
 
 impl fmt::Display for Arcs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (end, sort)) in self.arcs.iter().enumerate() {
-            let space = if number == 0 { "" } else { " " };
-            write!(f, "{space}{end:016x}:{sort}")?;
-        }
-        Ok(())
+        f.write_str(self.text())
     }
 }
 
@@ -106,11 +139,12 @@ impl FromStr for Arcs {
 
     /// Canonical only.
     fn from_str(text: &str) -> Result<Self, BadArcs> {
-        let mut ends = Vec::new();
+        let mut ends: Vec<(u64, u16)> =
+            Vec::with_capacity((text.len() / (DIGITS + 3)).min(ARCS_MAX));
         for arc in text.split(' ') {
-            let (end, sort) = arc.split_once(':').ok_or(BadArcs)?;
-            let well_formed = end.len() == 16 && end.bytes().all(|b| b.is_ascii_hexdigit());
-            let end = u64::from_str_radix(end, 16).ok().filter(|_| well_formed).ok_or(BadArcs)?;
+            let (end, sort) = arc.split_at_checked(DIGITS).ok_or(BadArcs)?;
+            let end = position(end).ok_or(BadArcs)?;
+            let sort = sort.strip_prefix(':').ok_or(BadArcs)?;
             let ascends = ends.last().is_none_or(|(before, _)| *before < end);
             if !ascends || ends.len() == ARCS_MAX {
                 return Err(BadArcs);
@@ -122,9 +156,15 @@ impl FromStr for Arcs {
     }
 }
 
+/// A number in hex, of digits only.
+fn position(hex: &str) -> Option<u64> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    hex.bytes().try_fold(0, |so_far, byte| Some(so_far << 4 | u64::from(digit(byte)?)))
+}
+
 impl Serialize for Arcs {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(self.text())
     }
 }
 
