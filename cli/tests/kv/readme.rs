@@ -22,7 +22,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-const README: &str = include_str!("../../README.md");
+const README: &str = include_str!("../../../README.md");
 const LINES_MAX: usize = 150;
 /// Where the README's ports begin.
 const README_PORTS: &str = "500";
@@ -77,7 +77,7 @@ fn it_is_short_and_every_block_is_played() {
     let commands: Vec<&str> =
         console[0].lines().map(|line| line.split('#').next().unwrap().trim_end()).collect();
     assert_eq!(commands, ["$ cargo run", "$ cargo test"]);
-    assert!(include_str!("../Cargo.toml").contains("\ndefault-run = \"kv\"\n"));
+    assert!(include_str!("../../Cargo.toml").contains("\ndefault-run = \"kv\"\n"));
 }
 
 #[test]

@@ -3,21 +3,19 @@
 //! each step every word has its value, in exactly the copies that the ring asks for, and what a
 //! rebalance moved is what the two rings differ in.
 //!
-//! The words are made here. `KV_WORDS=/usr/share/dict/words cargo test --release --test words --
+//! The words are made here. `KV_WORDS=/usr/share/dict/words cargo test --release --test kv words --
 //! --nocapture` takes a real list instead, and prints how long each step took.
 
 #![allow(clippy::print_stderr, reason = "the times are for who asks for them with --nocapture")]
-
-mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::support::{Caller, Server, kv};
 use ringkv_shared::NodeId;
 use ringkv_shared::ring::{Ring, VNODES_DEFAULT};
 use serde_json::{Value, json};
-use support::{Caller, Server, kv};
 
 const COPIES: usize = 2;
 /// How long a rebalance may take before the test gives up.

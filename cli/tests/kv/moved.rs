@@ -1,13 +1,11 @@
 //! One node becomes two while people work: what moves is what the ring says, nobody is kept from anything, and
 //! each key stands where it belongs afterwards.
 //!
-//! `KV_MOVED=1000000 cargo test --release --test moved half -- --nocapture` moves half of so many keys (16 bytes, values
+//! `KV_MOVED=1000000 cargo test --release --test kv half -- --nocapture` moves half of so many keys (16 bytes, values
 //! of 100) and prints how fast, and how long requests took meanwhile. `KV_CALLERS=0` lets nobody work meanwhile;
 //! `KV_DURABILITY=os` lets nobody wait for the disk.
 
 #![allow(clippy::print_stderr, reason = "the figures are for who asks for them with --nocapture")]
-
-mod support;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::support::{Caller, Server, text, wait_for};
 use ringkv_shared::NodeId;
 use ringkv_shared::ring::{Ring, VNODES_DEFAULT};
 use serde_json::{Value, json};
-use support::{Caller, Server, text, wait_for};
 
 /// Records in a call.
 const BATCH: u64 = 500;

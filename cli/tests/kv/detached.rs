@@ -1,9 +1,6 @@
 //! `kv demo --detach`: found, broken and mended by processes that did not start it.
 
-#[path = "support/cluster.rs"]
-mod cluster;
-
-use cluster::Place;
+use crate::cluster::Place;
 use serde_json::Value;
 
 fn coordinator(line: &Value) -> &str {

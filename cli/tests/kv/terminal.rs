@@ -1,14 +1,11 @@
 //! The shell as a person sees it: `kv` on a real (pseudo) terminal.
 #![cfg(target_os = "linux")]
 
-#[path = "support/pty.rs"]
-mod pty;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use pty::{CTRL_C, CTRL_D, Terminal, UP};
+use crate::pty::{CTRL_C, CTRL_D, Terminal, UP};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 

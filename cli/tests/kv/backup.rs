@@ -1,15 +1,13 @@
 //! Backups: an export is one moment, whatever is written meanwhile; it is restored into a cluster of
 //! any size; values that live for a time take their time with them.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::{Caller, Server, kv, wait_for};
 use serde_json::{Value, json};
-use support::{Caller, Server, kv, wait_for};
 
 /// Ten pages.
 const KEYS: u64 = 10_000;

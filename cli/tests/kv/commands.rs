@@ -1,9 +1,6 @@
 //! The commands as a script or a person uses them one by one: bare results, JSON, exit codes.
 
-#[path = "support/cluster.rs"]
-mod cluster;
-
-use cluster::{Ended, Place};
+use crate::cluster::{Ended, Place};
 use serde_json::{Value, json};
 
 /// A place with a cluster, and how to run `kv` on it.

@@ -1,14 +1,11 @@
 //! `kv bench` on a real cluster: what it counts, what it checks, how it ends.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "support/cluster.rs"]
-mod cluster;
-
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use cluster::Place;
+use crate::cluster::Place;
 use serde_json::{Value, json};
 
 /// A cluster, and how to measure it.
