@@ -3,7 +3,7 @@
 //! The service keeps a [`Ticket`] for each. What is answered gathers here, and the connection's task, woken once
 //! for all that comes in a turn of the event loop, sends it with one write.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -13,6 +13,8 @@ pub struct Mailbox(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// There was a ticket: until then there is nothing to look at, as in most connections of a node.
+    used: AtomicBool,
     /// Calls that have a ticket.
     due: AtomicUsize,
     mail: Mutex<Mail>,
@@ -34,6 +36,7 @@ impl Mailbox {
     /// One more answer is going to come.
     #[must_use]
     pub fn ticket(&self) -> Ticket {
+        self.0.used.store(true, Ordering::Relaxed);
         self.0.due.fetch_add(1, Ordering::Relaxed);
         Ticket(Some(self.clone()))
     }
@@ -43,8 +46,16 @@ impl Mailbox {
         self.0.due.load(Ordering::Relaxed)
     }
 
+    /// Whether there was ever a ticket. Only who serves the connection makes them.
+    fn is_used(&self) -> bool {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
     /// Ready when a ticket has ended since the last time.
     pub(super) fn poll_news(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_used() {
+            return Poll::Pending;
+        }
         let mut mail = self.lock();
         if std::mem::take(&mut mail.news) {
             return Poll::Ready(());
@@ -58,6 +69,9 @@ impl Mailbox {
 
     /// Moves what has gathered behind what is in `out`.
     pub(super) fn empty_into(&self, out: &mut Vec<u8>) {
+        if !self.is_used() {
+            return;
+        }
         let mut mail = self.lock();
         if out.is_empty() {
             std::mem::swap(out, &mut mail.answers);
