@@ -98,8 +98,8 @@ impl Reading {
         Ok(reading)
     }
 
-    /// Goes on with a read of which the first R owners were asked, all of them UP: with what they have answered, and
-    /// with what they are going to.
+    /// Goes on with a read of the first R owners, all of them UP: with what those have answered that were asked, and
+    /// with what they are going to. The others of them are asked now.
     pub(crate) fn resume(
         cluster: &Arc<Cluster>,
         view: Arc<View>,
@@ -110,8 +110,7 @@ impl Reading {
         _user: TaskTrackerToken,
     ) -> Result<Self, Failure> {
         let mut get = machine(&view, keyspace, &key, keyspace.r)?;
-        // Just these were asked.
-        get.ask();
+        let first = get.ask();
         let mut reading = Self {
             cluster: Arc::clone(cluster),
             view,
@@ -125,6 +124,10 @@ impl Reading {
             started,
             _user,
         };
+        let is_asked = |node: &NodeId| asked.iter().any(|(sent, _)| sent == node);
+        let unasked: Vec<NodeId> = first.into_iter().filter(|node| !is_asked(node)).collect();
+        unasked.into_iter().for_each(|node| reading.ask_one(node));
+        reading.ask();
         for (node, answer) in asked {
             match answer {
                 Asked::Answered(answer) => reading.take((node, answer, started.elapsed())),

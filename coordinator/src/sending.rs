@@ -94,8 +94,8 @@ impl Sending {
         Ok(sending)
     }
 
-    /// Goes on with a write that was sent to all its owners, none of which was DOWN: with what they have answered,
-    /// and with what they are going to.
+    /// Goes on with a write that was sent to owners, none of which was DOWN: with what they have answered, and with
+    /// what they are going to. Those that are not among them are sent it now.
     pub(crate) fn resume(
         cluster: &Arc<Cluster>,
         view: Arc<View>,
@@ -111,8 +111,9 @@ impl Sending {
             false => Vec::new(),
         };
         let quorums = view.topology.write_quorums(&how.keyspace.name, &set, how.w);
-        // The steps were taken: each owner was sent the write.
-        let (put, _) = Put::start(quorums, &BTreeSet::new(), spare);
+        let (put, mut steps) = Put::start(quorums, &BTreeSet::new(), spare);
+        let is_sent = |node: &NodeId| asked.iter().any(|(sent, _)| sent == node);
+        steps.retain(|step| !matches!(step, PutStep::Send { to, .. } if is_sent(to)));
         let keyspace = how.keyspace.name.clone();
         let mut sending = Self {
             cluster: Arc::clone(cluster),
@@ -128,6 +129,7 @@ impl Sending {
             _under_way,
             _user,
         };
+        sending.carry_out(steps);
         for (node, answer) in asked {
             match answer {
                 Asked::Answered(answer) => sending.take(&node, &answer, started.elapsed()),

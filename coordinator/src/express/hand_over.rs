@@ -1,21 +1,19 @@
 //! The way back to the machines: what was asked, what has come, and futures for what is still to come.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use ringkv_shared::net::{PeerError, Spell as _, Taken, failure_into_object};
+use ringkv_shared::net::{PeerError, Taken};
 use ringkv_shared::protocol::node::WriteReply;
-use ringkv_shared::{Failure, NodeId};
-use serde::Serialize;
+use ringkv_shared::{Blob, NodeId};
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::read::ReadFlight;
 use super::write::{Begun, Heard, WriteFlight};
-use super::{Ear, Ears, Return};
+use super::{Ear, Ears};
 use crate::cluster::{Cluster, Node};
 use crate::get::Reading;
 use crate::put::{How, Intent};
@@ -46,9 +44,9 @@ impl WriteFlight {
             Sending::resume(&cluster, view, record.clone(), &how, asked, (started, met), held);
         tokio::spawn(async move {
             let Some(back) = back else { return sending.settle().await };
-            let intent = Intent::Again(record);
+            let (key, intent) = (record.key.clone(), Intent::Again(record));
             let end = cluster.finish(sending, intent, &how, |_| ()).await;
-            back.answer(&cluster, started, end);
+            back.end(&cluster, started, key, end);
         });
         ears
     }
@@ -60,22 +58,23 @@ impl ReadFlight {
         let Self { cluster, view, keyspace, key, asked, back, started, user, .. } = self;
         let by = started + cluster.timeout();
         let (asked, ears) = sort(&cluster, asked, by, |never| match never {});
-        let key = (&*key).into();
-        let reading = Reading::resume(&cluster, view, &keyspace, key, asked, started, user);
+        let key = Blob::from(&*key);
+        let reading = Reading::resume(&cluster, view, &keyspace, key.clone(), asked, started, user);
         tokio::spawn(async move {
             let end = match reading {
                 Ok(reading) => reading.finish(&keyspace).await,
                 Err(failure) => Err(failure),
             };
             if let Some(back) = back {
-                back.answer(&cluster, started, end);
+                back.end(&cluster, started, key, end);
             }
         });
         ears
     }
 }
 
-/// The answers that have come, futures of the others, and who hears these.
+/// The answers that have come, futures of the others, and who hears these. Whom nothing could be sent is not among them:
+/// the machine asks him.
 fn sort<U, T: DeserializeOwned + Send + 'static>(
     cluster: &Cluster,
     asked: Vec<(Arc<Node>, Heard<U>)>,
@@ -83,21 +82,25 @@ fn sort<U, T: DeserializeOwned + Send + 'static>(
     usual: impl Fn(U) -> T,
 ) -> (Vec<(NodeId, Asked<T>)>, Ears) {
     let deadline = cluster.timeout();
-    let one = |(node, heard): (Arc<Node>, Heard<U>)| {
+    let (mut sent, mut ears) = (Vec::with_capacity(asked.len()), Vec::with_capacity(asked.len()));
+    for (node, heard) in asked {
         let id = node.id.clone();
-        let answer = match heard {
-            Heard::Usual(answer) => Ok(usual(answer)),
-            Heard::Line(line) => node.peer.read(line.as_deref()),
-            Heard::Unsent => Err(PeerError::Unreachable(io::Error::other("nothing could be sent"))),
-            Heard::Nothing => {
-                let (ear, answer) = hear(node, by, deadline);
-                return ((id, Asked::Waiting(answer)), Some(ear));
+        let mut ear = None;
+        match heard {
+            Heard::Usual(answer) => sent.push((id, Asked::Answered(Ok(usual(answer))))),
+            Heard::Line(line) => {
+                sent.push((id, Asked::Answered(node.peer.read(line.as_deref()))));
             }
-        };
-        ((id, Asked::Answered(answer)), None)
-    };
-    let (asked, ears) = asked.into_iter().map(one).unzip();
-    (asked, Ears(ears))
+            Heard::Nothing => {
+                let (hears, answer) = hear(node, by, deadline);
+                ear = Some(hears);
+                sent.push((id, Asked::Waiting(answer)));
+            }
+            Heard::Unsent => {}
+        }
+        ears.push(ear);
+    }
+    (sent, Ears(ears))
 }
 
 /// Who hears an answer, and a future of it that ends at its deadline at the latest.
@@ -121,27 +124,4 @@ fn hear<T: DeserializeOwned + Send + 'static>(
         }
     };
     (Box::new(ear), Box::pin(answer))
-}
-
-impl Return {
-    fn answer<T: Serialize>(self, cluster: &Cluster, started: Instant, end: Result<T, Failure>) {
-        let now = Instant::now();
-        cluster.latency.note(now, now - started);
-        self.ticket.answer(|out| match end {
-            Ok(result) => {
-                out.answer_to_number(self.id);
-                write_json(&result, out);
-                out.raw("}");
-            }
-            Err(failure) => {
-                out.raw(r#"{"jsonrpc":"2.0","id":"#).number(self.id).raw(r#","error":"#);
-                write_json(&failure_into_object(failure), out);
-                out.raw("}");
-            }
-        });
-    }
-}
-
-fn write_json(value: &impl Serialize, out: &mut Vec<u8>) {
-    serde_json::to_writer(out, value).expect("what we answer is JSON, and memory takes it");
 }

@@ -110,18 +110,13 @@ impl ReadFlight {
     }
 
     fn answer(&self, found: &[Found<'_>], back: Return) {
-        let now = Instant::now();
-        self.cluster.latency.note(now, now - self.started);
         if self.keyspace.policy == Policy::Lww
             && let Some(stamp) = found.iter().find_map(Found::stamp)
         {
             self.cluster.heard_stamp(&self.key, stamp);
         }
-        back.ticket.answer(|out| {
-            out.answer_to_number(back.id);
-            self.spell(found, out);
-            out.raw("}");
-        });
+        let times = (self.started, Instant::now());
+        back.done(&self.cluster, times, |out| self.spell(found, out));
     }
 
     /// A [`ClusterGet`](ringkv_shared::protocol::cluster::ClusterGet).

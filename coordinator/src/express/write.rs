@@ -240,15 +240,10 @@ impl WriteFlight {
 
     /// Acknowledges it, if that was not done yet.
     fn answer(&mut self, now: Instant) {
-        let Some(Return { ticket, id }) = self.rest.back.take() else { return };
+        let Some(back) = self.rest.back.take() else { return };
         let Rest { cluster, keyspace, record, .. } = &*self.rest;
         cluster.changes.tell(&keyspace.name, record);
-        cluster.latency.note(now, now - self.started);
-        ticket.answer(|out| {
-            out.answer_to_number(id);
-            self.spell(out);
-            out.raw("}");
-        });
+        back.done(cluster, (self.started, now), |out| self.spell(out));
     }
 
     /// A [`ClusterWrite`](ringkv_shared::protocol::cluster::ClusterWrite).
