@@ -21,13 +21,13 @@ fn both_ways(caller: &mut Caller, method: &str, params: &Value) -> [String; 2] {
     })
 }
 
-/// Versions and moments of expiry, which no two writes have the same.
+/// Versions, moments of expiry and times, which no two writes have the same.
 fn mask(value: &mut Value) {
     match value {
         Value::Object(members) => {
             for (name, member) in members {
                 match name.as_str() {
-                    "version" | "expires" => *member = json!("masked"),
+                    "version" | "expires" | "took_us" => *member = json!("masked"),
                     _ => mask(member),
                 }
             }
@@ -190,6 +190,86 @@ fn order(result: &mut Value) {
     result["tried"] = json!([first, tried.len()]);
 }
 
+/// Beside a node that is DOWN: who was not asked, and who has taken note of what it is owed, is told both ways.
+#[test]
+fn with_a_node_down_both_ways_answer_the_same() {
+    let mut cluster = Cluster::of(4, 3);
+    let mut caller = cluster.caller();
+    let spaces = [
+        ("one", json!({"create": true, "n": 3, "r": 1, "w": 1})),
+        ("two", json!({"create": true, "n": 3, "r": 2, "w": 2})),
+        ("all", json!({"create": true, "n": 3, "r": 3, "w": 3})),
+        ("late", json!({"create": true, "n": 2, "r": 1, "w": 1, "policy": "lww"})),
+        ("lone", json!({"create": true, "n": 1, "r": 1, "w": 1})),
+        ("free", json!({"create": true, "n": 3, "r": 1, "w": 2, "sloppy": true})),
+    ];
+    for (name, change) in &spaces {
+        caller.call("keyspace", json!({"name": name, "change": change}));
+    }
+    cluster.fill(20);
+    cluster.kill("n2");
+    caller.wait_until("n2", "health", json!("DOWN"));
+    let partial = |caller: &mut Caller| caller.call("stats", json!([]))["partial_writes"].clone();
+    let keys = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    for (name, _) in &spaces {
+        let space = json!({"keyspace": name});
+        for key in keys {
+            for (method, params) in [
+                ("get", json!([key, space])),
+                ("put", json!([key, "1", space])),
+                ("get", json!([key, space])),
+                ("del", json!([key, space])),
+            ] {
+                same_both_ways(&mut caller, method, &params);
+            }
+        }
+        let items: Vec<Value> = keys.iter().map(|key| json!({"key": key, "value": "2"})).collect();
+        same_both_ways(&mut caller, "mput", &json!([items, space]));
+        same_both_ways(&mut caller, "mget", &json!([keys, space]));
+    }
+    // Half of these were told by each.
+    let told = partial(&mut caller).as_u64().expect("a number");
+    assert!(told > 0 && told.is_multiple_of(2), "{told}");
+    cluster.start("n2");
+    crate::support::wait_for("all that n2 missed is there", || {
+        (caller.call("stats", json!([]))["hints"] == 0).then_some(())
+    });
+    for (name, _) in &spaces {
+        let check = caller.call("check", json!({"keyspace": name}));
+        assert_eq!(check["different"], 0, "{name}: {check}");
+    }
+}
+
+/// One is DOWN; who has taken note of what it is owed goes while writes are under way.
+#[test]
+fn who_keeps_the_notes_goes_too() {
+    let mut cluster = Cluster::of(4, 4);
+    let mut caller = cluster.caller();
+    caller.call("keyspace", json!({"change": {"r": 2, "w": 2}}));
+    cluster.fill(50);
+    cluster.kill("n2");
+    caller.wait_until("n2", "health", json!("DOWN"));
+    for round in 0..1000 {
+        if round == 300 {
+            cluster.kill("n1");
+        }
+        let put = json!([format!("key {round}"), "1", {"linger_ms": 0}]);
+        caller.send(round, "put", &put).expect("it is there");
+    }
+    for _ in 0..1000 {
+        let answer = caller.answer().expect("an answer");
+        assert_eq!(answer["result"]["status"], "ok", "{answer}");
+    }
+    caller.wait_until("n1", "health", json!("DOWN"));
+    cluster.start("n1");
+    cluster.start("n2");
+    crate::support::wait_for("all that they missed is there", || {
+        let hints = caller.call("stats", json!([]))["hints"].clone();
+        (hints == 0 && ["n1", "n2"].iter().all(|id| cluster.copies_at(&[*id]) == 1050))
+            .then_some(())
+    });
+}
+
 #[test]
 fn a_replica_that_goes_is_told_of_and_owed() {
     let mut cluster = Cluster::quick(3, 3);
@@ -215,7 +295,7 @@ fn a_replica_that_goes_is_told_of_and_owed() {
 /// Batches are under way when it goes; those that come then find it gone.
 #[test]
 fn of_batches_each_key_is_told_of_and_owed() {
-    let mut cluster = Cluster::quick(3, 3);
+    let mut cluster = Cluster::of(3, 3);
     let mut caller = cluster.caller();
     caller.call("keyspace", json!({"change": {"r": 2, "w": 2}}));
     cluster.fill(50);

@@ -1,5 +1,6 @@
 //! The way back to the machines: what was asked, what has come, and futures for what is still to come.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(crate) enum Asked<T> {
 impl WriteFlight {
     /// Goes on as a [`Sending`]: who does not know yet what became of it, is told by that.
     pub(super) fn hand_over(self) -> Ears {
-        let Begun { cluster, view, keyspace, record, linger, asked, back, started, met, held } =
+        let Begun { cluster, view, keyspace, record, linger, owners, back, started, met, held } =
             self.end();
         let by = started + cluster.timeout();
         let usual = |Taken { status, siblings }: Taken| WriteReply {
@@ -37,11 +38,18 @@ impl WriteFlight {
             superseded: false,
             siblings: usize::try_from(siblings).unwrap_or(usize::MAX),
         };
-        let (asked, ears) = sort(&cluster, asked, by, usual);
+        let (found, ears) = sort(&cluster, owners, by, usual);
         let (sloppy, w) = (keyspace.sloppy, keyspace.w);
         let how = How { keyspace, w, sloppy, linger, explain: false };
-        let sending =
-            Sending::resume(&cluster, view, record.clone(), &how, asked, (started, met), held);
+        let sending = Sending::resume(
+            &cluster,
+            view,
+            record.clone(),
+            &how,
+            (found.asked, &found.down),
+            (started, met),
+            held,
+        );
         tokio::spawn(async move {
             let Some(back) = back else { return sending.settle().await };
             let (key, intent) = (record.key.clone(), Intent::Again(record));
@@ -55,11 +63,19 @@ impl WriteFlight {
 impl ReadFlight {
     /// Goes on as a [`Reading`].
     pub(super) fn hand_over(self) -> Ears {
-        let Self { cluster, view, keyspace, key, asked, back, started, user, .. } = self;
+        let Self { cluster, view, keyspace, key, owners, back, started, user, .. } = self;
         let by = started + cluster.timeout();
-        let (asked, ears) = sort(&cluster, asked, by, |never| match never {});
+        let (found, ears) = sort(&cluster, owners, by, |never| match never {});
         let key = Blob::from(&*key);
-        let reading = Reading::resume(&cluster, view, &keyspace, key.clone(), asked, started, user);
+        let reading = Reading::resume(
+            &cluster,
+            view,
+            &keyspace,
+            key.clone(),
+            (found.asked, &found.down),
+            started,
+            user,
+        );
         tokio::spawn(async move {
             let end = match reading {
                 Ok(reading) => reading.finish(&keyspace).await,
@@ -73,34 +89,43 @@ impl ReadFlight {
     }
 }
 
-/// The answers that have come, futures of the others, and who hears these. Whom nothing could be sent is not among them:
-/// the machine asks him.
+/// What a flight has found of its owners. Whom nothing could be sent is not among them: the machine asks him.
+struct Owners<T> {
+    /// Who was asked: the answers that have come, and futures of the others.
+    asked: Vec<(NodeId, Asked<T>)>,
+    down: BTreeSet<NodeId>,
+}
+
+/// How it stands with the owners, and who hears the answers that are still to come.
 fn sort<U, T: DeserializeOwned + Send + 'static>(
     cluster: &Cluster,
-    asked: Vec<(Arc<Node>, Heard<U>)>,
+    owners: Vec<(Arc<Node>, Heard<U>)>,
     by: Instant,
     usual: impl Fn(U) -> T,
-) -> (Vec<(NodeId, Asked<T>)>, Ears) {
+) -> (Owners<T>, Ears) {
     let deadline = cluster.timeout();
-    let (mut sent, mut ears) = (Vec::with_capacity(asked.len()), Vec::with_capacity(asked.len()));
-    for (node, heard) in asked {
+    let (mut asked, mut down) = (Vec::with_capacity(owners.len()), BTreeSet::new());
+    let one = |(node, heard): (Arc<Node>, Heard<U>)| {
         let id = node.id.clone();
-        let mut ear = None;
-        match heard {
-            Heard::Usual(answer) => sent.push((id, Asked::Answered(Ok(usual(answer))))),
-            Heard::Line(line) => {
-                sent.push((id, Asked::Answered(node.peer.read(line.as_deref()))));
-            }
+        let answer = match heard {
+            Heard::Usual(answer) => Ok(usual(answer)),
+            Heard::Line(line) => node.peer.read(line.as_deref()),
             Heard::Nothing => {
-                let (hears, answer) = hear(node, by, deadline);
-                ear = Some(hears);
-                sent.push((id, Asked::Waiting(answer)));
+                let (ear, answer) = hear(node, by, deadline);
+                asked.push((id, Asked::Waiting(answer)));
+                return Some(ear);
             }
-            Heard::Unsent => {}
-        }
-        ears.push(ear);
-    }
-    (sent, Ears(ears))
+            Heard::Down => {
+                down.insert(id);
+                return None;
+            }
+            Heard::Unsent => return None,
+        };
+        asked.push((id, Asked::Answered(answer)));
+        None
+    };
+    let ears = owners.into_iter().map(one).collect();
+    (Owners { asked, down }, Ears(ears))
 }
 
 /// Who hears an answer, and a future of it that ends at its deadline at the latest.
