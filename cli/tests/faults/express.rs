@@ -292,6 +292,33 @@ fn a_replica_that_goes_is_told_of_and_owed() {
     });
 }
 
+/// One owner cannot be reached, so the keys of a batch go to the machines; what comes behind it on the connection is
+/// later than all of them.
+#[test]
+fn a_batch_keeps_its_place_among_other_calls() {
+    let mut cluster = Cluster::of(3, 3);
+    let mut caller = cluster.caller();
+    cluster.fill(20);
+    cluster.kill("n2");
+    let keys: Vec<String> = (0..50).map(|i| format!("key {i}")).collect();
+    let mut lines = String::new();
+    let mut line = |method: &str, params: Value| {
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        lines.push_str(&format!("{call}\n"));
+    };
+    for key in &keys {
+        line("mput", json!([[{"key": key, "value": "1"}], {"linger_ms": 0}]));
+        line("put", json!([key, "2", {"linger_ms": 0}]));
+    }
+    caller.send_raw(lines.as_bytes()).expect("it is there");
+    for _ in 0..keys.len() * 2 {
+        let answer = caller.answer().expect("an answer");
+        assert!(answer["error"].is_null(), "{answer}");
+    }
+    let read = caller.call("mget", json!([keys]));
+    assert!(read.as_array().expect("answers").iter().all(|one| one["value"] == "2"), "{read}");
+}
+
 /// Batches are under way when it goes; those that come then find it gone.
 #[test]
 fn of_batches_each_key_is_told_of_and_owed() {

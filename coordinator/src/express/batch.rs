@@ -16,6 +16,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use futures::FutureExt as _;
 use ringkv_shared::limits::LINE_BYTES_MAX;
 use ringkv_shared::net::{Scan, Spell as _, Ticket, answer_too_big};
 use ringkv_shared::protocol::cluster::{BatchWrite, ReadOptions, WriteOptions};
@@ -139,7 +140,11 @@ impl Batch {
         let ask = self.what.of_key(entry, self.keyspace.as_str(), self.linger_ms);
         if !self.cluster.express.begin(&self.cluster, &ask, || Return::Seat(seat())) {
             let (key, value) = entry;
-            tokio::spawn(seat().by_the_machine(key.into(), value.map(Blob::from)));
+            let mut end = seat().by_the_machine(key.into(), value.map(Blob::from)).boxed();
+            // It begins now: what comes behind on the connection is later than it.
+            if (&mut end).now_or_never().is_none() {
+                tokio::spawn(end);
+            }
         }
     }
 }
