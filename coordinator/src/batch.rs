@@ -1,5 +1,7 @@
 //! mput, mget, mdel: many keys in one call, side by side, each with its own outcome.
 //!
+//! A batch in the usual spelling does not come here: its keys go by the [`express`](crate::express), as many at once.
+//!
 //! # Caveats
 //!
 //! A batch is no transaction: some of it may be done and some not. The same key twice in one batch is
@@ -15,7 +17,7 @@ use ringkv_shared::{Blob, ErrorName, Failure};
 use crate::cluster::Cluster;
 
 /// How many of a batch are under way at once.
-const AT_ONCE_MAX: usize = 256;
+pub(crate) const AT_ONCE_MAX: usize = 256;
 
 impl Cluster {
     pub(crate) async fn mput(

@@ -29,7 +29,7 @@ use crate::latency::Latency;
 use crate::leases::Leases;
 use crate::log::{Log, LogError};
 use crate::node::AsWhom;
-pub(crate) use crate::node::{Node, Opinion};
+pub(crate) use crate::node::{Node, Opinion, Standing};
 use crate::picture::Pictures;
 use crate::requests::Requests;
 use crate::settings::Settings;

@@ -9,6 +9,7 @@
 //! A read of one replica (R=1) answers with what that has. What the guarantee of a keyspace is, `keyspace show`
 //! says in words.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -79,52 +80,33 @@ impl Reading {
         key: Blob,
         r: usize,
     ) -> Result<Self, Failure> {
-        let _user = view.users.token();
-        let get = machine(&view, keyspace, &key, r)?;
-        let mut reading = Self {
-            cluster: Arc::clone(cluster),
-            view,
-            keyspace: keyspace.name.clone(),
-            get,
-            key,
-            calls: FuturesUnordered::new(),
-            reports: Vec::new(),
-            from: None,
-            absent: None,
-            started: Instant::now(),
-            _user,
-        };
+        let user = view.users.token();
+        let mut reading = Self::prepare(cluster, view, keyspace, key, r, (Instant::now(), user))?;
         reading.ask();
         Ok(reading)
     }
 
-    /// Goes on with a read of which the first R owners were asked, all of them UP: with what they have answered, and
+    /// Goes on with a read of which owners were asked while these others were DOWN: with what they have answered, and
     /// with what they are going to.
     pub(crate) fn resume(
         cluster: &Arc<Cluster>,
         view: Arc<View>,
         keyspace: &Keyspace,
         key: Blob,
-        asked: Vec<(NodeId, Asked<GetReply>)>,
+        (asked, down): (Vec<(NodeId, Asked<GetReply>)>, &BTreeSet<NodeId>),
         started: Instant,
-        _user: TaskTrackerToken,
+        user: TaskTrackerToken,
     ) -> Result<Self, Failure> {
-        let mut get = machine(&view, keyspace, &key, keyspace.r)?;
-        // Just these were asked.
-        get.ask();
-        let mut reading = Self {
-            cluster: Arc::clone(cluster),
-            view,
-            keyspace: keyspace.name.clone(),
-            get,
-            key,
-            calls: FuturesUnordered::new(),
-            reports: asked.iter().map(|(node, _)| replies::pending(node)).collect(),
-            from: None,
-            absent: None,
-            started,
-            _user,
-        };
+        let mut reading = Self::prepare(cluster, view, keyspace, key, keyspace.r, (started, user))?;
+        reading.ask_by(|reading, node| {
+            if down.contains(&node) {
+                reading.pass_over(&node);
+            } else if asked.iter().any(|(sent, _)| *sent == node) {
+                reading.reports.push(replies::pending(&node));
+            } else {
+                reading.ask_one(node);
+            }
+        });
         for (node, answer) in asked {
             match answer {
                 Asked::Answered(answer) => reading.take((node, answer, started.elapsed())),
@@ -137,6 +119,31 @@ impl Reading {
         Ok(reading)
     }
 
+    /// The machine of a read that has asked nobody yet.
+    fn prepare(
+        cluster: &Arc<Cluster>,
+        view: Arc<View>,
+        keyspace: &Keyspace,
+        key: Blob,
+        r: usize,
+        (started, _user): (Instant, TaskTrackerToken),
+    ) -> Result<Self, Failure> {
+        let get = machine(&view, keyspace, &key, r)?;
+        Ok(Self {
+            cluster: Arc::clone(cluster),
+            view,
+            keyspace: keyspace.name.clone(),
+            get,
+            key,
+            calls: FuturesUnordered::new(),
+            reports: Vec::new(),
+            from: None,
+            absent: None,
+            started,
+            _user,
+        })
+    }
+
     /// Carries out the rest.
     pub(crate) async fn finish(mut self, keyspace: &Keyspace) -> Result<ClusterGet, Failure> {
         self.wait().await;
@@ -145,21 +152,29 @@ impl Reading {
 
     /// Asks whom the machine names; those that are DOWN have failed at once, and others are named.
     fn ask(&mut self) {
+        self.ask_by(Self::ask_one);
+    }
+
+    fn ask_by(&mut self, mut ask_one: impl FnMut(&mut Self, NodeId)) {
         loop {
             let nodes = self.get.ask();
             if nodes.is_empty() {
                 return;
             }
-            nodes.into_iter().for_each(|node| self.ask_one(node));
+            nodes.into_iter().for_each(|node| ask_one(self, node));
         }
+    }
+
+    /// One that is DOWN has failed at once.
+    fn pass_over(&mut self, id: &NodeId) {
+        self.reports.push(replies::down(id));
+        self.get.reply(id, None);
     }
 
     fn ask_one(&mut self, id: NodeId) {
         let node = Arc::clone(&self.view.nodes[&id]);
         if node.is_down() {
-            self.reports.push(replies::down(&id));
-            self.get.reply(&id, None);
-            return;
+            return self.pass_over(&id);
         }
         self.reports.push(replies::pending(&id));
         let (key, keyspace) = (self.key.clone(), self.keyspace.clone());

@@ -50,6 +50,17 @@ struct Watched {
     stranger: Option<String>,
 }
 
+/// How a request finds a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It can be asked.
+    Connected,
+    /// The heartbeat calls it DOWN: it is not asked.
+    Down,
+    /// It is to be asked, and has to be connected to first.
+    Apart,
+}
+
 /// The last word on a node.
 pub(crate) struct Opinion {
     pub(crate) health: Health,
@@ -82,6 +93,16 @@ impl Node {
 
     pub(crate) fn is_down(&self) -> bool {
         self.is_down.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        if self.is_down() {
+            Standing::Down
+        } else if self.peer.is_connected() {
+            Standing::Connected
+        } else {
+            Standing::Apart
+        }
     }
 
     /// `n1 at 127.0.0.1:5001`, for errors.

@@ -63,71 +63,39 @@ impl Sending {
         intent: Intent,
         how: &How,
     ) -> Result<Self, Failure> {
-        let _user = view.users.token();
-        let space = &how.keyspace.name;
-        let set = view.topology.write_set(space, intent.key().as_bytes());
+        let user = view.users.token();
+        let set = view.topology.write_set(&how.keyspace.name, intent.key().as_bytes());
         some_owner(&set.owners)?;
         let hash = key_position(intent.key().as_bytes());
-        let (record, _under_way) = cluster.number(intent, hash, how.keyspace.policy)?;
-        let write = ReplicaWrite { keyspace: space.clone(), record, owe: Vec::new() };
-        let quorums = view.topology.write_quorums(&how.keyspace.name, &set, how.w);
+        let (record, under_way) = cluster.number(intent, hash, how.keyspace.policy)?;
         let down: BTreeSet<NodeId> =
             view.nodes.values().filter(|node| node.is_down()).map(|node| node.id.clone()).collect();
-        let spare = if how.sloppy { view.spare(&set, hash) } else { Vec::new() };
-        let (put, steps) = Put::start(quorums, &down, spare);
-        let reports = set.owners.iter().filter(|o| down.contains(*o)).map(replies::down).collect();
-        let mut sending = Self {
-            cluster: Arc::clone(cluster),
-            view,
-            write,
-            put,
-            calls: FuturesUnordered::new(),
-            reports,
-            replies: Vec::new(),
-            refusal: None,
-            started: Instant::now(),
-            met: None,
-            _under_way,
-            _user,
-        };
+        let times = (Instant::now(), None);
+        let (mut sending, steps) =
+            Self::prepare(cluster, view, record, how, (set, &down), times, (under_way, user));
         sending.carry_out(steps);
         Ok(sending)
     }
 
-    /// Goes on with a write that was sent to all its owners, none of which was DOWN: with what they have answered,
-    /// and with what they are going to.
+    /// Goes on with a write that was sent to owners, while these others were DOWN: with what they have answered, and
+    /// with what they are going to. Those that are neither are sent it now.
     pub(crate) fn resume(
         cluster: &Arc<Cluster>,
         view: Arc<View>,
         record: Record,
         how: &How,
-        asked: Vec<(NodeId, Asked<WriteReply>)>,
-        (started, met): (Instant, Option<Instant>),
-        (_under_way, _user): (TaskTrackerToken, TaskTrackerToken),
+        (asked, down): (Vec<(NodeId, Asked<WriteReply>)>, &BTreeSet<NodeId>),
+        times: (Instant, Option<Instant>),
+        held: (TaskTrackerToken, TaskTrackerToken),
     ) -> Self {
         let set = view.topology.write_set(&how.keyspace.name, record.key.as_bytes());
-        let spare = match how.sloppy {
-            true => view.spare(&set, key_position(record.key.as_bytes())),
-            false => Vec::new(),
-        };
-        let quorums = view.topology.write_quorums(&how.keyspace.name, &set, how.w);
-        // The steps were taken: each owner was sent the write.
-        let (put, _) = Put::start(quorums, &BTreeSet::new(), spare);
-        let keyspace = how.keyspace.name.clone();
-        let mut sending = Self {
-            cluster: Arc::clone(cluster),
-            view,
-            write: ReplicaWrite { keyspace, record, owe: Vec::new() },
-            put,
-            calls: FuturesUnordered::new(),
-            reports: asked.iter().map(|(node, _)| replies::pending(node)).collect(),
-            replies: Vec::new(),
-            refusal: None,
-            started,
-            met: met.map(|met| met - started),
-            _under_way,
-            _user,
-        };
+        let (mut sending, mut steps) =
+            Self::prepare(cluster, view, record, how, (set, down), times, held);
+        let is_sent = |node: &NodeId| asked.iter().any(|(sent, _)| sent == node);
+        steps.retain(|step| !matches!(step, PutStep::Send { to, .. } if is_sent(to)));
+        sending.reports.extend(asked.iter().map(|(node, _)| replies::pending(node)));
+        sending.carry_out(steps);
+        let started = sending.started;
         for (node, answer) in asked {
             match answer {
                 Asked::Answered(answer) => sending.take(&node, &answer, started.elapsed()),
@@ -138,6 +106,40 @@ impl Sending {
             }
         }
         sending
+    }
+
+    /// The machine of a write that has its number, and its first steps.
+    fn prepare(
+        cluster: &Arc<Cluster>,
+        view: Arc<View>,
+        record: Record,
+        how: &How,
+        (set, down): (WriteSet, &BTreeSet<NodeId>),
+        (started, met): (Instant, Option<Instant>),
+        (_under_way, _user): (TaskTrackerToken, TaskTrackerToken),
+    ) -> (Self, Vec<PutStep>) {
+        let spare = match how.sloppy {
+            true => view.spare(&set, key_position(record.key.as_bytes())),
+            false => Vec::new(),
+        };
+        let quorums = view.topology.write_quorums(&how.keyspace.name, &set, how.w);
+        let (put, steps) = Put::start(quorums, down, spare);
+        let keyspace = how.keyspace.name.clone();
+        let sending = Self {
+            cluster: Arc::clone(cluster),
+            view,
+            write: ReplicaWrite { keyspace, record, owe: Vec::new() },
+            put,
+            calls: FuturesUnordered::new(),
+            reports: set.owners.iter().filter(|o| down.contains(*o)).map(replies::down).collect(),
+            replies: Vec::new(),
+            refusal: None,
+            started,
+            met: met.map(|met| met - started),
+            _under_way,
+            _user,
+        };
+        (sending, steps)
     }
 
     fn carry_out(&mut self, steps: Vec<PutStep>) {

@@ -45,21 +45,6 @@ impl View {
         self.nodes.get(id).or_else(|| self.leaving.get(id))
     }
 
-    /// The first `most` owners of a position, if all of them are UP and connected and no change of the ring is pending.
-    pub(crate) fn ready(
-        &self,
-        keyspace: &KeyspaceName,
-        position: u64,
-        most: usize,
-    ) -> Option<impl Iterator<Item = &Arc<Node>> + Clone> {
-        if self.topology.pending.is_some() {
-            return None;
-        }
-        let is_ready = |node: &Arc<Node>| !node.is_down() && node.peer.is_connected();
-        let first = self.owners(keyspace, position, most);
-        first.clone().all(is_ready).then_some(first)
-    }
-
     /// The first `most` owners of a position in the ring in force.
     pub(crate) fn owners(
         &self,

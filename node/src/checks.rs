@@ -112,7 +112,7 @@ pub(crate) fn check_space_keys(keys: &[SpaceKey]) -> Result<(), Failure> {
 }
 
 /// The most nodes that one write can be owed to: more than have missed a write that counts.
-const OWED_TO_MAX: usize = 64;
+pub(crate) const OWED_TO_MAX: usize = 64;
 
 /// The nodes that are to be owed a write.
 pub(crate) fn check_owed(owe: &[NodeId]) -> Result<(), Failure> {

@@ -1,4 +1,5 @@
-//! The express: puts, gets and dels that go as nearly all do, without a task, a future or a channel for each.
+//! The express: puts, gets and dels that go as nearly all do, alone or in batches, without a task, a future or a channel
+//! for each.
 //!
 //! ```text
 //!   line ──► spelled as usual, ring at rest, owners UP and connected? ── no ──► the method table
@@ -19,6 +20,8 @@
 //! |---|---|
 //! | `ask` | which lines are taken |
 //! | `write`, `read` | a flight from its start to its last answer |
+//! | `back` | whom its outcome goes to: a call of its own, or a batch |
+//! | `batch` | many flights for one call |
 //! | `hand_over` | the way back to the machines |
 //!
 //! # Caveats
@@ -26,6 +29,8 @@
 //! Times are looked at every [`TICK`]: a hedge, the end of a linger or of a deadline may be as much later.
 
 mod ask;
+mod back;
+mod batch;
 mod hand_over;
 mod read;
 mod write;
@@ -33,7 +38,7 @@ mod write;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use ringkv_shared::net::{Mailbox, Router, Ticket};
+use ringkv_shared::net::{Mailbox, Router};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::ring::key_position;
 use slab::Slab;
@@ -41,7 +46,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
-use ask::Ask;
+use ask::{Ask, BatchAsk, KeyAsk};
+use back::Return;
+use batch::Batch;
 pub(crate) use hand_over::Asked;
 use read::ReadFlight;
 use write::WriteFlight;
@@ -88,12 +95,6 @@ enum Next {
     HandOver,
 }
 
-/// Whom an answer goes to, and under which id.
-struct Return {
-    ticket: Ticket,
-    id: u64,
-}
-
 impl Express {
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().expect("no panic while the lock is held")
@@ -104,29 +105,46 @@ impl Express {
         let mut asks = Vec::with_capacity(lines.len());
         asks.extend(lines.iter().map_while(|line| Ask::read(line)));
         let written = asks.iter().filter_map(|(_, ask)| match ask {
-            Ask::Write(ask) => Some(key_position(ask.key.as_bytes())),
-            Ask::Read(_) => None,
+            Ask::One(KeyAsk::Write(ask)) => Some(key_position(ask.key.as_bytes())),
+            Ask::One(KeyAsk::Read(_)) | Ask::Many(_) => None,
         });
         cluster.recent().look_at(written);
-        let taken =
-            asks.into_iter().take_while(|(id, ask)| self.take_one(cluster, *id, ask, mailbox));
+        let taken = asks.into_iter().take_while(|(id, ask)| {
+            cluster.reigns().is_ok()
+                && match ask {
+                    Ask::One(ask) => self
+                        .begin(cluster, ask, || Return::Call { ticket: mailbox.ticket(), id: *id }),
+                    Ask::Many(ask) => Self::begin_many(cluster, *id, ask, mailbox),
+                }
+        });
         taken.count()
     }
 
-    fn take_one(&self, cluster: &Arc<Cluster>, id: u64, ask: &Ask<'_>, mailbox: &Mailbox) -> bool {
-        if cluster.reigns().is_err() {
-            return false;
-        }
-        let back = || Return { ticket: mailbox.ticket(), id };
+    /// Begins a batch; false if it is of a keyspace that is not there.
+    fn begin_many(cluster: &Arc<Cluster>, id: u64, ask: &BatchAsk<'_>, mailbox: &Mailbox) -> bool {
+        let view = cluster.view();
+        let keyspace = view.keyspaces.keys().find(|name| name.as_str() == ask.keyspace);
+        let Some(keyspace) = keyspace.cloned() else { return false };
+        Batch::new(cluster, ask, keyspace, (mailbox.ticket(), id)).begin();
+        true
+    }
+
+    /// Begins a flight; false if anything is not as usual: nothing was done then.
+    fn begin(
+        &self,
+        cluster: &Arc<Cluster>,
+        ask: &KeyAsk<'_>,
+        back: impl FnOnce() -> Return,
+    ) -> bool {
         let mut table = self.lock();
         let Table { flights, scratch } = &mut *table;
         let (idle, place) = (flights.is_empty(), flights.vacant_entry());
         let at = place.key();
         let begun = match ask {
-            Ask::Write(ask) => {
+            KeyAsk::Write(ask) => {
                 WriteFlight::begin(cluster, at, ask, scratch, back).map(Flight::Write)
             }
-            Ask::Read(ask) => ReadFlight::begin(cluster, at, ask, back).map(Flight::Read),
+            KeyAsk::Read(ask) => ReadFlight::begin(cluster, at, ask, back).map(Flight::Read),
         };
         let Some(flight) = begun else { return false };
         let is_whole = flight.is_whole();

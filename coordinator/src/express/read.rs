@@ -1,4 +1,4 @@
-//! A read from its start to its last answer: the first R owners, who all hold the same.
+//! A read from its start to its last answer: the first R owners that are not DOWN, who all hold the same.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::ask::ReadAsk;
-use super::write::Heard;
+use super::write::{Heard, spell_down};
 use super::{Next, REPLICAS_MAX, Return, Times, spell_status, token};
-use crate::cluster::{Cluster, Node, View};
+use crate::cluster::{Cluster, Node, Standing, View};
 
 /// A read under way.
 pub(super) struct ReadFlight {
@@ -22,8 +22,9 @@ pub(super) struct ReadFlight {
     pub(super) view: Arc<View>,
     pub(super) keyspace: Keyspace,
     pub(super) key: Box<str>,
-    /// Those asked, in preference order, with what they answered.
-    pub(super) asked: Vec<(Arc<Node>, Heard<Infallible>)>,
+    /// The first owners in preference order, R of them asked and those before the last of these DOWN, with what they
+    /// answered.
+    pub(super) owners: Vec<(Arc<Node>, Heard<Infallible>)>,
     /// Who answered first, and last.
     first: Option<usize>,
     last: usize,
@@ -35,7 +36,7 @@ pub(super) struct ReadFlight {
 }
 
 impl ReadFlight {
-    /// Asks the first R owners; `None` if anything is not as usual: nobody was asked then.
+    /// Asks the first R owners that are not DOWN; `None` if anything is not as usual: nobody was asked then.
     pub(super) fn begin(
         cluster: &Arc<Cluster>,
         at: usize,
@@ -46,13 +47,13 @@ impl ReadFlight {
         let keyspace = view.keyspaces.values().find(|k| k.name.as_str() == ask.keyspace)?.clone();
         let needed = view.topology.current.needed(&keyspace.name, keyspace.r).max(1);
         let hash = key_position(ask.key.as_bytes());
-        let nodes = view.ready(&keyspace.name, hash, needed)?.cloned();
-        let mut asked: Vec<_> = nodes.map(|node| (node, Heard::Nothing)).collect();
-        if asked.is_empty() || asked.len() > REPLICAS_MAX {
+        if view.topology.pending.is_some() {
             return None;
         }
+        let mut owners = first(view.owners(&keyspace.name, hash, REPLICAS_MAX), needed)?;
         cluster.counters.gets.fetch_add(1, Ordering::Relaxed);
-        for (place, (node, heard)) in asked.iter_mut().enumerate() {
+        let asked = |(_, (_, heard)): &(usize, &mut (_, Heard<_>))| heard.is_open();
+        for (place, (node, heard)) in owners.iter_mut().enumerate().filter(asked) {
             let read = |out: &mut Vec<u8>| ask_get(out, &keyspace.name, Piece::Text(ask.key));
             if !node.peer.route(token(at, place), "get", read) {
                 *heard = Heard::Unsent;
@@ -65,7 +66,7 @@ impl ReadFlight {
             view,
             keyspace,
             key: ask.key.into(),
-            asked,
+            owners,
             first: None,
             last: 0,
             back: Some(back()),
@@ -75,12 +76,12 @@ impl ReadFlight {
     }
 
     pub(super) fn is_whole(&self) -> bool {
-        !self.asked.iter().any(|(_, heard)| matches!(heard, Heard::Unsent))
+        !self.owners.iter().any(|(_, heard)| matches!(heard, Heard::Unsent))
     }
 
     /// A node has answered.
     pub(super) fn hear(&mut self, place: usize, answer: Option<&[u8]>) -> Next {
-        let Some((_, heard)) = self.asked.get_mut(place) else { return Next::Fly };
+        let Some((_, heard)) = self.owners.get_mut(place) else { return Next::Fly };
         *heard = Heard::Line(answer.map(Into::into));
         self.first.get_or_insert(place);
         self.last = place;
@@ -92,11 +93,12 @@ impl ReadFlight {
         if !usual {
             return Next::HandOver;
         }
-        if self.asked.iter().any(|(_, heard)| matches!(heard, Heard::Nothing)) {
+        if self.owners.iter().any(|(_, heard)| heard.is_open()) {
             return Next::Fly;
         }
-        let found: Vec<Found<'_>> = self.asked.iter().filter_map(|(_, h)| h.found()).collect();
-        if found.windows(2).any(|two| !two[0].is_same(&two[1])) {
+        let found: Vec<Option<Found<'_>>> = self.owners.iter().map(|(_, h)| h.found()).collect();
+        let mut pairs = found.iter().flatten().zip(found.iter().flatten().skip(1));
+        if pairs.any(|(one, other)| !one.is_same(other)) {
             return Next::HandOver;
         }
         if let Some(back) = self.back.take() {
@@ -109,58 +111,83 @@ impl ReadFlight {
         if now - self.started >= times.hedge { Next::HandOver } else { Next::Fly }
     }
 
-    fn answer(&self, found: &[Found<'_>], back: Return) {
-        let now = Instant::now();
-        self.cluster.latency.note(now, now - self.started);
+    /// Answers with what was found, by the places of the owners.
+    fn answer(&self, found: &[Option<Found<'_>>], back: Return) {
         if self.keyspace.policy == Policy::Lww
-            && let Some(stamp) = found.iter().find_map(Found::stamp)
+            && let Some(stamp) = found.iter().flatten().find_map(Found::stamp)
         {
             self.cluster.heard_stamp(&self.key, stamp);
         }
-        back.ticket.answer(|out| {
-            out.answer_to_number(back.id);
-            self.spell(found, out);
-            out.raw("}");
-        });
+        let times = (self.started, Instant::now());
+        back.done(&self.cluster, times, |out| self.spell(found, out));
     }
 
     /// A [`ClusterGet`](ringkv_shared::protocol::cluster::ClusterGet).
-    fn spell(&self, found: &[Found<'_>], out: &mut Vec<u8>) {
+    fn spell(&self, found: &[Option<Found<'_>>], out: &mut Vec<u8>) {
         // Of a value the first who gave it, of nothing the last who said so.
-        let (from, is_value) = match found[0] {
-            Found::Value { .. } => (self.first.unwrap_or(0), true),
-            Found::Nothing => (self.last, false),
-        };
+        let is_value = found.iter().flatten().any(|found| matches!(found, Found::Value { .. }));
+        let from = if is_value { self.first.unwrap_or(self.last) } else { self.last };
         out.raw(spell_status(if is_value { Status::Ok } else { Status::NotFound }));
         out.raw(r#","key":""#).raw(&self.key).raw("\"");
-        if let Found::Value { value, version, expires, .. } = found[from] {
+        if let Some(Found::Value { value, version, expires, .. }) = found[from] {
             out.raw(r#","value":""#).raw(value).raw(r#"","version":"#).version(version);
             if let Some(expires) = expires {
                 out.raw(r#","expires":"#).number(expires);
             }
         }
-        out.raw(r#","from":""#).raw(self.asked[from].0.id.as_str()).raw("\"");
-        if found.len() == 1 {
-            out.raw("}");
-            return;
+        out.raw(r#","from":""#).raw(self.owners[from].0.id.as_str()).raw("\"");
+        let needed = found.iter().flatten().count();
+        if needed > 1 {
+            out.raw(r#","needed":"#).number(needed as u64);
         }
-        out.raw(r#","needed":"#).number(found.len() as u64).raw(r#","tried":["#);
-        let others = (0..found.len()).filter(|place| *place != from);
-        for (n, place) in others.enumerate() {
-            out.raw(if n == 0 { "" } else { "," }).raw(r#"{"node":""#);
-            out.raw(self.asked[place].0.id.as_str()).raw(r#"","outcome":"ok","reply":"#);
-            out.extend_from_slice(found[place].raw());
+        let others = self.owners.iter().zip(found).enumerate().filter(|(place, _)| *place != from);
+        for (n, (_, ((node, _), found))) in others.enumerate() {
+            out.raw(if n == 0 { r#","tried":[{"node":""# } else { r#",{"node":""# });
+            out.raw(node.id.as_str());
+            match found {
+                Some(found) => {
+                    out.raw(r#"","outcome":"ok","reply":"#).extend_from_slice(found.raw());
+                }
+                None => spell_down(out, node.id.as_str()),
+            }
             out.raw("}");
         }
-        out.raw("]}");
+        out.raw(if self.owners.len() > 1 { "]}" } else { "}" });
     }
 }
 
+/// The first owners up to the one that makes so many who are not DOWN; `None` if there are fewer, or one of them has to be
+/// connected to first.
+fn first<'a>(
+    owners: impl Iterator<Item = &'a Arc<Node>>,
+    needed: usize,
+) -> Option<Vec<(Arc<Node>, Heard<Infallible>)>> {
+    let (mut first, mut open) = (Vec::with_capacity(needed), 0);
+    for node in owners {
+        let heard = match node.standing() {
+            Standing::Connected => Heard::Nothing,
+            Standing::Down => Heard::Down,
+            Standing::Apart => return None,
+        };
+        open += usize::from(heard.is_open());
+        first.push((Arc::clone(node), heard));
+        if open == needed {
+            return Some(first);
+        }
+    }
+    None
+}
+
 impl Heard<Infallible> {
+    /// Whether its answer is to come.
+    const fn is_open(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
     fn found(&self) -> Option<Found<'_>> {
         match self {
             Self::Line(line) => line.as_deref().and_then(Found::read),
-            Self::Nothing | Self::Unsent => None,
+            Self::Nothing | Self::Unsent | Self::Down => None,
             Self::Usual(never) => match *never {},
         }
     }

@@ -8,13 +8,13 @@ use ringkv_shared::net::{Piece, Spell as _, Taken, ask_write};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::Record;
 use ringkv_shared::ring::key_position;
-use ringkv_shared::{Blob, Keyspace, Version};
+use ringkv_shared::{Blob, Keyspace, NodeId, Version};
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::ask::WriteAsk;
 use super::{Next, REPLICAS_MAX, Return, Times, spell_status, token};
-use crate::cluster::{Cluster, Node, View};
+use crate::cluster::{Cluster, Node, Standing, View};
 use crate::keyspace::expiry;
 use crate::put::{Intent, LINGER_MAX};
 
@@ -22,10 +22,12 @@ use crate::put::{Intent, LINGER_MAX};
 /// processor's cache, but for this.
 pub(super) struct WriteFlight {
     version: Version,
-    /// How many were asked.
-    asked: usize,
+    /// How many owners there are.
+    owners: usize,
     /// How many must have it.
     needed: usize,
+    /// Who was asked: the owners that are not DOWN.
+    asked: Places,
     /// Who has answered as nodes nearly always do.
     heard: Places,
     /// Of these, where there was a value before.
@@ -62,16 +64,16 @@ pub(super) struct Begun {
     pub(super) keyspace: Keyspace,
     pub(super) record: Record,
     pub(super) linger: Duration,
-    /// Those asked, in preference order, with what they answered.
-    pub(super) asked: Vec<(Arc<Node>, Heard<Taken>)>,
+    /// The owners in preference order, with what they answered.
+    pub(super) owners: Vec<(Arc<Node>, Heard<Taken>)>,
     pub(super) back: Option<Return>,
     pub(super) started: Instant,
     pub(super) met: Option<Instant>,
     pub(super) held: (TaskTrackerToken, TaskTrackerToken),
 }
 
-/// Some of the nodes that were asked, by their places.
-#[derive(Clone, Copy, Default)]
+/// Some of the owners, by their places in preference order.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Places(u16);
 
 const _: () = assert!(REPLICAS_MAX <= u16::BITS as usize);
@@ -88,6 +90,10 @@ impl Places {
     const fn len(self) -> usize {
         self.0.count_ones() as usize
     }
+
+    const fn first(self) -> usize {
+        self.0.trailing_zeros() as usize
+    }
 }
 
 /// What a node has answered.
@@ -100,6 +106,8 @@ pub(super) enum Heard<T> {
     Line(Option<Box<[u8]>>),
     /// It could not be asked.
     Unsent,
+    /// It is DOWN and was not asked.
+    Down,
 }
 
 impl WriteFlight {
@@ -114,9 +122,12 @@ impl WriteFlight {
         let (view, user) = cluster.enter();
         let keyspace = view.keyspaces.values().find(|k| k.name.as_str() == ask.keyspace)?.clone();
         let hash = key_position(ask.key.as_bytes());
-        let nodes = view.ready(&keyspace.name, hash, REPLICAS_MAX + 1)?;
-        let asked = nodes.clone().count();
-        if asked == 0 || asked > REPLICAS_MAX {
+        let owners = view.owners(&keyspace.name, hash, REPLICAS_MAX + 1);
+        let (asked, owed) = sort(owners.clone())?;
+        let needed = view.topology.current.needed(&keyspace.name, keyspace.w);
+        // Too few to be enough, or some to stand in: the machine knows what to do.
+        let is_usual = asked.len() >= needed.max(1) && (owed.is_empty() || !keyspace.sloppy);
+        if view.topology.pending.is_some() || !is_usual {
             return None;
         }
         let default_ttl = keyspace.ttl_ms.unwrap_or(0);
@@ -130,21 +141,29 @@ impl WriteFlight {
         let counted =
             if ask.value.is_some() { &cluster.counters.puts } else { &cluster.counters.dels };
         counted.fetch_add(1, Ordering::Relaxed);
-        scratch.clear();
         let pieces = (Piece::Text(ask.key), ask.value.map(Piece::Text));
-        ask_write(scratch, &keyspace.name, pieces, &record, &[]);
+        let spell = |out: &mut Vec<u8>, owe: &[NodeId]| {
+            out.clear();
+            ask_write(out, &keyspace.name, pieces, &record, owe);
+        };
+        // The first of those asked takes note of what the others are owed.
+        spell(scratch, &owed);
         let mut odd = Vec::new();
-        for (place, node) in nodes.enumerate() {
+        let sent_to = owners.clone().enumerate().filter(|(place, _)| asked.has(*place));
+        for (place, node) in sent_to {
             let write = |out: &mut Vec<u8>| out.extend_from_slice(scratch);
             if !node.peer.route(token(at, place), "write", write) {
                 odd.push((place, Heard::Unsent));
             }
+            if place == asked.first() && !owed.is_empty() {
+                spell(scratch, &[]);
+            }
         }
-        let needed = view.topology.current.needed(&keyspace.name, keyspace.w);
         Some(Self {
             version: record.version,
-            asked,
+            owners: owners.count(),
             needed,
+            asked,
             heard: Places::default(),
             existed: Places::default(),
             started: Instant::now(),
@@ -171,7 +190,7 @@ impl WriteFlight {
 
     /// A node has answered.
     pub(super) fn hear(&mut self, place: usize, answer: Option<&[u8]>) -> Next {
-        if place >= self.asked {
+        if !self.asked.has(place) {
             return Next::Fly;
         }
         let Some(taken) = answer.and_then(|line| Taken::read(line, self.version)) else {
@@ -185,21 +204,31 @@ impl WriteFlight {
         if taken.siblings > 0 {
             self.rest.siblings.push((place, taken.siblings));
         }
-        let have = self.heard.len();
-        let everywhere = have == self.asked;
-        if have < self.needed {
+        if self.heard.len() < self.needed {
             return Next::Fly;
         }
         let now = Instant::now();
         let met = *self.met.get_or_insert(now);
-        if everywhere || self.rest.linger.is_zero() {
+        if self.is_over() || self.rest.linger.is_zero() {
             self.answer(now);
         }
-        if !everywhere {
+        if !self.is_over() {
             return Next::Fly;
         }
-        self.rest.cluster.lag.note(now - met);
+        if self.is_everywhere() {
+            self.rest.cluster.lag.note(now - met);
+        }
         Next::Land
+    }
+
+    /// Whether all have answered that were asked.
+    fn is_over(&self) -> bool {
+        self.heard == self.asked
+    }
+
+    /// Whether all owners have it.
+    const fn is_everywhere(&self) -> bool {
+        self.heard.len() == self.owners
     }
 
     pub(super) fn looked_at(&mut self, now: Instant, times: Times) -> Next {
@@ -214,20 +243,22 @@ impl WriteFlight {
 
     /// What is left of it, for who takes it over.
     pub(super) fn end(self) -> Begun {
-        let usual: Vec<Option<Taken>> = (0..self.asked).map(|place| self.taken(place)).collect();
+        let heard = |place| match self.taken(place) {
+            Some(taken) => Heard::Usual(taken),
+            None if self.asked.has(place) => Heard::Nothing,
+            None => Heard::Down,
+        };
+        let heard: Vec<Heard<Taken>> = (0..self.owners).map(heard).collect();
         let Rest {
             cluster, view, keyspace, hash, record, linger, back, odd, under_way, user, ..
         } = *self.rest;
-        let mut asked: Vec<(Arc<Node>, Heard<Taken>)> = view
-            .owners(&keyspace.name, hash, self.asked)
-            .zip(usual)
-            .map(|(node, taken)| (Arc::clone(node), taken.map_or(Heard::Nothing, Heard::Usual)))
-            .collect();
+        let nodes = view.owners(&keyspace.name, hash, self.owners).map(Arc::clone);
+        let mut owners: Vec<(Arc<Node>, Heard<Taken>)> = nodes.zip(heard).collect();
         for (place, heard) in odd {
-            asked[place].1 = heard;
+            owners[place].1 = heard;
         }
         let (started, met, held) = (self.started, self.met, (under_way, user));
-        Begun { cluster, view, keyspace, record, linger, asked, back, started, met, held }
+        Begun { cluster, view, keyspace, record, linger, owners, back, started, met, held }
     }
 
     /// What a node has answered as nodes nearly always do.
@@ -240,15 +271,13 @@ impl WriteFlight {
 
     /// Acknowledges it, if that was not done yet.
     fn answer(&mut self, now: Instant) {
-        let Some(Return { ticket, id }) = self.rest.back.take() else { return };
+        let Some(back) = self.rest.back.take() else { return };
         let Rest { cluster, keyspace, record, .. } = &*self.rest;
         cluster.changes.tell(&keyspace.name, record);
-        cluster.latency.note(now, now - self.started);
-        ticket.answer(|out| {
-            out.answer_to_number(id);
-            self.spell(out);
-            out.raw("}");
-        });
+        if self.is_over() && !self.is_everywhere() {
+            cluster.counters.partial_writes.fetch_add(1, Ordering::Relaxed);
+        }
+        back.done(cluster, (self.started, now), |out| self.spell(out));
     }
 
     /// A [`ClusterWrite`](ringkv_shared::protocol::cluster::ClusterWrite).
@@ -263,9 +292,20 @@ impl WriteFlight {
             out.raw(r#","expires":"#).number(expires);
         }
         out.raw(r#","replicas":["#);
-        for (place, node) in view.owners(&keyspace.name, *hash, self.asked).enumerate() {
+        let owners = || view.owners(&keyspace.name, *hash, self.owners);
+        for (place, node) in owners().enumerate() {
             let id = node.id.as_str();
             out.raw(if place == 0 { "" } else { "," }).raw(r#"{"node":""#).raw(id);
+            if !self.asked.has(place) {
+                spell_down(out, id);
+                if let Some(keeper) = owners().nth(self.asked.first())
+                    && self.heard.has(self.asked.first())
+                {
+                    out.raw(r#","hinted_at":""#).raw(keeper.id.as_str()).raw("\"");
+                }
+                out.raw("}");
+                continue;
+            }
             let Some(taken) = self.taken(place) else {
                 out.raw(r#"","outcome":"pending","why":""#).raw(id).raw(" has not answered yet\"}");
                 continue;
@@ -277,6 +317,25 @@ impl WriteFlight {
         }
         out.raw("]}");
     }
+}
+
+/// The rest of what is told of an owner that is DOWN, up to why.
+pub(super) fn spell_down(out: &mut Vec<u8>, id: &str) {
+    out.raw(r#"","outcome":"unreachable","why":""#).raw(id).raw(r#" is DOWN""#);
+}
+
+/// Which owners are to be asked, and which are DOWN; `None` if any has to be connected to first, or there are too many.
+fn sort<'a>(owners: impl Iterator<Item = &'a Arc<Node>>) -> Option<(Places, Vec<NodeId>)> {
+    let (mut asked, mut down) = (Places::default(), Vec::new());
+    for (place, node) in owners.enumerate() {
+        match node.standing() {
+            _ if place == REPLICAS_MAX => return None,
+            Standing::Apart => return None,
+            Standing::Connected => asked.add(place),
+            Standing::Down => down.push(node.id.clone()),
+        }
+    }
+    Some((asked, down))
 }
 
 fn spell_siblings(out: &mut Vec<u8>, siblings: u64) {

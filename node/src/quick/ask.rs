@@ -5,21 +5,21 @@
 //! get    ["apple"]  ["apple",null]  ["apple","carts"]
 //! del    ["apple"]  ["apple","3.17"]  ["apple",null,"carts"]
 //! write  [{"keyspace":"carts","record":{"key":"apple","value":"red","version":"3.17","expires":17…,"stamp":"17….0"}}]
-//!        [{"record":{"key":"apple","deleted":true,"version":"3.17"}}]
+//!        [{"record":{"key":"apple","deleted":true,"version":"3.17"},"owe":["n2"]}]
 //! ```
 //!
 //! # Caveats
 //!
-//! A write with a context, with siblings or with nodes that are to be owed it is none of these.
+//! A write with a context or with siblings is none of these.
 
 use std::ops::Range;
 
 use ringkv_shared::hlc::Stamp;
 use ringkv_shared::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use ringkv_shared::net::Scan;
-use ringkv_shared::{KeyspaceName, Version};
+use ringkv_shared::{KeyspaceName, NodeId, Version};
 
-use crate::checks::{COUNTER_MAX, STAMP_MS_MAX};
+use crate::checks::{COUNTER_MAX, OWED_TO_MAX, STAMP_MS_MAX};
 use crate::log::key;
 
 /// A call that can be served without the table.
@@ -67,6 +67,8 @@ pub(super) struct Change<'a> {
     pub(super) expires: Option<u64>,
     /// Who numbered it.
     pub(super) by: By,
+    /// Who is owed it.
+    pub(super) owe: Vec<NodeId>,
 }
 
 /// Who gives a write its number.
@@ -116,14 +118,15 @@ fn put<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
     let by = caller(params)?;
     // A value of the caller's that expires is left to the table.
     let keyspace = if params.skip_if(",null") { keyspace(params)? } else { None };
-    Some(Ask::Change(Change { key: named(keyspace, name)?, value, expires: None, by }))
+    let key = named(keyspace, name)?;
+    Some(Ask::Change(Change { key, value, expires: None, by, owe: Vec::new() }))
 }
 
 fn del<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
     let name = params.text()?;
     let by = caller(params)?;
     let key = named(keyspace(params)?, name)?;
-    Some(Ask::Change(Change { key, value: None, expires: None, by }))
+    Some(Ask::Change(Change { key, value: None, expires: None, by, owe: Vec::new() }))
 }
 
 /// The version as the next parameter, if there is one more.
@@ -166,9 +169,24 @@ fn write<'a>(params: &mut Scan<'a>) -> Option<Ask<'a>> {
     let version = version(params)?;
     let expires = params.skip_if(r#","expires":"#).then(|| params.number());
     let stamp = params.skip_if(r#","stamp":"#).then(|| stamp(params));
-    params.skip("}}")?;
+    params.skip("}")?;
+    let owe = if params.skip_if(r#","owe":["#) { owed(params)? } else { Vec::new() };
+    params.skip("}")?;
     let (expires, stamp) = (given(expires)?, given(stamp)?);
-    Some(Ask::Change(Change { key, value, expires, by: By::Coordinator(version, stamp) }))
+    Some(Ask::Change(Change { key, value, expires, by: By::Coordinator(version, stamp), owe }))
+}
+
+/// Who is owed a write, one at least.
+fn owed(params: &mut Scan<'_>) -> Option<Vec<NodeId>> {
+    let mut owe = Vec::new();
+    while owe.len() < OWED_TO_MAX {
+        owe.push(params.text()?.parse().ok()?);
+        if params.skip_if("]") {
+            return Some(owe);
+        }
+        params.skip(",")?;
+    }
+    None
 }
 
 /// What is there must be readable.

@@ -121,7 +121,7 @@ fn apply(
     key: &[u8],
     change: &Change<'_>,
 ) -> Result<WriteOutcome, Refused> {
-    let Change { value, expires, by, .. } = *change;
+    let Change { value, expires, by, ref owe, .. } = *change;
     let packed;
     let op = match value.map(str::as_bytes) {
         None => Op::Del,
@@ -135,7 +135,7 @@ fn apply(
         By::Node => engine.put_or_del_at(state, seat, key, op, None),
         By::Caller(version) => engine.put_or_del_at(state, seat, key, op, Some(version)),
         By::Coordinator(version, stamp) => {
-            engine.take_at(state, seat, Record { stamp, ..Record::new(key, op, version) }, &[])
+            engine.take_at(state, seat, Record { stamp, ..Record::new(key, op, version) }, owe)
         }
     }
 }

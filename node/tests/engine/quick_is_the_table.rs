@@ -278,10 +278,20 @@ fn params() -> impl Strategy<Value = (&'static str, String)> {
             .prop_map(|value| value.map_or(String::new(), |value| format!(",{value}")))
     };
     let put = (quoted(key()), value(), more(version().boxed()), more(expires().boxed()));
+    let many = |nodes: usize| vec!["\"n7\""; nodes].join(",");
+    let owe = prop_oneof![
+        6 => Just("\"n7\"".to_owned()),
+        4 => Just("\"n8\",\"n7\"".to_owned()),
+        1 => Just("\"N7\"".to_owned()),
+        1 => Just(String::new()),
+        1 => Just(many(64)),
+        1 => Just(many(65)),
+    ];
+    let owe = owe.prop_map(|owe| format!(",\"owe\":[{owe}]"));
     let write = (
         proptest::option::weighted(0.2, keyspace()),
         record(),
-        proptest::option::weighted(0.1, Just(",\"owe\":[\"n7\"]".to_owned())),
+        proptest::option::weighted(0.3, owe),
     );
     let via = prop_oneof![9 => Just("\"move\""), 1 => Just("\"sync\""), 1 => Just("null")];
     let place = || prop_oneof![Just("null".to_owned()), quoted(key())];
@@ -380,7 +390,7 @@ fn what_our_writers_send_is_taken_over() {
     let spelled = [
         r#"{"jsonrpc":"2.0","id":1,"method":"put","params":["a","1"]}"#,
         r#"{"jsonrpc":"2.0","epoch":"3.0","id":2,"method":"write","params":[{"record":{"key":"a","value":"2","version":"3.7"}}]}"#,
-        r#"{"jsonrpc":"2.0","epoch":"3.0","id":3,"method":"write","params":[{"keyspace":"carts","record":{"key":"a","deleted":true,"version":"3.8"}}]}"#,
+        r#"{"jsonrpc":"2.0","epoch":"3.0","id":3,"method":"write","params":[{"keyspace":"carts","record":{"key":"a","deleted":true,"version":"3.8"},"owe":["n2","n3"]}]}"#,
         r#"{"jsonrpc":"2.0","epoch":"3.0","id":4,"method":"get","params":["a",null]}"#,
         r#"{"jsonrpc":"2.0","id":5,"method":"get","params":["a","carts"]}"#,
         r#"{"jsonrpc":"2.0","id":6,"method":"del","params":["a"]}"#,

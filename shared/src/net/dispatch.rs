@@ -303,6 +303,13 @@ fn named(answer: MethodResponse, method: &str, takes: Option<&'static str>) -> M
     MethodResponse::error(id, protocol_error(code, message, hint))
 }
 
+/// The error of a call whose answer would have more bytes than that, as the method table has it.
+#[must_use]
+pub fn answer_too_big(method: &str, bytes_max: usize) -> ErrorObjectOwned {
+    let message = format!("the answer of {method} is too big: Exceeded max limit of {bytes_max}");
+    protocol_error(OVERSIZED_RESPONSE_CODE, message, LESS_HINT)
+}
+
 /// The parts of an error answer.
 #[derive(Deserialize)]
 struct Refused<'a> {

@@ -25,6 +25,7 @@ pub use api::{
 pub use claimant::Claimant;
 pub use client::{Client, Observer, connect};
 pub use config::{ConfigError, read_settings};
+pub use dispatch::answer_too_big;
 pub use errors::{failure_from_object, failure_into_object};
 pub use link::Router;
 pub use listen::{ListenError, check_listen, listen};
