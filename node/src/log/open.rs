@@ -16,7 +16,7 @@ use std::thread;
 
 use tracing::warn;
 
-use super::ahead::{Ahead, PART_BYTES};
+use super::ahead::{Ahead, PART_BYTES, Piece, Reading, Waiting};
 use super::encode;
 use super::files::{self, DataDir, Listing};
 use super::mark::Mark;
@@ -204,22 +204,30 @@ impl<'a> Replay<'a> {
         Ok(file)
     }
 
-    /// Replays a file, a part at a time, with no more values in memory than there may be.
+    /// Replays a file, some parts at a time, with no more values in memory than there may be.
     fn read(&mut self, path: &Path, kind: Kind, id: FileId) -> Result<Scan, StorageError> {
         let scan = thread::scope(|scope| {
             let bounded = self.memory.is_some();
             let part_bytes = if bounded { BOUNDED_PART_BYTES } else { PART_BYTES };
-            let mut file = Ahead::open(scope, self.dir.disk(), path, (kind, id), part_bytes)?;
-            let mut more = true;
+            // Where a line stands is asked for only when its value may leave memory.
+            let reading = Reading { kind, file: id, places: bounded };
+            let mut file = Ahead::open(scope, self.dir.disk(), path, reading, part_bytes)?;
+            let (mut more, mut waiting) = (true, Waiting::default());
             while more {
-                // Where a line stands is asked for only when its value may leave memory.
-                more = file.step(|record, place| {
-                    let place = bounded.then_some(place);
-                    match kind {
-                        Kind::Snapshot => self.store.apply(&record.of_snapshot(), place),
-                        Kind::Segment => self.store.apply(record, place),
-                    };
+                more = file.step(|piece| match piece {
+                    Piece::Run(writes) => waiting.add(writes),
+                    Piece::Record(record, place) => {
+                        waiting.put_into(&mut self.store);
+                        let place = bounded.then_some(place);
+                        match kind {
+                            Kind::Snapshot => self.store.apply(&record.of_snapshot(), place),
+                            Kind::Segment => self.store.apply(record, place),
+                        };
+                    }
                 })?;
+                if bounded || !more || waiting.is_enough_for(&self.store) {
+                    waiting.put_into(&mut self.store);
+                }
                 file.take_notes().iter().for_each(|note| self.ledger.apply(note));
                 if let Some(budget) = &self.memory {
                     if kind == Kind::Segment {
