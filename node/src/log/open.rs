@@ -61,6 +61,8 @@ pub struct Opened {
 struct Replay<'a> {
     dir: &'a DataDir,
     store: Store,
+    /// What is to be put into it.
+    waiting: Waiting,
     ledger: Ledger,
     /// What may be in memory.
     memory: Option<Budget>,
@@ -96,6 +98,7 @@ pub fn open(
     let mut replay = Replay::new(dir, marked, memory);
     replay.closed_files(&listing)?;
     let file = if listing.active { replay.active_file()? } else { replay.no_active_file()? };
+    replay.waiting.put_into(&mut replay.store);
     dir.delete_unfinished()?;
     if let Some(newest) = listing.snapshots.last() {
         snapshot::delete_covered(dir, *newest, snapshots_kept, &StepHook::default())?;
@@ -116,6 +119,7 @@ impl<'a> Replay<'a> {
         Self {
             dir,
             store,
+            waiting: Waiting::default(),
             ledger: Ledger::default(),
             memory,
             segment: 1,
@@ -212,12 +216,12 @@ impl<'a> Replay<'a> {
             // Where a line stands is asked for only when its value may leave memory.
             let reading = Reading { kind, file: id, places: bounded };
             let mut file = Ahead::open(scope, self.dir.disk(), path, reading, part_bytes)?;
-            let (mut more, mut waiting) = (true, Waiting::default());
+            let mut more = true;
             while more {
                 more = file.step(|piece| match piece {
-                    Piece::Run(writes) => waiting.add(writes),
+                    Piece::Run(writes) => self.waiting.add(writes),
                     Piece::Record(record, place) => {
-                        waiting.put_into(&mut self.store);
+                        self.waiting.put_into(&mut self.store);
                         let place = bounded.then_some(place);
                         match kind {
                             Kind::Snapshot => self.store.apply(&record.of_snapshot(), place),
@@ -225,8 +229,9 @@ impl<'a> Replay<'a> {
                         };
                     }
                 })?;
-                if bounded || !more || waiting.is_enough_for(&self.store) {
-                    waiting.put_into(&mut self.store);
+                if bounded || self.waiting.is_enough_for(&self.store) {
+                    file.pause();
+                    self.waiting.put_into(&mut self.store);
                 }
                 file.take_notes().iter().for_each(|note| self.ledger.apply(note));
                 if let Some(budget) = &self.memory {

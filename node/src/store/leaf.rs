@@ -21,14 +21,18 @@
 //!
 //! A walk of a leaf that was filled in another order sorts it anew each time: 30 to 50 ns a key.
 
+mod row;
+
 use std::borrow::Cow;
 
 use super::fences;
 use super::piece::Piece;
 use super::slot::{Draft, Numbers, Reader, Slot};
 
+pub(super) use row::{Bounded, Row, Stock};
+
 /// The most slots in a leaf. More would make the fences fewer and a search of tags longer.
-pub(super) const SLOTS_MAX: usize = 128;
+const SLOTS_MAX: usize = 128;
 
 /// Values of more bytes stand apart, so that what moves when a leaf is cut is small.
 const PACKED_BYTES_MAX: usize = 512;
@@ -291,7 +295,7 @@ impl Leaf {
     }
 
     /// A leaf of some slots, in key order; all have so many bytes, without values that stand apart.
-    pub(super) fn of<'p>(pieces: impl ExactSizeIterator<Item = Piece<'p>>, bytes: usize) -> Self {
+    fn of<'p>(pieces: impl ExactSizeIterator<Item = Piece<'p>>, bytes: usize) -> Self {
         let slots = (pieces.len() + STRIDE / 2).min(SLOTS_MAX);
         let mut leaf = Self { index: Vec::with_capacity(slots), ..Self::default() };
         let mut rest = bytes;
@@ -359,37 +363,6 @@ impl Leaf {
         let mut rest = Reader(from);
         let len = rest.number_usize();
         (&from[..from.len() - rest.0.len() + len], &rest.0[..len])
-    }
-}
-
-/// How full a leaf will be of which slots are known one after the other.
-#[derive(Debug, Default)]
-pub(super) struct Filling {
-    /// Bytes of all slots.
-    bytes: usize,
-    /// Blocks but the last one.
-    full: usize,
-    /// Bytes in the last one.
-    last: usize,
-}
-
-impl Filling {
-    /// Whether a slot more leaves room for another.
-    pub(super) const fn has_room(&self, bytes: usize) -> bool {
-        self.full + 1 < BLOCKS_MAX || fits(self.last, bytes)
-    }
-
-    /// A slot more, with its length.
-    pub(super) const fn add(&mut self, bytes: usize) {
-        if !fits(self.last, bytes) {
-            (self.full, self.last) = (self.full + 1, 0);
-        }
-        (self.bytes, self.last) = (self.bytes + bytes, self.last + bytes);
-    }
-
-    /// Bytes of all slots.
-    pub(super) const fn bytes(self) -> usize {
-        self.bytes
     }
 }
 

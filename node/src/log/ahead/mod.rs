@@ -49,11 +49,13 @@ use part::Part;
 
 pub use waiting::Waiting;
 
-/// How much of a file is a part. Larger ones have more neighbours in them.
-pub const PART_BYTES: usize = 8 * 1024 * 1024;
+/// How much of a file is a part: what is read in it stays in a processor's cache while it is put in order.
+pub const PART_BYTES: usize = 2 * 1024 * 1024;
 
 /// How many threads read ahead at most: one alone takes what they read.
 const THREADS_MAX: usize = 8;
+
+const NO_PANIC: &str = "reading a part does not panic";
 
 /// As what a file is read.
 #[derive(Clone, Copy, Debug)]
@@ -68,8 +70,8 @@ pub struct Reading {
 
 /// What was read, in its turn.
 pub enum Piece<'p> {
-    /// The writes of a run.
-    Run(Writes),
+    /// The writes of a run. They may be taken, and others left that are not needed any more.
+    Run(&'p mut Writes),
     /// A record, and where it stands.
     Record(&'p Scanned<'p>, Place),
 }
@@ -80,6 +82,8 @@ enum Turn<'scope> {
     Unread(Part),
     /// Another thread reads it.
     UnderWay(ScopedJoinHandle<'scope, Part>),
+    /// It was read.
+    Read(Part),
 }
 
 /// A file that is being read.
@@ -164,7 +168,8 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
                 part.read(self.reading);
                 part
             }
-            Some(Turn::UnderWay(part)) => part.join().expect("reading a part does not panic"),
+            Some(Turn::UnderWay(part)) => part.join().expect(NO_PANIC),
+            Some(Turn::Read(part)) => part,
             None => {
                 let rest = std::mem::take(&mut self.rest);
                 read_on(&mut self.scanner, &rest);
@@ -173,13 +178,29 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
         };
         let mut read = 0;
         if self.scanner.take_run(&part.run) {
-            each(Piece::Run(std::mem::take(&mut part.writes)));
+            each(Piece::Run(&mut part.writes));
             part.notes.drain(..).for_each(|note| self.scanner.keep_note(note));
             read = part.read;
         }
         self.scanner.feed(&part.bytes[read..], |record, place| each(Piece::Record(record, place)));
         self.free.push(part);
         Ok(true)
+    }
+
+    /// Waits for the parts that are under way, so that their threads have ended: who is about to begin others, for more
+    /// than a part, has their processors and their memory.
+    ///
+    /// # Panics
+    ///
+    /// Never: reading a part does not.
+    pub fn pause(&mut self) {
+        for turn in &mut self.under_way {
+            let read = match std::mem::replace(turn, Turn::Read(Part::default())) {
+                Turn::UnderWay(part) => Turn::Read(part.join().expect(NO_PANIC)),
+                other => other,
+            };
+            *turn = read;
+        }
     }
 
     /// The good notes that were read since they were last taken.

@@ -41,7 +41,7 @@ impl Part {
         }
         self.run.bytes = self.read as u64;
         self.bytes = bytes;
-        self.writes = self.unsorted.sort();
+        self.unsorted.sort_into(&mut self.writes);
     }
 
     /// Takes a line into the run, if it goes on with it.

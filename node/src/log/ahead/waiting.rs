@@ -2,20 +2,20 @@
 //!
 //! # Caveats
 //!
-//! While a map is read they take [`BYTES_MIN`] of memory beside it, and of a large one about an eighth as much as
-//! that.
+//! While a log is read they take [`BYTES_MIN`] of memory beside the map, and beside a large one about a quarter as
+//! much as that.
 
+use std::mem;
 use std::thread;
 
 use super::THREADS_MAX;
 use crate::store::{Store, Writes};
 
 /// Fewer bytes of them wait for more.
-const BYTES_MIN: usize = 128 * 1024 * 1024;
+const BYTES_MIN: usize = 64 * 1024 * 1024;
 
-/// Of how many keys of a map one is written to when the others are passed by. The most that is copied for a write
-/// follows from it.
-const KEYS_PER_WRITE: usize = 8;
+/// Fewer than one to so many keys of the map wait for more: most of its leaves are made anew for them.
+const KEYS_PER_WRITE: usize = 4;
 
 /// Writes that wait, in the order of their parts.
 #[derive(Debug, Default)]
@@ -23,14 +23,16 @@ pub struct Waiting {
     all: Vec<Writes>,
     bytes: usize,
     count: usize,
+    /// Those that were put in: memory to be used again.
+    free: Vec<Writes>,
 }
 
 impl Waiting {
-    /// More of them.
-    pub fn add(&mut self, writes: Writes) {
+    /// More of them; leaves others, which are not needed any more.
+    pub fn add(&mut self, writes: &mut Writes) {
         self.bytes += writes.bytes();
         self.count += writes.len();
-        self.all.push(writes);
+        self.all.push(mem::replace(writes, self.free.pop().unwrap_or_default()));
     }
 
     /// Whether to put them into this map.
@@ -45,6 +47,7 @@ impl Waiting {
     pub fn put_into(&mut self, store: &mut Store) {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
         store.apply_all(&self.all, threads);
-        *self = Self::default();
+        self.free.append(&mut self.all);
+        (self.bytes, self.count) = (0, 0);
     }
 }

@@ -25,6 +25,8 @@
 //!
 //! Leaves come out full, or alike if there was something in them. The first write into a full one cuts it.
 
+#[cfg(test)]
+mod tests;
 mod weave;
 mod writes;
 
@@ -32,7 +34,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use super::Store;
-use super::piece::Bounded;
+use super::leaf::{Bounded, Stock};
 use weave::{Counts, Weaver, Woven};
 
 pub use writes::{Unsorted, Writes};
@@ -40,14 +42,14 @@ pub use writes::{Unsorted, Writes};
 /// Of a map with so many keys for each write most leaves would be made anew for little, or not at all.
 const SPARSE: usize = 8;
 /// Fewer writes are not worth a thread more.
-const PER_THREAD_MIN: usize = 16 * 1024;
+const PER_THREAD_MIN: usize = if cfg!(test) { 64 } else { 16 * 1024 };
 /// Into how many stretches the map is cut for each thread, so that one that was held up does less.
-const STRETCHES_PER_THREAD: usize = 4;
+const STRETCHES_PER_THREAD: usize = 32;
 /// How many keys of all writes are looked at for each stretch, to have them alike.
 const SAMPLES: usize = 16;
 
 impl Store {
-    /// Does what some writes say, as if they came one by one, with the help of so many threads at most, this one with them.
+    /// Does what some writes say, as if they came one by one, on so many threads.
     pub fn apply_all(&mut self, all: &[Writes], threads: usize) {
         let count: usize = all.iter().map(Writes::len).sum();
         if count == 0 {
@@ -129,26 +131,28 @@ fn weave_all(
     threads: usize,
 ) -> (Vec<Woven>, Vec<Counts>) {
     let prefix = weave::prefix(all);
+    let stock = Stock::of(if threads > 1 { all.iter().map(Writes::slot_bytes).sum() } else { 0 });
     let todo = Mutex::new(stretches.into_iter().enumerate());
     let (done, counts) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let ok = "nobody panics while weaving";
     let work = || {
-        let mut weaver = Weaver::new(all);
+        let (mut weaver, mut lines) = (Weaver::new(all, &stock), Vec::new());
         loop {
             let Some((nth, leaves)) = todo.lock().expect(ok).next() else { break };
             let low = nth.checked_sub(1).map(|before| cuts[before]);
-            let lines = weave::lines(all, prefix, low, cuts.get(nth).copied());
+            weave::lines(all, prefix, low, cuts.get(nth).copied(), &mut lines);
             let woven = weaver.weave(leaves, &lines);
             done.lock().expect(ok).push((nth, woven));
         }
         counts.lock().expect(ok).push(weaver.counts());
     };
     thread::scope(|scope| {
-        for _ in 1..threads {
-            // Without a helper it only takes longer.
-            let _ = thread::Builder::new().spawn_scoped(scope, work);
+        // Threads that begin when others have ended get the memory that those have given back; this one has its own.
+        let helpers = if threads > 1 { threads } else { 0 };
+        let begin = |_: &usize| thread::Builder::new().spawn_scoped(scope, work).is_ok();
+        if (0..helpers).filter(begin).count() == 0 {
+            work();
         }
-        work();
     });
     let mut done = done.into_inner().expect(ok);
     done.sort_unstable_by_key(|(nth, _)| *nth);

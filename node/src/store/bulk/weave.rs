@@ -5,16 +5,21 @@
 //! Keys with more than one entry stay as they are here, and what is written to them waits.
 
 use std::cmp::Ordering;
+use std::hint::black_box;
 use std::iter::Peekable;
+use std::mem;
 
 use super::Writes;
 use crate::replica::Digests;
 use crate::store::digest::Spot;
 use crate::store::fences::{common, head};
-use crate::store::leaf::{Leaf, SLOTS_MAX};
+use crate::store::leaf::{Bounded, Leaf, Row, Stock};
 use crate::store::merge;
-use crate::store::piece::{Bounded, Piece, Row};
+use crate::store::piece::Piece;
 use crate::store::tally::Tally;
+
+/// How many lines are looked at ahead.
+const AHEAD: usize = 32;
 
 /// A write, among those of all parts.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +58,9 @@ pub(super) struct Woven {
 pub(super) struct Weaver<'w> {
     all: &'w [Writes],
     counts: Counts,
-    woven: Woven,
+    row: Row<'w>,
+    /// Writes that are to be put in one by one.
+    later: Vec<Line>,
 }
 
 /// What all keys of all writes begin with.
@@ -69,8 +76,9 @@ pub(super) fn lines(
     prefix: &[u8],
     from: Option<&[u8]>,
     until: Option<&[u8]>,
-) -> Vec<Line> {
-    let mut lines = Vec::new();
+    lines: &mut Vec<Line>,
+) {
+    lines.clear();
     for (nth, writes) in all.iter().enumerate() {
         let nth = u16::try_from(nth).expect("there are fewer parts");
         let before = |key: Option<&[u8]>, or: usize| {
@@ -88,7 +96,6 @@ pub(super) fn lines(
     }
     // Finds what is in order already, and merges it.
     lines.sort_by(|a, b| a.head.cmp(&b.head).then_with(|| key(all, *a).cmp(key(all, *b))));
-    lines
 }
 
 fn key(all: &[Writes], line: Line) -> &[u8] {
@@ -96,8 +103,8 @@ fn key(all: &[Writes], line: Line) -> &[u8] {
 }
 
 impl<'w> Weaver<'w> {
-    pub(super) fn new(all: &'w [Writes]) -> Self {
-        Self { all, counts: Counts::default(), woven: Woven::default() }
+    pub(super) fn new(all: &'w [Writes], stock: &'w Stock) -> Self {
+        Self { all, counts: Counts::default(), row: Row::new(stock), later: Vec::new() }
     }
 
     pub(super) fn counts(self) -> Counts {
@@ -116,12 +123,12 @@ impl<'w> Weaver<'w> {
             let (lines, behind) = rest.split_at(here);
             rest = behind;
             if lines.is_empty() {
-                self.woven.leaves.push((low, leaf));
+                self.row.keep(low, leaf);
             } else {
                 self.leaf(low, leaf, lines);
             }
         }
-        std::mem::take(&mut self.woven)
+        Woven { leaves: self.row.take(), later: mem::take(&mut self.later) }
     }
 
     /// How many of the first lines are below a key: mostly few.
@@ -139,25 +146,38 @@ impl<'w> Weaver<'w> {
         key(self.all, line)
     }
 
+    /// Looks at the next lines, so that those who read them wait for them together; says how many.
+    fn look_at(&self, lines: &[Line]) -> usize {
+        let ahead = &lines[..lines.len().min(AHEAD)];
+        let look = |line: &Line| self.all[line.writes()].look_at(line.at);
+        black_box(ahead.iter().fold(0, |seen, line| seen ^ look(line)));
+        ahead.len()
+    }
+
     /// Makes leaves of one that was there and of some lines.
     fn leaf(&mut self, low: Box<[u8]>, mut leaf: Leaf, mut lines: &[Line]) {
         leaf.sort();
         let mut apart = leaf.take_apart();
         let mut old = (0..leaf.len()).map(|at| leaf.piece(at, &mut apart)).peekable();
-        let slots = leaf.len() + lines.len();
-        let mut leaves = std::mem::take(&mut self.woven.leaves);
-        let mut row = Row::new(&mut leaves, low, slots.div_ceil(slots.div_ceil(SLOTS_MAX)));
+        let empty = Row::new(self.row.stock());
+        let mut row = mem::replace(&mut self.row, empty);
+        row.goes_on_from(low);
+        let mut seen = 0;
         while let Some(first) = lines.first() {
+            if seen == 0 {
+                seen = self.look_at(lines);
+            }
             let key = self.key(*first);
             let same = |line: &&Line| line.head == first.head && self.key(**line) == key;
             let (group, behind) = lines.split_at(1 + lines[1..].iter().take_while(same).count());
             lines = behind;
+            seen = seen.saturating_sub(group.len());
             let held = up_to(key, &mut old, &mut row);
-            row.extend(self.decide(held, group));
+            self.decide(held, group).into_iter().for_each(|piece| row.push(piece));
         }
-        row.extend(old);
-        row.finish();
-        self.woven.leaves = leaves;
+        old.for_each(|piece| row.push(piece));
+        row.recycle(leaf);
+        self.row = row;
     }
 
     /// What is held for a key after some writes.
@@ -180,7 +200,7 @@ impl<'w> Weaver<'w> {
                 Some(true) => last = Some(new),
                 Some(false) => {}
                 None => {
-                    self.woven.later.extend(group);
+                    self.later.extend(group);
                     return held;
                 }
             }
@@ -210,7 +230,7 @@ impl<'w> Weaver<'w> {
 fn up_to<'p>(
     key: &[u8],
     old: &mut Peekable<impl Iterator<Item = Piece<'p>>>,
-    row: &mut Row<'p, '_>,
+    row: &mut Row<'_>,
 ) -> Option<Piece<'p>> {
     while let Some(piece) = old.peek() {
         match piece.key().cmp(key) {

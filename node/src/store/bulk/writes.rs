@@ -26,6 +26,14 @@ use crate::store::merge::entry;
 use crate::store::piece::Piece;
 use crate::store::slot::{Draft, Numbers, Reader, Slot};
 
+/// Where writes are kept, memory of so many bytes is taken, though little of it is used: of an allocator that keeps small
+/// pieces for later, as glibc's does, what is as large as this is the operating system's again when it is freed. What is not
+/// used costs nothing.
+const MAPPED_BYTES: usize = 33 * 1024 * 1024;
+
+/// What a processor fetches at once, in bytes.
+const CACHE_LINE_BYTES: usize = 64;
+
 /// A write among others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Item {
@@ -59,6 +67,7 @@ impl Unsorted {
     ///
     /// There are 4 GiB.
     pub fn push<B: AsRef<[u8]>>(&mut self, record: &Record<B>, place: Option<Place>) {
+        self.0.reserve();
         let Writes { bytes, items, contexts, last, .. } = &mut self.0;
         let at = u32::try_from(bytes.len()).expect("a part of a log is much smaller than 4 GiB");
         let key = record.key.as_ref();
@@ -81,36 +90,32 @@ impl Unsorted {
         items.push(Item { head: 0, at, tag: tag(key) });
     }
 
-    /// The same in key order; nothing is left.
-    pub fn sort(&mut self) -> Writes {
+    /// Puts them down in key order, in the place of what was there; nothing is left.
+    pub fn sort_into(&mut self, sorted: &mut Writes) {
         let from = &mut self.0;
         let first = from.items.first().map_or(&[][..], |item| from.key(item.at));
         let alike = from.items.iter().fold(first, |alike, item| common(alike, from.key(item.at)));
-        let alike = alike.len();
+        sorted.clear();
+        sorted.reserve();
+        (sorted.alike, sorted.last) = (alike.len(), from.last);
         let mut items = std::mem::take(&mut from.items);
-        items.iter_mut().for_each(|item| item.head = head(&from.key(item.at)[alike..]));
+        items.iter_mut().for_each(|item| item.head = head(&from.key(item.at)[sorted.alike..]));
         items.sort_unstable_by_key(|item| (item.head, item.at));
         for same in items.chunk_by_mut(|one, other| one.head == other.head) {
             if same.len() > 1 {
                 same.sort_by_key(|item| from.key(item.at));
             }
         }
-        let mut bytes = Vec::with_capacity(from.bytes.len());
-        let mut contexts = BTreeMap::new();
-        let mut sorted = items.clone();
-        for item in &mut sorted {
-            let at = bytes.len() as u32;
-            bytes.extend_from_slice(from.all_of(item.at));
+        for item in &items {
+            let at = sorted.bytes.len() as u32;
+            sorted.bytes.extend_from_slice(from.all_of(item.at));
             if let Some(context) = from.contexts.remove(&item.at) {
-                contexts.insert(at, context);
+                sorted.contexts.insert(at, context);
             }
-            item.at = at;
+            sorted.items.push(Item { at, ..*item });
         }
-        let last = std::mem::take(&mut from.last);
-        items.clear();
         from.items = items;
-        from.bytes.clear();
-        Writes { bytes, items: sorted, contexts, alike, last }
+        from.clear();
     }
 }
 
@@ -127,10 +132,36 @@ impl Writes {
         self.items.is_empty()
     }
 
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.items.clear();
+        self.contexts.clear();
+        (self.alike, self.last) = (0, 0);
+    }
+
+    /// Takes memory that goes back to the operating system when it is freed.
+    fn reserve(&mut self) {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(MAPPED_BYTES);
+            self.items.reserve(MAPPED_BYTES / size_of::<Item>());
+        }
+    }
+
+    /// A look at the beginnings of some writes, so that who reads them next waits for them together.
+    pub(super) fn look_at(&self, at: u32) -> u8 {
+        let from = &self.bytes[at as usize..];
+        from[0] ^ from.get(CACHE_LINE_BYTES).copied().unwrap_or_default()
+    }
+
     /// How much memory they take, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.len() + self.items.len() * size_of::<Item>()
+    }
+
+    /// How many bytes the slots have, with values that stand apart.
+    pub(super) fn slot_bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// What all keys begin with.

@@ -6,8 +6,7 @@
 
 use super::{Branch, Index, LEAVES_MAX};
 use crate::store::fences::Fences;
-use crate::store::leaf::Leaf;
-use crate::store::piece::Bounded;
+use crate::store::leaf::{Bounded, Leaf};
 
 impl Index {
     /// The leaves in order.

@@ -143,7 +143,7 @@ fn many_keys_are_cut_into_branches_and_all_of_it_goes_again() {
 
 impl Index {
     /// Panics if the parts do not fit each other.
-    fn check(&self) {
+    pub(in crate::store) fn check(&self) {
         let branches = self.branches.len();
         assert!(self.branches.iter().all(|branch| (1..=LEAVES_MAX).contains(&branch.leaves.len())));
         for (at, branch) in self.branches.iter().enumerate() {
