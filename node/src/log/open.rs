@@ -16,7 +16,7 @@ use std::thread;
 
 use tracing::warn;
 
-use super::ahead::{Ahead, PART_BYTES};
+use super::ahead::{Ahead, PART_BYTES, Piece, Reading, Waiting};
 use super::encode;
 use super::files::{self, DataDir, Listing};
 use super::mark::Mark;
@@ -61,6 +61,8 @@ pub struct Opened {
 struct Replay<'a> {
     dir: &'a DataDir,
     store: Store,
+    /// What is to be put into it.
+    waiting: Waiting,
     ledger: Ledger,
     /// What may be in memory.
     memory: Option<Budget>,
@@ -96,6 +98,7 @@ pub fn open(
     let mut replay = Replay::new(dir, marked, memory);
     replay.closed_files(&listing)?;
     let file = if listing.active { replay.active_file()? } else { replay.no_active_file()? };
+    replay.waiting.put_into(&mut replay.store);
     dir.delete_unfinished()?;
     if let Some(newest) = listing.snapshots.last() {
         snapshot::delete_covered(dir, *newest, snapshots_kept, &StepHook::default())?;
@@ -116,6 +119,7 @@ impl<'a> Replay<'a> {
         Self {
             dir,
             store,
+            waiting: Waiting::default(),
             ledger: Ledger::default(),
             memory,
             segment: 1,
@@ -204,22 +208,31 @@ impl<'a> Replay<'a> {
         Ok(file)
     }
 
-    /// Replays a file, a part at a time, with no more values in memory than there may be.
+    /// Replays a file, some parts at a time, with no more values in memory than there may be.
     fn read(&mut self, path: &Path, kind: Kind, id: FileId) -> Result<Scan, StorageError> {
         let scan = thread::scope(|scope| {
             let bounded = self.memory.is_some();
             let part_bytes = if bounded { BOUNDED_PART_BYTES } else { PART_BYTES };
-            let mut file = Ahead::open(scope, self.dir.disk(), path, (kind, id), part_bytes)?;
+            // Where a line stands is asked for only when its value may leave memory.
+            let reading = Reading { kind, file: id, places: bounded };
+            let mut file = Ahead::open(scope, self.dir.disk(), path, reading, part_bytes)?;
             let mut more = true;
             while more {
-                // Where a line stands is asked for only when its value may leave memory.
-                more = file.step(|record, place| {
-                    let place = bounded.then_some(place);
-                    match kind {
-                        Kind::Snapshot => self.store.apply(&record.of_snapshot(), place),
-                        Kind::Segment => self.store.apply(record, place),
-                    };
+                more = file.step(|piece| match piece {
+                    Piece::Run(writes) => self.waiting.add(writes),
+                    Piece::Record(record, place) => {
+                        self.waiting.put_into(&mut self.store);
+                        let place = bounded.then_some(place);
+                        match kind {
+                            Kind::Snapshot => self.store.apply(&record.of_snapshot(), place),
+                            Kind::Segment => self.store.apply(record, place),
+                        };
+                    }
                 })?;
+                if bounded || self.waiting.is_enough_for(&self.store) {
+                    file.pause();
+                    self.waiting.put_into(&mut self.store);
+                }
                 file.take_notes().iter().for_each(|note| self.ledger.apply(note));
                 if let Some(budget) = &self.memory {
                     if kind == Kind::Segment {

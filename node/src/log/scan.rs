@@ -136,27 +136,21 @@ impl Scanner {
         self.notes.iter_mut().for_each(|notes| notes.push(note.clone()));
     }
 
-    /// The file that is read.
-    pub(super) const fn file(&self) -> FileId {
-        self.file
-    }
-
-    /// Takes lines as read, if they go on where the last good line ended; says where they begin. If not,
-    /// nothing is changed, and they can be fed.
-    pub(super) fn take_run(&mut self, run: &Run) -> Option<u64> {
+    /// Takes lines as read, if they go on where the last good line ended. If not, nothing is changed, and they
+    /// can be fed.
+    pub(super) fn take_run(&mut self, run: &Run) -> bool {
         let Scan { header, crc, seq, end, bad, .. } = &self.scan;
         let is_open = header.is_some() && end.is_none() && bad.is_none() && self.cut.is_empty();
         let goes_on = run.lines > 0 && run.prev == *crc && run.first == seq.wrapping_add(1);
         if !(is_open && goes_on) {
-            return None;
+            return false;
         }
-        let offset = self.scan.good_bytes;
         (self.scan.crc, self.scan.seq, self.scan.bye) = (run.crc, run.last, false);
         self.scan.durable = self.scan.durable.max(run.durable);
         self.scan.records += run.lines;
         self.scan.lines += run.lines;
         self.scan.good_bytes += run.bytes;
-        Some(offset)
+        true
     }
 
     /// Reads the next bytes of the file, giving each good record to `each`.

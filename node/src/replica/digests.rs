@@ -49,13 +49,7 @@ impl Digests {
         if before == after {
             return;
         }
-        let space = if keyspace == DEFAULT {
-            self.default.get_or_insert_with(Space::new)
-        } else if let Some(space) = self.spaces.get_mut(keyspace) {
-            space
-        } else {
-            self.spaces.entry(keyspace.into()).or_insert_with(Space::new)
-        };
+        let space = self.space_mut(keyspace);
         let by = after.wrapping_sub(before);
         let part = &mut space.parts[usize::from(merkle::part_of(leaf))];
         *part = part.wrapping_add(by);
@@ -79,6 +73,28 @@ impl Digests {
     pub fn leaf(&self, keyspace: &str, leaf: u16) -> Digest {
         let space = self.space(keyspace);
         Digest(space.map_or(0, |space| space.leaves[usize::from(leaf)]))
+    }
+
+    /// Adds the changes that another was told of, who began with nothing.
+    pub fn join(&mut self, other: &Self) {
+        let spaces = other.spaces.iter().map(|(name, space)| (&**name, space));
+        for (name, changes) in other.default.iter().map(|space| (DEFAULT, space)).chain(spaces) {
+            let space = self.space_mut(name);
+            let all = [(&mut space.parts, &changes.parts), (&mut space.leaves, &changes.leaves)];
+            for (digests, changes) in all {
+                digests.iter_mut().zip(changes).for_each(|(d, by)| *d = d.wrapping_add(*by));
+            }
+        }
+    }
+
+    fn space_mut(&mut self, keyspace: &str) -> &mut Space {
+        if keyspace == DEFAULT {
+            return self.default.get_or_insert_with(Space::new);
+        }
+        if !self.spaces.contains_key(keyspace) {
+            self.spaces.insert(keyspace.into(), Space::new());
+        }
+        self.spaces.get_mut(keyspace).expect("it was just put in")
     }
 
     fn space(&self, keyspace: &str) -> Option<&Space> {

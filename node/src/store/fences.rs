@@ -30,13 +30,19 @@ pub(super) struct Fences {
 }
 
 impl Fences {
-    fn of(bounds: Vec<Box<[u8]>>) -> Self {
+    /// Those with these bounds, which are in order.
+    pub(super) fn of(bounds: Vec<Box<[u8]>>) -> Self {
         let prefix: &[u8] = match (bounds.first(), bounds.last()) {
             (Some(first), Some(last)) => common(first, last),
             _ => &[],
         };
         let heads = bounds.iter().map(|bound| head(&bound[prefix.len()..])).collect();
         Self { prefix: prefix.into(), heads, bounds }
+    }
+
+    /// The bounds, in order.
+    pub(super) fn into_bounds(self) -> Vec<Box<[u8]>> {
+        self.bounds
     }
 
     /// Which child a key belongs to.
@@ -88,13 +94,13 @@ pub(super) fn between(below: &[u8], key: &[u8]) -> Box<[u8]> {
 }
 
 /// What both begin with.
-fn common<'a>(one: &'a [u8], other: &[u8]) -> &'a [u8] {
+pub(super) fn common<'a>(one: &'a [u8], other: &[u8]) -> &'a [u8] {
     let len = iter::zip(one, other).take_while(|(a, b)| a == b).count();
     &one[..len]
 }
 
 /// The first bytes as a number of the same order; what is missing counts as zeros.
-fn head(rest: &[u8]) -> u64 {
+pub(super) fn head(rest: &[u8]) -> u64 {
     if let Some(bytes) = rest.first_chunk::<HEAD_BYTES>() {
         return u64::from_be_bytes(*bytes);
     }

@@ -21,8 +21,15 @@
 //!
 //! A walk of a leaf that was filled in another order sorts it anew each time: 30 to 50 ns a key.
 
+mod row;
+
+use std::borrow::Cow;
+
 use super::fences;
+use super::piece::Piece;
 use super::slot::{Draft, Numbers, Reader, Slot};
+
+pub(super) use row::{Bounded, Row, Stock};
 
 /// The most slots in a leaf. More would make the fences fewer and a search of tags longer.
 const SLOTS_MAX: usize = 128;
@@ -191,9 +198,8 @@ impl Leaf {
         self.sort();
         let half = self.len() / 2;
         let bound = fences::between(self.slot(half - 1).key(), self.slot(half).key());
-        let mut behind = self.part(half, self.len());
+        let behind = self.part(half, self.len());
         *self = self.part(0, half);
-        behind.sorted = behind.len();
         (bound, behind)
     }
 
@@ -206,7 +212,11 @@ impl Leaf {
         }
     }
 
-    fn sort(&mut self) {
+    /// Puts the index in key order.
+    pub(super) fn sort(&mut self) {
+        if self.sorted == self.len() {
+            return;
+        }
         let mut order = Vec::new();
         self.order(&mut order);
         self.index = order.iter().map(|at| self.index[usize::from(*at)]).collect();
@@ -248,7 +258,7 @@ impl Leaf {
     fn make_room(&mut self, draft: &Draft<'_>) {
         let apart = if is_apart(draft) { draft.value_len() } else { 0 };
         let bytes = LEN_BYTES_MAX + draft.len() + 1 - apart;
-        let has_room = self.blocks.last().is_some_and(|last| fits(last, bytes));
+        let has_room = self.blocks.last().is_some_and(|last| fits(last.len(), bytes));
         if !has_room && self.gaps > self.all_bytes() / 8 {
             self.pack();
         }
@@ -277,24 +287,55 @@ impl Leaf {
 
     /// A leaf of some slots, which are in order; their values that stand apart leave this one.
     fn part(&mut self, from: usize, until: usize) -> Self {
-        let index = Vec::with_capacity(until - from + STRIDE / 2);
-        let mut part = Self { index, ..Self::default() };
-        let mut rest = (from..until).map(|at| self.bytes(at).0.len()).sum::<usize>();
-        for at in from..until {
-            let (whole, slot) = self.bytes(at);
-            let (place, block) = open(&mut part.blocks, whole.len(), rest);
+        let mut apart = std::mem::take(&mut self.apart);
+        let bytes = (from..until).map(|at| self.bytes(at).0.len()).sum();
+        let part = Self::of((from..until).map(|at| self.piece(at, &mut apart)), bytes);
+        self.apart = apart;
+        part
+    }
+
+    /// A leaf of some slots, in key order; all have so many bytes, without values that stand apart.
+    fn of<'p>(pieces: impl ExactSizeIterator<Item = Piece<'p>>, bytes: usize) -> Self {
+        let slots = (pieces.len() + STRIDE / 2).min(SLOTS_MAX);
+        let mut leaf = Self { index: Vec::with_capacity(slots), ..Self::default() };
+        let mut rest = bytes;
+        for Piece { tag, whole, apart } in pieces {
+            let (place, block) = open(&mut leaf.blocks, whole.len(), rest);
             block.extend_from_slice(whole);
             rest -= whole.len();
-            part.index.push(self.index[at] & !0xffff | place);
-            if Slot::is_apart(slot) {
-                let last = block.last_mut().expect("a slot has bytes");
-                let value = self.apart[usize::from(*last)].take();
-                *last = part.apart.len() as u8;
-                part.apart.push(value);
+            leaf.index.push(u32::from(tag) << 16 | place);
+            if let Some(value) = apart {
+                *block.last_mut().expect("a slot has bytes") = leaf.apart.len() as u8;
+                leaf.apart.push(Some(value.into_owned().into()));
             }
         }
-        part.sorted = part.len();
-        part
+        leaf.sorted = leaf.len();
+        leaf
+    }
+
+    /// A slot, to be put into another leaf; its value, if that stands apart, is taken out of those given.
+    pub(super) fn piece(&self, at: usize, apart: &mut [Option<Box<[u8]>>]) -> Piece<'_> {
+        let (tag, (whole, slot)) = ((self.index[at] >> 16) as u16, self.bytes(at));
+        let apart = Slot::is_apart(slot).then(|| {
+            let which = usize::from(*slot.last().expect("a slot has bytes"));
+            let value = apart[which].take().expect("what stands apart stays as long as its slot");
+            Cow::Owned(value.into())
+        });
+        Piece { tag, whole, apart }
+    }
+
+    /// Takes out the values that stand apart; nothing is left of the slots but [`piece`](Self::piece)s.
+    pub(super) fn take_apart(&mut self) -> Vec<Option<Box<[u8]>>> {
+        std::mem::take(&mut self.apart)
+    }
+
+    /// The slots from a key on leave.
+    pub(super) fn split_off(&mut self, key: &[u8]) -> Self {
+        self.sort();
+        let until = (0..self.len()).filter(|at| self.slot(*at).key() < key).count();
+        let behind = self.part(until, self.len());
+        *self = self.part(0, until);
+        behind
     }
 
     /// A slot goes: its value with it, if that stands apart.
@@ -325,15 +366,15 @@ impl Leaf {
     }
 }
 
-/// Whether so many bytes more go into a block.
-const fn fits(block: &[u8], bytes: usize) -> bool {
-    block.len() + bytes <= BLOCK_BYTES - ALLOCATOR_BYTES
+/// Whether so many bytes more go into a block of so many.
+const fn fits(block: usize, bytes: usize) -> bool {
+    block + bytes <= BLOCK_BYTES - ALLOCATOR_BYTES
 }
 
 /// The block for so many bytes more, with room for them, and where they will be in the blocks; a new one has room for
 /// all that are still to come.
 fn open(blocks: &mut Vec<Vec<u8>>, bytes: usize, to_come: usize) -> (u32, &mut Vec<u8>) {
-    if !blocks.last().is_some_and(|last| fits(last, bytes)) {
+    if !blocks.last().is_some_and(|last| fits(last.len(), bytes)) {
         blocks.reserve_exact(1);
         blocks.push(Vec::with_capacity(capacity(to_come)));
     }
@@ -354,7 +395,7 @@ fn capacity(bytes: usize) -> usize {
 }
 
 /// Whether the value is to stand apart.
-const fn is_apart(draft: &Draft<'_>) -> bool {
+pub(super) const fn is_apart(draft: &Draft<'_>) -> bool {
     draft.value_len() > PACKED_BYTES_MAX
 }
 

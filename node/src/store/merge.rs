@@ -28,6 +28,7 @@
 
 use ringkv_shared::Version;
 use ringkv_shared::causal::{Context, Siblings};
+use ringkv_shared::hlc::Stamp;
 
 use super::Store;
 use super::digest::Spot;
@@ -142,7 +143,7 @@ impl Store {
         let mut before = 0;
         if let Some(old) = self.entries.at(seat) {
             let held = old.entry();
-            if old.has_more() || !is_comparable(&held, record) {
+            if old.has_more() || !is_comparable(&held, record.version, record.stamp) {
                 return self.write_any(record, place);
             }
             let ends = ends(&record.op, &held);
@@ -227,7 +228,7 @@ fn standing<B>(state: Option<State<'_>>, record: &Record<B>) -> Standing {
         (None, None) => Standing::NEW,
         (Some(State { slot, more: None }), None) => {
             let held = slot.entry();
-            if !is_comparable(&held, record) {
+            if !is_comparable(&held, record.version, record.stamp) {
                 return decide(state, record).standing;
             }
             Standing::of_plain(record.version, ends(&record.op, &held), held.version)
@@ -237,8 +238,16 @@ fn standing<B>(state: Option<State<'_>>, record: &Record<B>) -> Standing {
 }
 
 /// Whether of two plain writes the one with the greater version has seen the other.
-fn is_comparable<A, B>(held: &Entry<A>, record: &Record<B>) -> bool {
-    held.version.line() == record.version.line() && held.stamp.is_none() && record.stamp.is_none()
+fn is_comparable<B>(held: &Entry<B>, version: Version, stamp: Option<Stamp>) -> bool {
+    held.version.line() == version.line() && held.stamp.is_none() && stamp.is_none()
+}
+
+/// Whether of what is held for a key, which is plain, and a plain write the latter is what is held then; `None`: that
+/// takes more to decide.
+pub(super) fn replaces(held: &Entry<&[u8]>, new: &Entry<&[u8]>) -> Option<bool> {
+    let ends = !new.is_live() && held.expires.is_some();
+    let comparable = is_comparable(held, new.version, new.stamp);
+    comparable.then(|| Standing::of_plain(new.version, ends, held.version).changes)
 }
 
 /// Whether a write is the end of a value that expires, if it has that version.
@@ -247,7 +256,7 @@ fn ends<B>(op: &Op<B>, held: &Entry<&[u8]>) -> bool {
 }
 
 /// The entry of a write.
-fn entry<B: AsRef<[u8]>>(record: &Record<B>, place: Option<Place>) -> Entry<&[u8]> {
+pub(super) fn entry<B: AsRef<[u8]>>(record: &Record<B>, place: Option<Place>) -> Entry<&[u8]> {
     let Record { op, version, stamp, seq, .. } = record;
     let (content, place, expires) = match op {
         Op::Put { value, expires } => (Content::Value(value.as_ref()), place, *expires),

@@ -12,6 +12,7 @@
 //! | `index`, `fences` | leaves in key order, found fast |
 //! | `entry`, `more` | one value or tombstone; keys that have several |
 //! | `merge` | a write arrives |
+//! | `bulk`, `piece` | many arrive at once, in key order |
 //! | `tally` | the counts of all |
 //! | `page` | the map in key order |
 //! | `census` | what of it lies on which arcs of the ring |
@@ -28,6 +29,7 @@
 //! stays. Who numbers writes must not use a number twice. Tombstones stay until they are
 //! dropped by name.
 
+mod bulk;
 mod census;
 mod digest;
 mod entry;
@@ -42,6 +44,7 @@ mod merge;
 mod model;
 mod more;
 mod page;
+mod piece;
 mod slot;
 mod tally;
 #[cfg(test)]
@@ -56,6 +59,7 @@ use crate::log::key;
 use crate::log::place::Place;
 use crate::log::record::{Op, Record};
 
+pub use bulk::{Unsorted, Writes};
 pub use census::{CENSUS_KEYS_MAX, Census};
 pub use entry::{Content, Entry};
 pub use evict::{Budget, EVICT_VISITS_MAX, Eviction};

@@ -29,6 +29,21 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Adds what another has counted, who began with nothing: it may have taken off more than it has added.
+    pub(super) fn join(&mut self, other: &Self) {
+        let all = [
+            (&mut self.live, other.live),
+            (&mut self.tombstones, other.tombstones),
+            (&mut self.conflicts, other.conflicts),
+            (&mut self.expiring, other.expiring),
+            (&mut self.raw_bytes, other.raw_bytes),
+            (&mut self.stored_bytes, other.stored_bytes),
+            (&mut self.resident_values, other.resident_values),
+            (&mut self.resident_bytes, other.resident_bytes),
+        ];
+        all.into_iter().for_each(|(count, more)| *count = count.wrapping_add(more));
+    }
+
     /// Adds a key that is plain.
     pub(super) fn add(&mut self, entry: &Entry<&[u8]>) {
         self.change_value(entry, u64::wrapping_add);
@@ -70,7 +85,7 @@ impl Tally {
         self.change_key(live, by);
     }
 
-    /// Only what was added is removed, so no count ever wraps.
+    /// Only what was added is removed, so no count of the whole map ever wraps.
     fn change_key(&mut self, live: u64, by: fn(u64, u64) -> u64) {
         let count = if live > 0 { &mut self.live } else { &mut self.tombstones };
         *count = by(*count, 1);

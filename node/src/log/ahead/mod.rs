@@ -3,7 +3,7 @@
 //! ```text
 //!   this thread    cuts the file into parts of whole lines ─┐            ┌─ takes them in turn
 //!   others                                                  └─ read part ┘
-//!                                                              put its records in key order
+//!                                                              put its writes in key order
 //! ```
 //!
 //! A line's checksum goes on from the one that the line before *says* it has, so a part can be checked
@@ -12,13 +12,15 @@
 //! it reads itself, one by one. So what is found, and which line is the first bad one, is what the scanner
 //! says, here as anywhere.
 //!
-//! The records of a run are given in key order, those of one key in the order of their lines. What is held for
-//! a key depends on its own lines only, so the map is the same; and neighbours in it are at hand.
+//! The writes of a run are given together, in key order, those of one key in the order of their lines, and what is read line
+//! by line record by record, in its turn. What is held for a key depends on its own lines only, so who puts in the writes of
+//! several runs at once before the next record has the same map.
 //!
 //! | file | idea |
 //! |---|---|
 //! | here | parts in their turn |
 //! | `part` | what is read in one, and its order |
+//! | `waiting` | writes of several, until they are put in |
 //!
 //! # Caveats
 //!
@@ -28,6 +30,7 @@
 mod part;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -41,13 +44,37 @@ use super::place::{FileId, Place};
 use super::scan::{Kind, Run, Scan, Scanned, Scanner};
 use crate::StorageError;
 use crate::disk::{Disk, DiskFile, Open};
+use crate::store::Writes;
 use part::Part;
 
-/// How much of a file is a part. Larger ones have more neighbours in them.
-pub const PART_BYTES: usize = 8 * 1024 * 1024;
+pub use waiting::Waiting;
+
+/// How much of a file is a part: what is read in it stays in a processor's cache while it is put in order.
+pub const PART_BYTES: usize = 2 * 1024 * 1024;
 
 /// How many threads read ahead at most: one alone takes what they read.
 const THREADS_MAX: usize = 8;
+
+const NO_PANIC: &str = "reading a part does not panic";
+
+/// As what a file is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    /// The rules that it follows. What stands in a snapshot is safe: it depends on no line.
+    pub kind: Kind,
+    /// Its name in places.
+    pub file: FileId,
+    /// Whether writes are to know where their lines stand.
+    pub places: bool,
+}
+
+/// What was read, in its turn.
+pub enum Piece<'p> {
+    /// The writes of a run. They may be taken, and others left that are not needed any more.
+    Run(&'p mut Writes),
+    /// A record, and where it stands.
+    Record(&'p Scanned<'p>, Place),
+}
 
 /// A part whose turn will come.
 enum Turn<'scope> {
@@ -55,6 +82,8 @@ enum Turn<'scope> {
     Unread(Part),
     /// Another thread reads it.
     UnderWay(ScopedJoinHandle<'scope, Part>),
+    /// It was read.
+    Read(Part),
 }
 
 /// A file that is being read.
@@ -62,6 +91,7 @@ pub struct Ahead<'scope, 'env> {
     scope: &'scope Scope<'scope, 'env>,
     path: PathBuf,
     file: Arc<dyn DiskFile>,
+    reading: Reading,
     scanner: Scanner,
     part_bytes: usize,
     /// Bytes that the file had when it was opened.
@@ -92,7 +122,7 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
         scope: &'scope Scope<'scope, 'env>,
         disk: &dyn Disk,
         path: &Path,
-        (kind, id): (Kind, FileId),
+        reading: Reading,
         part_bytes: usize,
     ) -> Result<Self, StorageError> {
         let file = files::open(disk, path, Open::Read)?;
@@ -103,7 +133,8 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
             scope,
             path: path.to_owned(),
             file,
-            scanner: Scanner::new(kind, id).with_notes(),
+            reading,
+            scanner: Scanner::new(reading.kind, reading.file).with_notes(),
             part_bytes,
             len,
             threads,
@@ -116,7 +147,7 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
         })
     }
 
-    /// Takes the next part, giving each good record in it to `each`; false at the end of the file.
+    /// Takes the next part, giving what is in it to `each`; false at the end of the file.
     ///
     /// # Errors
     ///
@@ -125,35 +156,51 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
     /// # Panics
     ///
     /// Never: reading a part does not.
-    pub fn step(
-        &mut self,
-        mut each: impl FnMut(&Scanned<'_>, Place),
-    ) -> Result<bool, StorageError> {
+    pub fn step(&mut self, mut each: impl FnMut(Piece<'_>)) -> Result<bool, StorageError> {
+        let mut read_on = |scanner: &mut Scanner, bytes: &[u8]| {
+            scanner.feed(bytes, |record, place| each(Piece::Record(record, place)));
+        };
         while !self.ended && self.under_way.len() < self.threads.max(1) {
-            self.begin_part(&mut each)?;
+            self.begin_part(&mut read_on)?;
         }
         let mut part = match self.under_way.pop_front() {
-            Some(Turn::Unread(part)) => part,
-            Some(Turn::UnderWay(part)) => part.join().expect("reading a part does not panic"),
+            Some(Turn::Unread(mut part)) => {
+                part.read(self.reading);
+                part
+            }
+            Some(Turn::UnderWay(part)) => part.join().expect(NO_PANIC),
+            Some(Turn::Read(part)) => part,
             None => {
                 let rest = std::mem::take(&mut self.rest);
-                self.scanner.feed(&rest, each);
+                read_on(&mut self.scanner, &rest);
                 return Ok(false);
             }
         };
         let mut read = 0;
-        if let Some(offset) = self.scanner.take_run(&part.run) {
-            let file = self.scanner.file();
-            part.give(|record, line| {
-                let place = Place { file, offset: offset + u64::from(line.at), len: line.len };
-                each(record, place);
-            });
+        if self.scanner.take_run(&part.run) {
+            each(Piece::Run(&mut part.writes));
             part.notes.drain(..).for_each(|note| self.scanner.keep_note(note));
             read = part.read;
         }
-        self.scanner.feed(&part.bytes[read..], each);
+        self.scanner.feed(&part.bytes[read..], |record, place| each(Piece::Record(record, place)));
         self.free.push(part);
         Ok(true)
+    }
+
+    /// Waits for the parts that are under way, so that their threads have ended: who is about to begin others, for more
+    /// than a part, has their processors and their memory.
+    ///
+    /// # Panics
+    ///
+    /// Never: reading a part does not.
+    pub fn pause(&mut self) {
+        for turn in &mut self.under_way {
+            let read = match std::mem::replace(turn, Turn::Read(Part::default())) {
+                Turn::UnderWay(part) => Turn::Read(part.join().expect(NO_PANIC)),
+                other => other,
+            };
+            *turn = read;
+        }
     }
 
     /// The good notes that were read since they were last taken.
@@ -176,15 +223,17 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
     /// Reads bytes and has another thread read what they say.
     fn begin_part(
         &mut self,
-        each: &mut impl FnMut(&Scanned<'_>, Place),
+        read_on: &mut impl FnMut(&mut Scanner, &[u8]),
     ) -> Result<(), StorageError> {
         let mut part = self.free.pop().unwrap_or_default();
         let is_first = self.at == 0;
+        part.offset = self.at - self.rest.len() as u64;
         self.fill(&mut part.bytes)?;
         if is_first {
             let header = memchr::memchr(b'\n', &part.bytes).map_or(0, |end| end + 1);
-            self.scanner.feed(&part.bytes[..header], each);
+            read_on(&mut self.scanner, &part.bytes[..header]);
             part.bytes.drain(..header);
+            part.offset += header as u64;
             self.said = self.scanner.so_far().crc;
         }
         if part.bytes.is_empty() {
@@ -200,8 +249,9 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
             self.under_way.push_back(Turn::Unread(part));
             return Ok(());
         }
+        let reading = self.reading;
         let spawned = thread::Builder::new().spawn_scoped(self.scope, move || {
-            part.read();
+            part.read(reading);
             part
         });
         let spawned = spawned.map_err(StorageError::io("starting a thread to read", &self.path))?;

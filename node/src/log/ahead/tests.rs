@@ -132,6 +132,13 @@ fn spoil(bytes: &mut Vec<u8>, damage: &Damage) {
     }
 }
 
+fn apply(store: &mut Store, kind: Kind, record: &Scanned<'_>, place: Place) {
+    match kind {
+        Kind::Snapshot => store.apply(&record.of_snapshot(), Some(place)),
+        Kind::Segment => store.apply(record, Some(place)),
+    };
+}
+
 /// All that comes of a log.
 fn outcome(store: &Store, notes: &[Note], scan: &Scan) -> String {
     let mut ledger = Ledger::default();
@@ -152,6 +159,7 @@ proptest! {
         writes in proptest::collection::vec(write(), 0..120), end in any::<Option<prop::sample::Index>>(),
         damages in proptest::collection::vec(damage(), 0..3), is_snapshot in any::<bool>(),
         part_bytes in prop_oneof![1..400_usize, 400..6000_usize], many in 1..4_usize,
+        together in 1..20_usize,
     ) {
         let kind = if is_snapshot { Kind::Snapshot } else { Kind::Segment };
         let mut writes = writes;
@@ -163,7 +171,7 @@ proptest! {
         damages.iter().for_each(|damage| spoil(&mut bytes, damage));
         let (mut expected, mut expected_notes) = (Store::default(), Vec::new());
         let mut scanner = Scanner::new(kind, FileId(2)).with_notes();
-        scanner.feed(&bytes, |record, place| { expected.apply(record, Some(place)); });
+        scanner.feed(&bytes, |record, place| apply(&mut expected, kind, record, place));
         expected_notes.extend(scanner.take_notes());
         let expected = outcome(&expected, &expected_notes, &scanner.finish());
 
@@ -171,9 +179,22 @@ proptest! {
         disk.open(path, Open::New).unwrap().write_at(&bytes, 0).unwrap();
         let (mut store, mut notes) = (Store::default(), Vec::new());
         let scan = thread::scope(|scope| {
-            let mut ahead = Ahead::open(scope, &disk, path, (kind, FileId(2)), part_bytes).unwrap();
-            while ahead.step(|record, place| { store.apply(record, Some(place)); }).unwrap() {
+            let reading = Reading { kind, file: FileId(2), places: true };
+            let mut ahead = Ahead::open(scope, &disk, path, reading, part_bytes).unwrap();
+            let (mut waiting, mut more, mut steps) = (Waiting::default(), true, 0);
+            while more {
+                more = ahead.step(|piece| match piece {
+                    Piece::Run(writes) => waiting.add(writes),
+                    Piece::Record(record, place) => {
+                        waiting.put_into(&mut store);
+                        apply(&mut store, kind, record, place);
+                    }
+                }).unwrap();
                 notes.extend(ahead.take_notes());
+                steps += 1;
+                if steps % together == 0 || !more {
+                    waiting.put_into(&mut store);
+                }
             }
             notes.extend(ahead.take_notes());
             ahead.finish()
