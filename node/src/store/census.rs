@@ -9,6 +9,7 @@
 //! of different contents have a chance of 1 in 2^64 each, by accident.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use bytes::Bytes;
 use ringkv_shared::arcs::Arcs;
@@ -38,7 +39,7 @@ pub struct Census {
 impl Store {
     /// Counts the keys of a request, of which `keys_max` are looked at; of those on arcs of a sort other than 0.
     #[must_use]
-    pub fn census(&self, request: &PageRequest, arcs: &Arcs, now: u64, marks: bool) -> Census {
+    pub fn census(&mut self, request: &PageRequest, arcs: &Arcs, now: u64, marks: bool) -> Census {
         let nothing = SortCount { sort: 0, keys: 0, bytes: 0, digest: Digest(0) };
         let mut sorts = vec![nothing; usize::from(arcs.sorts()) + 1];
         let mut census = Census::default();
@@ -64,7 +65,7 @@ impl Store {
     /// there are.
     #[must_use]
     pub fn marked(
-        &self,
+        &mut self,
         request: &PageRequest,
         arcs: &Arcs,
         marks: &BTreeSet<u64>,
@@ -82,17 +83,25 @@ impl Store {
         (marked, others)
     }
 
-    /// Shows `keys_max` keys of a request at the most; the last of them, if there are more.
+    /// Shows `keys_max` keys of a request at the most; the last of them, if there are more. A rebalance comes by five times,
+    /// so the leaves stay sorted.
     fn each(
-        &self,
+        &mut self,
         request: &PageRequest,
         mut show: impl FnMut(State<'_>, &Spot<'_>),
     ) -> Option<Bytes> {
+        let is_behind = |key: &[u8], until: Option<&[u8]>| {
+            request.ends_before(key) || until.is_some_and(|until| key >= until)
+        };
+        for (from, until) in request.ranges() {
+            let (Bound::Included(first) | Bound::Excluded(first)) = from else { continue };
+            self.entries.sort(first, request.keys_max, |key| is_behind(key, until));
+        }
         let (mut looked, mut last) = (0, None);
         for (from, until) in request.ranges() {
             for slot in self.entries.from(from) {
                 let key = slot.key();
-                if request.ends_before(key) || until.is_some_and(|until| key >= until) {
+                if is_behind(key, until) {
                     break;
                 }
                 if looked == request.keys_max {
@@ -145,7 +154,7 @@ mod tests {
 
     #[test]
     fn each_sort_is_counted_in_pieces_as_in_one() {
-        let store = store((0..100).map(|key| (key, 1)));
+        let mut store = store((0..100).map(|key| (key, 1)));
         let whole = store.census(&request(None, None, 1000), &halves(), 0, true);
         let counts = |sort: u16| {
             let low = |key: &u32| key_position(format!("key{key:03}").as_bytes()) <= u64::MAX / 2;
@@ -171,8 +180,8 @@ mod tests {
 
     #[test]
     fn only_what_is_held_alike_is_marked() {
-        let owner = store((0..100).map(|key| (key, if key % 10 == 0 { 2 } else { 1 })));
-        let stray = store((0..100).map(|key| (key, 1)));
+        let mut owner = store((0..100).map(|key| (key, if key % 10 == 0 { 2 } else { 1 })));
+        let mut stray = store((0..100).map(|key| (key, 1)));
         let (all, low) = (request(None, None, 1000), halves().sorted(|sort| u16::from(sort == 1)));
         let marks: BTreeSet<u64> = owner.census(&all, &low, 0, true).marks.into_iter().collect();
         let (alike, others) = stray.marked(&all, &low, &marks);

@@ -182,6 +182,27 @@ impl Index {
         walk
     }
 
+    /// Puts the leaves in key order from that of a key on, those of so many keys or up to one that `is_behind`: whoever
+    /// walks there finds them sorted.
+    pub(super) fn sort(&mut self, from: &[u8], keys: usize, is_behind: impl Fn(&[u8]) -> bool) {
+        let (mut branch, mut at) = self.leaf_of(from);
+        let mut seen = 0;
+        while seen <= keys
+            && let Some(Branch { leaves, .. }) = self.branches.get_mut(branch)
+        {
+            let Some(leaf) = leaves.get_mut(at) else {
+                (branch, at) = (branch + 1, 0);
+                continue;
+            };
+            leaf.sort();
+            if leaf.len() > 0 && is_behind(leaf.slot(0).key()) {
+                return;
+            }
+            seen += leaf.len();
+            at += 1;
+        }
+    }
+
     /// In which leaf of which branch a key belongs.
     fn leaf_of(&self, key: &[u8]) -> (usize, usize) {
         let branch = self.fences.child(key);

@@ -19,7 +19,8 @@
 //!
 //! # Caveats
 //!
-//! A walk of a leaf that was filled in another order sorts it anew each time: 30 to 50 ns a key.
+//! A walk of a leaf that was filled in another order sorts it anew each time: 30 to 50 ns a key. Who walks often has the
+//! leaves put in order first.
 
 mod row;
 
@@ -219,7 +220,8 @@ impl Leaf {
         }
         let mut order = Vec::new();
         self.order(&mut order);
-        self.index = order.iter().map(|at| self.index[usize::from(*at)]).collect();
+        let sorted: Vec<u32> = order.iter().map(|at| self.index[usize::from(*at)]).collect();
+        self.index.copy_from_slice(&sorted);
         self.sorted = self.len();
     }
 

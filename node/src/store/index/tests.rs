@@ -39,6 +39,8 @@ enum Act {
     Run(u16, u16, u16, usize),
     Take(u16),
     TakeRun(u16, u16),
+    /// Puts leaves in order from a key on, so many keys, up to another.
+    Sort(u16, u16, u16),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -49,7 +51,8 @@ fn act() -> impl Strategy<Value = Act> {
         8 => (key.clone(), len()).prop_map(|(key, len)| Act::Put(key, len)),
         4 => (key.clone(), 1..3000_u16, step, len()).prop_map(|(from, n, step, len)| Act::Run(from, n, step, len % 1000)),
         4 => key.clone().prop_map(Act::Take),
-        1 => (key, 1..3000_u16).prop_map(|(from, n)| Act::TakeRun(from, n)),
+        1 => (key.clone(), 1..3000_u16).prop_map(|(from, n)| Act::TakeRun(from, n)),
+        2 => (key.clone(), 0..3000_u16, key).prop_map(|(from, n, to)| Act::Sort(from, n, to)),
     ]
 }
 
@@ -86,6 +89,10 @@ proptest! {
                 Act::Run(from, n, step, len) => (run(from, n, step).collect(), Some(len)),
                 Act::Take(key) => (vec![key], None),
                 Act::TakeRun(from, n) => (run(from, n, 1).collect(), None),
+                Act::Sort(from, n, to) => {
+                    index.sort(&bytes(from), usize::from(n), |key| key >= &bytes(to)[..]);
+                    (Vec::new(), None)
+                }
             };
             for key in keys {
                 counter += 1;
