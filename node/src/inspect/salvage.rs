@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ringkv_shared::NodeId;
+use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 
 use super::files::{Identity, LogFile, LogFiles, Role};
 use super::lines::{Judge, Judged, Lines, RawLine};
@@ -35,7 +36,7 @@ use crate::log::files::DataDir;
 use crate::log::record::{Header, Line};
 use crate::log::snapshot::SnapshotWriter;
 use crate::step::StepHook;
-use crate::store::{PageRequest, Store};
+use crate::store::Store;
 
 /// How many keys of lost lines are named in each loss.
 const KEYS_NAMED_MAX: usize = 20;
@@ -246,13 +247,13 @@ impl Rescue {
         let dir = Arc::new(DataDir::open(Arc::clone(disk), dir, id)?);
         let next = Header { uuid: dir.uuid(), segment: 2, prev: 0, seq: self.last };
         let mut snapshot = SnapshotWriter::start(Arc::clone(&dir), &next)?;
-        let mut request = PageRequest::everything();
+        let mut after = None;
         loop {
-            // At time 0 nothing has expired: what is stored is written as it is.
-            let page = self.store.page(&request, 0).expect("the map as it is is no picture");
-            request.after = page.entries.last().map(|(key, _)| key.clone());
-            snapshot.add(page.entries)?;
-            if !page.more {
+            let page = self.store.copy(after.as_deref(), PAGE_KEYS_MAX, PAGE_BYTES_MAX);
+            after.clone_from(&page.last);
+            // Without a bound all values are in memory.
+            snapshot.add(page, |_, held| Ok(held))?;
+            if after.is_none() {
                 break;
             }
         }

@@ -25,7 +25,7 @@ use super::record::{End, Header, Op, Record};
 use crate::StorageError;
 use crate::disk::DiskFile;
 use crate::step::{Step, StepHook};
-use crate::store::{Content, Entry, Held};
+use crate::store::{Content, Copied, CopiedKey, Entry, Held};
 
 /// A snapshot being written.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub struct SnapshotWriter {
     count: u64,
     /// Bytes so far.
     bytes: u64,
+    /// Memory for lines.
+    lines: Vec<u8>,
 }
 
 impl SnapshotWriter {
@@ -58,7 +60,7 @@ impl SnapshotWriter {
         let crc = encode::encode_header(&header, &mut line);
         let file = files::write_new(dir.disk(), &tmp, &line)?;
         let (segment, covered, bytes) = (header.segment, header.seq, line.len() as u64);
-        Ok(Self { dir, file, tmp, segment, covered, crc, count: 0, bytes })
+        Ok(Self { dir, file, tmp, segment, covered, crc, count: 0, bytes, lines: Vec::new() })
     }
 
     /// Adds notes.
@@ -76,34 +78,50 @@ impl SnapshotWriter {
         self.write(&lines)
     }
 
-    /// Adds all that is held for some keys, a line for each value and tombstone. Values must be in
-    /// memory.
+    /// Adds all that is held for some keys, a line for each value and tombstone. Values that are not in memory
+    /// are asked for.
     ///
     /// # Errors
     ///
-    /// The write failed.
-    pub fn add(&mut self, entries: Vec<(Bytes, Held)>) -> Result<(), StorageError> {
-        let mut lines = Vec::new();
-        for (key, held) in entries {
-            match held.more {
-                None => self.line(key, held.entry, None, &mut lines),
-                Some(more) => {
-                    for entry in more.others.into_iter().chain([held.entry]) {
-                        self.line(key.clone(), entry, Some(&more.past), &mut lines);
+    /// The write failed, or what `load` says.
+    pub fn add(
+        &mut self,
+        keys: Copied,
+        mut load: impl FnMut(&Bytes, Held) -> Result<Held, StorageError>,
+    ) -> Result<(), StorageError> {
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.clear();
+        let encoded = keys.each(|key| {
+            match key {
+                CopiedKey::Plain(key, entry) => self.line(key, entry, None, &mut lines),
+                CopiedKey::Held(key, held) => {
+                    let held = load(&key, held)?;
+                    let past = held.more.as_ref().map(|more| &more.past);
+                    for entry in held.entries() {
+                        self.line(&key, entry.as_ref(), past, &mut lines);
                     }
                 }
             }
-        }
-        self.write(&lines)
+            Ok(())
+        });
+        encoded.and_then(|()| self.write(&lines))?;
+        self.lines = lines;
+        Ok(())
     }
 
-    fn line(&mut self, key: Bytes, entry: Entry, past: Option<&Context>, lines: &mut Vec<u8>) {
+    fn line(
+        &mut self,
+        key: &[u8],
+        entry: Entry<&[u8]>,
+        past: Option<&Context>,
+        lines: &mut Vec<u8>,
+    ) {
         self.count += 1;
         let Entry { content, version, expires, stamp, .. } = entry;
         let op = match content {
             Content::Value(value) => Op::Put { value, expires },
             Content::Tombstone => Op::Del,
-            Content::Evicted { .. } => unreachable!("the compactor reads them back"),
+            Content::Evicted { .. } => unreachable!("it was loaded"),
         };
         let mut record = Record::new(key, op, version);
         if let Some(past) = past {

@@ -15,6 +15,7 @@
 //! | `bulk`, `piece` | many arrive at once, in key order |
 //! | `tally` | the counts of all |
 //! | `page` | the map in key order |
+//! | `copied` | the same, as quick as can be |
 //! | `census` | what of it lies on which arcs of the ring |
 //! | `evict` | which values leave memory |
 //! | `expire` | values that live for a time |
@@ -31,6 +32,7 @@
 
 mod bulk;
 mod census;
+mod copied;
 mod digest;
 mod entry;
 mod evict;
@@ -61,6 +63,7 @@ use crate::log::record::{Op, Record};
 
 pub use bulk::{Unsorted, Writes};
 pub use census::{CENSUS_KEYS_MAX, Census};
+pub use copied::{Copied, CopiedKey};
 pub use entry::{Content, Entry};
 pub use evict::{Budget, EVICT_VISITS_MAX, Eviction};
 pub use freeze::{FREEZES_MAX, FreezeError, FreezeId, KEPT_BYTES_MAX};

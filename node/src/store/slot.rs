@@ -148,6 +148,16 @@ impl<'a> Slot<'a> {
         bytes[0] & APART != 0
     }
 
+    /// Its bytes, and the value if that stands apart.
+    pub(super) const fn parts(self) -> (&'a [u8], &'a [u8]) {
+        (self.bytes, self.apart)
+    }
+
+    /// Whether it has a value that is not in memory.
+    pub(super) const fn is_evicted(self) -> bool {
+        self.bytes[0] & CONTENT == EVICTED
+    }
+
     /// The same in memory of its own.
     pub(super) fn to_buf(self) -> SlotBuf {
         SlotBuf::of(&Draft::new(self.key(), &self.entry(), self.has_more()))
