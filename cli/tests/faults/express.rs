@@ -292,6 +292,30 @@ fn a_replica_that_goes_is_told_of_and_owed() {
     });
 }
 
+/// A node takes nothing for a while, and more waits for it than may: who comes then waits for room, as he would in the
+/// machine, and is not told that the node cannot be reached.
+#[test]
+fn who_finds_no_room_in_front_of_a_node_waits() {
+    let cluster = Cluster::of(3, 3);
+    let mut caller = cluster.caller();
+    cluster.fill(20);
+    cluster.node("n2").pause();
+    let large = "x".repeat(1024 * 1024);
+    for i in 0..24 {
+        caller.send(i, "put", &json!([format!("key {i}"), large])).expect("it is there");
+    }
+    let mut n1 = Caller::to(cluster.addr_of("n1"));
+    crate::support::wait_for("all are under way", || {
+        (n1.call("size", json!([]))["size"] == 44).then_some(())
+    });
+    cluster.node("n2").resume();
+    for _ in 0..24 {
+        let answer = caller.answer().expect("an answer");
+        let replicas = answer["result"]["replicas"].as_array().expect("replicas");
+        assert!(replicas.iter().all(|one| one["outcome"] == "ok"), "{answer}");
+    }
+}
+
 /// One owner cannot be reached, so the keys of a batch go to the machines; what comes behind it on the connection is
 /// later than all of them.
 #[test]

@@ -117,7 +117,7 @@ impl Batch {
                 (first, room, progress.at)
             };
             let mut list = Scan::new(&self.list[at..]);
-            let entries: Vec<Entry<'_>> = (0..room).map_while(|_| self.entry(&mut list)).collect();
+            let entries: Vec<Entry<'_>> = (0..room).map(|_| self.entry(&mut list)).collect();
             // Nobody else looks there while this one begins.
             self.lock().at = self.list.len() - list.rest().len();
             if self.what != What::Get {
@@ -130,9 +130,9 @@ impl Batch {
         }
     }
 
-    fn entry<'a>(&self, list: &mut Scan<'a>) -> Option<Entry<'a>> {
+    fn entry<'a>(&self, list: &mut Scan<'a>) -> Entry<'a> {
         list.skip_if(",");
-        self.what.entry(list)
+        self.what.entry(list).expect("all entries were read when the line was")
     }
 
     fn begin_one(self: &Arc<Self>, place: usize, entry: Entry<'_>) {

@@ -2,7 +2,7 @@
 //! for each.
 //!
 //! ```text
-//!   line ──► spelled as usual, ring at rest, owners UP and connected? ── no ──► the method table
+//!   line ──► spelled as usual, ring at rest, enough owners connected, the others DOWN? ── no ──► the method table
 //!     │ yes
 //!     ▼
 //!   flight: numbered, sent to the owners, their answers counted as they come
@@ -27,6 +27,8 @@
 //! # Caveats
 //!
 //! Times are looked at every [`TICK`]: a hedge, the end of a linger or of a deadline may be as much later.
+//!
+//! While an owner is DOWN, a write in a keyspace where others stand in takes the machines' way.
 
 mod ask;
 mod back;
