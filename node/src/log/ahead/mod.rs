@@ -50,7 +50,7 @@ use part::Part;
 pub use waiting::Waiting;
 
 /// How much of a file is a part: what is read in it stays in a processor's cache while it is put in order.
-pub const PART_BYTES: usize = 2 * 1024 * 1024;
+pub const PART_BYTES: usize = 4 * 1024 * 1024;
 
 /// How many threads read ahead at most: one alone takes what they read.
 const THREADS_MAX: usize = 8;

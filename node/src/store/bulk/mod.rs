@@ -40,11 +40,11 @@ use weave::{Counts, Weaver, Woven};
 pub use writes::{Unsorted, Writes};
 
 /// Of a map with so many keys for each write most leaves would be made anew for little, or not at all.
-const SPARSE: usize = 8;
+const SPARSE: usize = 32;
 /// Fewer writes are not worth a thread more.
 const PER_THREAD_MIN: usize = if cfg!(test) { 64 } else { 16 * 1024 };
 /// Into how many stretches the map is cut for each thread, so that one that was held up does less.
-const STRETCHES_PER_THREAD: usize = 32;
+const STRETCHES_PER_THREAD: usize = 8;
 /// How many keys of all writes are looked at for each stretch, to have them alike.
 const SAMPLES: usize = 16;
 
