@@ -3,7 +3,7 @@
 //! When it is due, says [`policy`](crate::policy). Then:
 //!
 //! 1. the committer closes segment n; new lines go to n + 1;
-//! 2. notes and map are copied page by page into `snap-n.tmp`, between other requests; while one page is written the next is taken;
+//! 2. notes and map are copied page by page into `snap-n.tmp`, between other requests; while some pages are written the next are taken;
 //! 3. all lines appended until then are made durable, then `END`, sync, rename, sync directory;
 //! 4. entries whose values may leave memory are told where their lines stand now;
 //! 5. segments up to n are deleted, and snapshots beyond those to be kept.

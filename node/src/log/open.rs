@@ -7,8 +7,8 @@
 //!
 //! # Caveats
 //!
-//! Replay takes memory beside the map for some parts of a file, see [`ahead`](super::ahead). Where there is a bound on values
-//! in memory, there may be a part's more of them for a moment.
+//! Replay takes memory beside the map for some parts of a file, and for writes that are put in together, see
+//! [`ahead`](super::ahead). Where there is a bound on values in memory, there may be a part's more of them for a moment.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -25,7 +25,7 @@
 //! # Caveats
 //!
 //! Beside the map there are up to as many parts in memory as there are processors, and one more, each of
-//! [`PART_BYTES`] and about as much again for what was read in it.
+//! [`PART_BYTES`] and about as much again for what was read in it; and the writes that wait.
 
 mod part;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::store::{Store, Writes};
 /// Fewer bytes of them wait for more.
 const BYTES_MIN: usize = 64 * 1024 * 1024;
 
-/// Fewer than one to so many keys of the map wait for more: most of its leaves are made anew for them.
+/// Fewer than one to so many keys of the map wait for more, since all of its leaves may be made anew for them.
 const KEYS_PER_WRITE: usize = 4;
 
 /// Writes that wait, in the order of their parts.
@@ -30,6 +30,9 @@ pub struct Waiting {
 impl Waiting {
     /// More of them; leaves others, which are not needed any more.
     pub fn add(&mut self, writes: &mut Writes) {
+        if writes.is_empty() {
+            return;
+        }
         self.bytes += writes.bytes();
         self.count += writes.len();
         self.all.push(mem::replace(writes, self.free.pop().unwrap_or_default()));

@@ -10,7 +10,8 @@
 //!
 //! # Caveats
 //!
-//! Only puts and deletes are writes. What a slot has no field for is left out: how a write came, and the horizon.
+//! Only puts and deletes are writes. What a slot has no field for is left out: how a write came, and the horizon. Some writes
+//! take 66 MiB of addresses, however few they are.
 
 use std::collections::BTreeMap;
 
@@ -139,11 +140,11 @@ impl Writes {
         (self.alike, self.last) = (0, 0);
     }
 
-    /// Takes memory that goes back to the operating system when it is freed.
+    /// Takes memory that goes back to the operating system when it is freed, if there may be so much.
     fn reserve(&mut self) {
         if self.bytes.capacity() == 0 {
-            self.bytes.reserve(MAPPED_BYTES);
-            self.items.reserve(MAPPED_BYTES / size_of::<Item>());
+            let _ = self.bytes.try_reserve(MAPPED_BYTES);
+            let _ = self.items.try_reserve(MAPPED_BYTES / size_of::<Item>());
         }
     }
 
