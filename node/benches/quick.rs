@@ -35,8 +35,10 @@ fn node(method: &str) -> (NodeService, Vec<String>) {
     };
     let (engine, _, _) = Engine::open(options).unwrap();
     for n in 0..LINES {
-        let version = ringkv_shared::Version::new(1, n + 1);
-        engine.write(key(n), Some(value(n, 100)), Some(version)).unwrap();
+        // As whoever comes again has written it.
+        let by_a_coordinator = ringkv_shared::Version::new(1, n + 1);
+        let version = (method != "put").then_some(by_a_coordinator);
+        engine.write(key(n), Some(value(n, 100)), version).unwrap();
     }
     let line = |n: u64| {
         let (key, value) = (key(n), value(n, 100));
