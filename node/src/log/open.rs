@@ -16,7 +16,7 @@ use std::thread;
 
 use tracing::warn;
 
-use super::ahead::{Ahead, PART_BYTES, Piece, Reading, Waiting};
+use super::ahead::{Ahead, PART_BYTES, Reading, Replayed, Waiting};
 use super::encode;
 use super::files::{self, DataDir, Listing};
 use super::mark::Mark;
@@ -218,9 +218,9 @@ impl<'a> Replay<'a> {
             let mut file = Ahead::open(scope, self.dir.disk(), path, reading, part_bytes)?;
             let mut more = true;
             while more {
-                more = file.step(|piece| match piece {
-                    Piece::Run(writes) => self.waiting.add(writes),
-                    Piece::Record(record, place) => {
+                more = file.step(|replayed| match replayed {
+                    Replayed::Run(writes) => self.waiting.add(writes),
+                    Replayed::Record(record, place) => {
                         self.waiting.put_into(&mut self.store);
                         let place = bounded.then_some(place);
                         match kind {

@@ -69,7 +69,7 @@ pub struct Reading {
 }
 
 /// What was read, in its turn.
-pub enum Piece<'p> {
+pub enum Replayed<'p> {
     /// The writes of a run. They may be taken, and others left that are not needed any more.
     Run(&'p mut Writes),
     /// A record, and where it stands.
@@ -156,9 +156,9 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
     /// # Panics
     ///
     /// Never: reading a part does not.
-    pub fn step(&mut self, mut each: impl FnMut(Piece<'_>)) -> Result<bool, StorageError> {
+    pub fn step(&mut self, mut each: impl FnMut(Replayed<'_>)) -> Result<bool, StorageError> {
         let mut read_on = |scanner: &mut Scanner, bytes: &[u8]| {
-            scanner.feed(bytes, |record, place| each(Piece::Record(record, place)));
+            scanner.feed(bytes, |record, place| each(Replayed::Record(record, place)));
         };
         while !self.ended && self.under_way.len() < self.threads.max(1) {
             self.begin_part(&mut read_on)?;
@@ -178,11 +178,12 @@ impl<'scope, 'env> Ahead<'scope, 'env> {
         };
         let mut read = 0;
         if self.scanner.take_run(&part.run) {
-            each(Piece::Run(&mut part.writes));
+            each(Replayed::Run(&mut part.writes));
             part.notes.drain(..).for_each(|note| self.scanner.keep_note(note));
             read = part.read;
         }
-        self.scanner.feed(&part.bytes[read..], |record, place| each(Piece::Record(record, place)));
+        self.scanner
+            .feed(&part.bytes[read..], |record, place| each(Replayed::Record(record, place)));
         self.free.push(part);
         Ok(true)
     }

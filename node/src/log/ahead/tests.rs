@@ -183,9 +183,9 @@ proptest! {
             let mut ahead = Ahead::open(scope, &disk, path, reading, part_bytes).unwrap();
             let (mut waiting, mut more, mut steps) = (Waiting::default(), true, 0);
             while more {
-                more = ahead.step(|piece| match piece {
-                    Piece::Run(writes) => waiting.add(writes),
-                    Piece::Record(record, place) => {
+                more = ahead.step(|replayed| match replayed {
+                    Replayed::Run(writes) => waiting.add(writes),
+                    Replayed::Record(record, place) => {
                         waiting.put_into(&mut store);
                         apply(&mut store, kind, record, place);
                     }
