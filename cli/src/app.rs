@@ -33,7 +33,7 @@ use crate::exit;
 use crate::feed::{Given, Lines, StandardInput, feed};
 use crate::forms::{Cli, Demo, DemoAction, Form, Global};
 use crate::grammar::{Command, Follow, Format, Line};
-use crate::interrupt::{self, Presses};
+use crate::interrupt::{self, Endings, Presses};
 use crate::output::Console;
 use crate::report::{Report, Told};
 use crate::servers::{self, Server};
@@ -198,7 +198,7 @@ async fn many(global: &Global, execute: Option<String>) -> anyhow::Result<u8> {
     }
     if global.connect.is_some() {
         let session = shell(global, address(global));
-        return Ok(repl::run(session, String::new(), global.color.into()).await);
+        return Ok(repl::run(session, Endings::listen(), String::new(), global.color.into()).await);
     }
     let options = DemoOptions { nodes: 3, replicas: 1, ..DemoOptions::default() };
     local_shell(global, options).await
@@ -225,19 +225,24 @@ async fn run_demo(global: &Global, demo: Demo) -> anyhow::Result<u8> {
 
 /// A local cluster with a shell on it; commands from standard input when that is no terminal.
 async fn local_shell(global: &Global, options: DemoOptions) -> anyhow::Result<u8> {
+    let mut endings = Endings::listen();
     let started = tokio::select! {
         started = LocalCluster::start(options) => started,
         // What had started ends when it is dropped, and the temporary data go too.
         _ = tokio::signal::ctrl_c() => return Ok(exit::INTERRUPTED),
+        () = endings.next() => return Ok(exit::INTERRUPTED),
     };
     let cluster = started?;
     let mut session = shell(global, cluster.coordinator_addr().to_owned());
     if !std::io::stdin().is_terminal() {
-        let code = feed_interruptible(&mut session, "stdin", StandardInput::start()).await;
+        let code = tokio::select! {
+            code = feed_interruptible(&mut session, "stdin", StandardInput::start()) => code,
+            () = endings.next() => exit::INTERRUPTED,
+        };
         cluster.stop().await;
         return Ok(code);
     }
-    let code = repl::run(session, cluster.banner(), global.color.into()).await;
+    let code = repl::run(session, endings, cluster.banner(), global.color.into()).await;
     let stopped = cluster.stop().await;
     let bye = format!("Stopped {stopped} processes. Bye.\n");
     crate::output::Output::result(&mut Console::new(global.color.into()), bye.as_bytes());

@@ -41,7 +41,7 @@ pub(crate) const PARTIAL: u8 = 5;
 pub(crate) const DIFFERS: u8 = 6;
 /// What is stored is not what was expected, or not one value.
 pub(crate) const CONFLICT: u8 = 7;
-/// Interrupted from the keyboard.
+/// Interrupted from the keyboard, or told to end before the commands did.
 pub(crate) const INTERRUPTED: u8 = 130;
 
 #[cfg(test)]

@@ -51,10 +51,39 @@ impl Presses {
     }
 
     async fn next(&mut self) {
-        match &mut self.0 {
-            Some(signal) => signal.recv().await.unwrap_or_default(),
-            None => std::future::pending().await,
+        arrives(&mut self.0).await;
+    }
+}
+
+/// Where SIGTERM and the end of the terminal arrive: neither ends a process that has a cluster to stop, or a terminal to
+/// give back.
+pub(crate) struct Endings {
+    terminate: Option<Signal>,
+    hangup: Option<Signal>,
+}
+
+impl Endings {
+    /// From now on they do not end the process. What arrives is kept for who waits next.
+    #[must_use]
+    pub(crate) fn listen() -> Self {
+        // Without a handler the signal ends the process, as it does by itself.
+        let listen = |kind| signal(kind).ok();
+        Self { terminate: listen(SignalKind::terminate()), hangup: listen(SignalKind::hangup()) }
+    }
+
+    /// Waits for one of them.
+    pub(crate) async fn next(&mut self) {
+        tokio::select! {
+            () = arrives(&mut self.terminate) => {}
+            () = arrives(&mut self.hangup) => {}
         }
+    }
+}
+
+async fn arrives(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => signal.recv().await.unwrap_or_default(),
+        None => std::future::pending().await,
     }
 }
 

@@ -49,6 +49,7 @@ pub(crate) struct Numbers {
 #[derive(Default)]
 struct State {
     wanted: VecDeque<Wanted>,
+    /// Each without a value that is too large to be watched: any fits a line.
     acknowledged: VecDeque<Acknowledged>,
     ended: Vec<Version>,
     /// Writes that have a number and have not ended.

@@ -23,18 +23,22 @@ mod notices;
 use ringkv_shared::Failure;
 use ringkv_shared::net::ClusterApiClient;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit;
-use crate::interrupt::{self, Presses};
+use crate::interrupt::{self, Endings, Presses};
 use crate::session::{LineOutcome, Session};
 
 use self::editor::{Begun, Typed};
 
-/// Runs the shell until the person leaves.
-pub(crate) async fn run(mut session: Session, banner: String, color: anstream::ColorChoice) -> u8 {
+/// Runs the shell until the person leaves, or one of `endings` comes.
+pub(crate) async fn run(
+    mut session: Session,
+    mut endings: Endings,
+    banner: String,
+    color: anstream::ColorChoice,
+) -> u8 {
     let cooked = tcgetattr(std::io::stdin()).ok();
     // From now on Ctrl-C is never the end of the shell. Pressed in the moment between Enter and the
     // command, it waits here for the command.
@@ -50,19 +54,17 @@ pub(crate) async fn run(mut session: Session, banner: String, color: anstream::C
         begun: begun_to,
     });
     let notices = begin(&mut session, begun.await.ok());
-    let told_to_end = told_to_end();
-    tokio::pin!(told_to_end);
     loop {
         let line = tokio::select! {
             typed = typed.recv() => match typed {
                 Some(Typed::Line(line)) => line,
                 Some(Typed::End) | None => break,
             },
-            () = &mut told_to_end => break,
+            () = endings.next() => break,
         };
         let outcome = tokio::select! {
             outcome = run_or_cancel(&mut session, &line, &mut presses) => outcome,
-            () = &mut told_to_end => break,
+            () = endings.next() => break,
         };
         presses.forget();
         if outcome.leave || go_on.send(session.prompt()).is_err() {
@@ -118,18 +120,6 @@ async fn run_or_cancel(session: &mut Session, line: &str, presses: &mut Presses)
         session.notice("error: interrupted: what was sent may still be applied");
         LineOutcome { exit: exit::INTERRUPTED, leave: false }
     })
-}
-
-/// Waits for SIGTERM or the end of the terminal.
-async fn told_to_end() {
-    let listen = |kind| signal(kind).ok();
-    match (listen(SignalKind::terminate()), listen(SignalKind::hangup())) {
-        (Some(mut terminate), Some(mut hangup)) => tokio::select! {
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        },
-        _ => std::future::pending().await,
-    }
 }
 
 /// Gives the terminal back as it was: an editor that was left at its prompt has it in raw mode.

@@ -1,8 +1,9 @@
 //! The shell as a person sees it: `kv` on a real (pseudo) terminal.
 #![cfg(target_os = "linux")]
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::pty::{CTRL_C, CTRL_D, Terminal, UP};
@@ -249,6 +250,24 @@ fn a_closed_window_leaves_nothing_running() {
     kv.sees("half a line", |s| s.ends_with("kv> put half a li"));
     signal(kv.pid(), Signal::HUP);
     assert_eq!(kv.end().0, 0);
+    all_gone(&pids(&cluster), &data);
+}
+
+#[test]
+fn a_demo_that_reads_lines_leaves_nothing_when_it_is_told_to_end() {
+    let home = home();
+    let mut kv = Command::new(env!("CARGO_BIN_EXE_kv"));
+    kv.args(["demo", "--free-ports"]).env_remove("KV_CONNECT").env("TMPDIR", home.path());
+    let mut kv = kv.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("kv starts");
+    let mut input = kv.stdin.take().expect("piped");
+    input.write_all(b"put apple red\n").expect("it reads");
+    let mut output = BufReader::new(kv.stdout.take().expect("piped"));
+    let mut answer = String::new();
+    output.read_line(&mut answer).expect("an answer");
+    assert_eq!(answer.split(':').next(), Some("Replicas for key apple"));
+    let (data, cluster) = cluster(home.path());
+    signal(i32::try_from(kv.id()).expect("a process id"), Signal::TERM);
+    assert_eq!(kv.wait().expect("it ran").code(), Some(130));
     all_gone(&pids(&cluster), &data);
 }
 
