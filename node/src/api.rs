@@ -20,7 +20,7 @@ use ringkv_shared::arcs::Arcs;
 use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use ringkv_shared::merkle::Digest;
 use ringkv_shared::net::{
-    Mailbox, NODE_METHODS, NodeApiServer, Service, failure_into_object, takes,
+    Burst, Mailbox, NODE_METHODS, NodeApiServer, Service, failure_into_object, takes,
 };
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{
@@ -88,6 +88,20 @@ impl Service for NodeService {
 
     fn quick(&self, lines: &[&[u8]], out: &mut Vec<u8>, _mailbox: &Mailbox) -> usize {
         quick::answer(&self.engine, lines, out)
+    }
+
+    const SIDE_BY_SIDE: bool = true;
+
+    fn side_by_side(&self, bursts: &mut [Burst<'_>], out: &mut Vec<u8>) {
+        quick::answer_all(&self.engine, bursts, out);
+    }
+
+    fn settled(&self) -> u64 {
+        self.engine.settled()
+    }
+
+    async fn settle_up_to(&self, due: u64) {
+        self.engine.settle_up_to(due).await;
     }
 
     fn settle(&self) -> impl Future<Output = ()> {

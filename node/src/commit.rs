@@ -161,9 +161,10 @@ impl Committer {
     }
 
     fn group(&self, state: &mut State, lines: &[u8], sync: bool) -> Group {
-        let (bytes, passed) = (lines.len(), std::mem::take(&mut state.passed));
+        let (bytes, waiting) = (lines.len(), std::mem::take(&mut state.waiting));
+        let passed = std::mem::take(&mut state.passed);
         let unsynced = sync.then_some(self.unsynced + bytes);
-        Group { bytes, unsynced, waiting: state.waiters.len(), passed }
+        Group { bytes, unsynced, waiting, passed }
     }
 
     /// The last commit. The line that says so is left out if there is no room for it, or if others

@@ -122,8 +122,10 @@ pub(crate) struct State {
     pub(crate) barrier: u64,
     /// Up to which line replies may leave. Monotonic.
     pub(crate) acknowledged: u64,
-    /// Bursts that wait for lines.
+    /// Who waits for lines.
     pub(crate) waiters: Waiters,
+    /// Bursts that wait for lines, since the last group.
+    pub(crate) waiting: usize,
     /// Bursts that waited for nothing, since the last group.
     pub(crate) passed: usize,
     /// Operations since the last compaction began.
@@ -235,16 +237,23 @@ impl Engine {
 
     /// Takes the barrier now; the future ends when all that the burst told is safe.
     pub fn settle(&self) -> impl Future<Output = ()> + use<> {
-        let mut state = self.0.lock();
-        let until = Safe::Acknowledged(std::mem::take(&mut state.barrier));
-        let passes = state.is_reached(until);
-        state.passed += usize::from(passes);
-        let shared = (!passes).then(|| Arc::clone(&self.0));
+        let due = self.0.lock().due();
+        let shared = (due > 0).then(|| Arc::clone(&self.0));
         async move {
             if let Some(shared) = shared {
-                shared.reached(until).await;
+                shared.reached(Safe::Acknowledged(due)).await;
             }
         }
+    }
+
+    /// Up to which line answers may be told.
+    pub(crate) fn settled(&self) -> u64 {
+        self.0.lock().acknowledged
+    }
+
+    /// Waits until answers that depend on this line may be told.
+    pub(crate) async fn settle_up_to(&self, due: u64) {
+        self.0.reached(Safe::Acknowledged(due)).await;
     }
 }
 
@@ -304,6 +313,7 @@ impl State {
             tail,
             barrier: 0,
             waiters: Waiters::default(),
+            waiting: 0,
             passed: 0,
             operations: since_snapshot,
             compacted_at: Instant::now(),
@@ -314,6 +324,15 @@ impl State {
             figures: Figures { replayed, replay_us, ..Figures::default() },
         };
         (state, writer)
+    }
+
+    /// Takes the barrier of the burst that has just been served; 0 if all that it told is safe.
+    pub(crate) fn due(&mut self) -> u64 {
+        let due = std::mem::take(&mut self.barrier);
+        let passes = due <= self.acknowledged;
+        self.passed += usize::from(passes);
+        self.waiting += usize::from(!passes);
+        if passes { 0 } else { due }
     }
 
     pub(crate) fn depend_on(&mut self, key: &[u8]) {

@@ -41,11 +41,6 @@ impl Waiters {
         }
     }
 
-    /// How many wait.
-    pub(crate) const fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// Takes out whom to wake when it is safe up to these lines.
     pub(crate) fn take(&mut self, acknowledged: u64, durable: u64) -> Vec<Waker> {
         let reached = self.0.extract_if(.., |(until, _)| until.is_reached(acknowledged, durable));
@@ -73,7 +68,7 @@ mod tests {
             waiters.join(Safe::Acknowledged(7), &mut places[0], &Context::from_waker(&first));
             waiters.join(Safe::Durable(7), &mut places[1], &Context::from_waker(&second));
         }
-        assert_eq!(waiters.len(), 2);
+        assert_eq!(waiters.0.len(), 2);
         assert!(waiters.take(6, 6).is_empty());
         let woken = waiters.take(7, 6);
         assert!(woken.len() == 1 && woken[0].will_wake(&first));

@@ -27,13 +27,14 @@
 mod ask;
 mod batch;
 
+use std::slice;
 use std::sync::MutexGuard;
 
 use jsonrpsee::types::{ErrorObjectOwned, Id};
 use jsonrpsee::{MethodResponse, ResponsePayload};
 use ringkv_shared::hlc::Stamp;
 use ringkv_shared::limits::LINE_BYTES_MAX;
-use ringkv_shared::net::{QuickCall, Spell};
+use ringkv_shared::net::{Burst, QuickCall, Spell};
 use ringkv_shared::protocol::node::Reign;
 
 use crate::answer::get_reply;
@@ -49,24 +50,45 @@ use ask::{Ask, By, Change};
 
 /// Takes over the first of these lines, up to one that is not for this; says how many. The answers are appended to `out`.
 pub(crate) fn answer(engine: &Engine, lines: &[&[u8]], out: &mut Vec<u8>) -> usize {
-    let mut taken = 0;
-    while let Some(next) = lines.get(taken) {
-        match side_by_side(engine, &lines[taken..], out) {
-            // A piece of a rebalance is many requests by itself.
-            0 if batch::answer(engine, next, out) => taken += 1,
-            0 => break,
-            more => taken += more,
-        }
-    }
-    taken
+    let mut burst = Burst::new(lines);
+    side_by_side(engine, slice::from_mut(&mut burst), out, &mut |burst, out| {
+        answer_rest(engine, burst, out);
+    });
+    burst.taken
 }
 
-/// Takes over the first of these lines that are each of one key.
-fn side_by_side(engine: &Engine, lines: &[&[u8]], out: &mut Vec<u8>) -> usize {
-    let mut asks = Vec::with_capacity(lines.len());
-    asks.extend(lines.iter().map_while(|line| read(line)));
-    if asks.is_empty() {
-        return 0;
+/// Does so for each of these bursts, and says what its answers wait for.
+pub(crate) fn answer_all(engine: &Engine, bursts: &mut [Burst<'_>], out: &mut Vec<u8>) {
+    side_by_side(engine, bursts, out, &mut |burst, out| {
+        answer_rest(engine, burst, out);
+        burst.end = out.len();
+        burst.due = engine.0.lock().due();
+    });
+}
+
+/// Takes over what comes behind lines that are each of one key.
+fn answer_rest(engine: &Engine, burst: &mut Burst<'_>, out: &mut Vec<u8>) {
+    // A piece of a rebalance is many requests by itself.
+    while let Some(next) = burst.lines.get(burst.taken)
+        && batch::answer(engine, next, out)
+    {
+        burst.taken += 1;
+        side_by_side(engine, slice::from_mut(burst), out, &mut |_, _| ());
+    }
+}
+
+/// Takes over the next lines of each burst that are each of one key, one burst after the other; `served` is told of each.
+fn side_by_side(
+    engine: &Engine,
+    bursts: &mut [Burst<'_>],
+    out: &mut Vec<u8>,
+    served: &mut dyn FnMut(&mut Burst<'_>, &mut Vec<u8>),
+) {
+    let mut asks = Vec::with_capacity(bursts.iter().map(|burst| burst.lines.len()).sum());
+    let mut ends = Vec::with_capacity(bursts.len());
+    for burst in &*bursts {
+        asks.extend(burst.lines[burst.taken..].iter().map_while(|line| read(line)));
+        ends.push(asks.len());
     }
     let mut stored = Vec::new();
     let keys: Vec<_> = asks.iter().map(|(_, ask)| ask.key().store(&mut stored)).collect();
@@ -75,8 +97,14 @@ fn side_by_side(engine: &Engine, lines: &[&[u8]], out: &mut Vec<u8>) -> usize {
     let mut seats = Vec::with_capacity(asks.len());
     let writes = asks.iter().map(|(_, ask)| matches!(ask, Ask::Change(_)));
     engine.0.lock().store.seek_all(keys.iter().copied().zip(writes), &mut seats);
-    let asks = asks.iter().zip(keys.into_iter().zip(seats));
-    asks.take_while(|(ask, (key, seat))| answer_one(engine, ask, key, *seat, out)).count()
+    let mut from = 0;
+    for (burst, end) in bursts.iter_mut().zip(ends) {
+        let its = asks[from..end].iter().zip(keys[from..end].iter().zip(&seats[from..end]));
+        let taken = its.take_while(|(ask, (key, seat))| answer_one(engine, ask, key, **seat, out));
+        burst.taken += taken.count();
+        from = end;
+        served(burst, out);
+    }
 }
 
 fn read<'a>(line: &'a [u8]) -> Option<(QuickCall<'a>, Ask<'a>)> {

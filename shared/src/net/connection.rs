@@ -7,6 +7,9 @@
 //! service calls a *barrier* starts only when all earlier calls of its connection have finished, and holds up the
 //! later ones: a change of the ring stands in program order with the writes around it.
 //!
+//! Whole lines that arrive while nothing else is under way are served with those of other connections, if the service knows
+//! how, see [`turn`](super::turn): until that is done, the connection's *seat* is away.
+//!
 //! Most connections are idle most of the time, so one that is takes little memory: it reads into memory of all, and what
 //! few turns need is made for these.
 //!
@@ -18,20 +21,23 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use jsonrpsee::MethodResponse;
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, Sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::dispatch::{Served, Started, parse, too_long};
 use super::mailbox::Mailbox;
 use super::server::{ServerLimits, Service};
+use super::turn::{Left, Seat, Turns};
 use super::wire::{JsonLines, Line};
 
 /// The most lines that the service is given at once.
@@ -45,7 +51,9 @@ pub(super) type Scratch = RefCell<Box<[u8]>>;
 
 /// One connection: what was read, what waits, what goes out.
 pub(super) struct Connection<'a, S> {
-    stream: TcpStream,
+    reader: OwnedReadHalf,
+    seat: Rc<Seat>,
+    turns: Option<Rc<Turns<S>>>,
     service: S,
     limits: &'a ServerLimits,
     lines: JsonLines,
@@ -72,13 +80,23 @@ enum Woken {
     Read(usize),
     Finished(Option<MethodResponse>),
     Mail,
+    /// A turn has left this to do.
+    Left(Box<Left>),
     Shutdown,
 }
 
 impl<'a, S: Service> Connection<'a, S> {
-    pub(super) fn new(stream: TcpStream, service: S, limits: &'a ServerLimits) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        service: S,
+        turns: Option<Rc<Turns<S>>>,
+        limits: &'a ServerLimits,
+    ) -> Self {
+        let (reader, writer) = stream.into_split();
         Self {
-            stream,
+            reader,
+            seat: Seat::new(writer),
+            turns,
             service,
             limits,
             lines: JsonLines::new(limits.line_bytes_max),
@@ -99,7 +117,7 @@ impl<'a, S: Service> Connection<'a, S> {
         scratch: &Scratch,
         shutdown: &CancellationToken,
     ) -> io::Result<()> {
-        self.stream.set_nodelay(true)?;
+        self.reader.as_ref().set_nodelay(true)?;
         let mut stop = pin!(shutdown.cancelled());
         let mut alarm = pin!(tokio::time::sleep(self.limits.idle));
         loop {
@@ -119,6 +137,7 @@ impl<'a, S: Service> Connection<'a, S> {
                     self.start_rest()?;
                 }
                 Woken::Mail => self.start_rest()?,
+                Woken::Left(left) => self.take_left(*left)?,
             }
             // What has finished meanwhile goes out with the same write, and may let more start.
             while self.gather() {
@@ -140,19 +159,29 @@ impl<'a, S: Service> Connection<'a, S> {
 
     /// Lets what is under way end, and answers it.
     async fn end(&mut self) -> io::Result<()> {
-        while self.calls() > 0 {
-            let news = poll_fn(|cx| self.poll_finished(cx)).await;
-            if let Woken::Finished(answer) = news {
-                self.finish(answer);
+        while self.is_busy() {
+            let news = poll_fn(|cx| {
+                self.seat.wait(true, cx);
+                let news = self.poll_finished(cx).map(Some);
+                if news.is_pending() && !self.is_busy() { Poll::Ready(None) } else { news }
+            });
+            match news.await {
+                Some(Woken::Finished(answer)) => self.finish(answer),
+                Some(Woken::Left(left)) => self.take_left(*left)?,
+                _ => {}
             }
         }
-        self.send().await?;
-        self.stream.shutdown().await
+        self.send().await
     }
 
     /// Calls that have begun and not ended.
     fn calls(&self) -> usize {
         self.waiting.as_ref().map_or(0, |waiting| waiting.len()) + self.mailbox.due()
+    }
+
+    /// Whether something is under way.
+    fn is_busy(&self) -> bool {
+        self.calls() > 0 || self.seat.is_away()
     }
 
     /// Whether nothing may start now, whatever arrives.
@@ -170,10 +199,14 @@ impl<'a, S: Service> Connection<'a, S> {
         if let Poll::Ready(news) = self.poll_finished(cx) {
             return Poll::Ready(Ok(news));
         }
-        if !self.is_held_up() {
+        if self.seat.is_away() {
+            // What arrives meanwhile is read when it is back.
+            let expected = self.reader.as_ref().poll_read_ready(cx).is_ready();
+            self.seat.wait(expected, cx);
+        } else if !self.is_held_up() {
             let mut scratch = scratch.borrow_mut();
             let mut buf = ReadBuf::new(&mut scratch);
-            if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+            if let Poll::Ready(read) = Pin::new(&mut self.reader).poll_read(cx, &mut buf) {
                 return Poll::Ready(read.map(|()| Woken::Read(buf.filled().len())));
             }
         }
@@ -183,6 +216,9 @@ impl<'a, S: Service> Connection<'a, S> {
     fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
         if self.mailbox.poll_news(cx).is_ready() {
             return Poll::Ready(Woken::Mail);
+        }
+        if let Some(left) = self.seat.take_left() {
+            return Poll::Ready(Woken::Left(left));
         }
         let Some(waiting) = &mut self.waiting else { return Poll::Pending };
         match ready!(waiting.poll_next_unpin(cx)) {
@@ -198,7 +234,7 @@ impl<'a, S: Service> Connection<'a, S> {
             ready!(alarm.as_mut().poll(cx));
             let now = Instant::now();
             let late_at = match self.line_began {
-                _ if self.calls() > 0 || self.is_held_up() => now + self.limits.idle,
+                _ if self.is_busy() || self.is_held_up() => now + self.limits.idle,
                 Some(began) => began + self.limits.line,
                 None => self.active + self.limits.idle,
             };
@@ -213,12 +249,31 @@ impl<'a, S: Service> Connection<'a, S> {
     fn take(&mut self, read: &[u8]) -> io::Result<()> {
         self.active = Instant::now();
         self.held = false;
+        if self.joins(read) {
+            return Ok(());
+        }
         if self.inbox.is_empty() {
             let done = self.start_lines(read)?;
             self.inbox.extend_from_slice(&read[done..]);
             return Ok(());
         }
         self.inbox.extend_from_slice(read);
+        self.start_rest()
+    }
+
+    /// Has what was read served with what other connections have read, if that is possible.
+    fn joins(&self, read: &[u8]) -> bool {
+        let Some(turns) = &self.turns else { return false };
+        let is_quiet = self.inbox.is_empty() && self.lines.is_at_start() && !self.is_busy();
+        is_quiet && turns.join(&self.seat, read)
+    }
+
+    /// Does what a turn has left.
+    fn take_left(&mut self, left: Left) -> io::Result<()> {
+        let Left { unsent, lines, failed } = left;
+        failed.map_or(Ok(()), Err)?;
+        self.outbox.extend_from_slice(&unsent);
+        self.inbox = lines;
         self.start_rest()
     }
 
@@ -348,16 +403,21 @@ impl<'a, S: Service> Connection<'a, S> {
             return Ok(());
         }
         // Nearly always it takes all at once, and no clock has to be looked at.
-        let sent = match self.stream.try_write(&self.outbox) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-            sent => sent.unwrap_or(0),
-        };
+        let sent = self.seat.send(&self.outbox)?;
         if sent < self.outbox.len() {
-            let rest = self.stream.write_all(&self.outbox[sent..]);
+            let rest = self.send_rest(sent);
             Box::pin(timeout(self.limits.write, rest)).await??;
         }
         self.outbox.clear();
         self.outbox.shrink_to(OUTBOX_KEPT);
+        Ok(())
+    }
+
+    async fn send_rest(&self, mut sent: usize) -> io::Result<()> {
+        while sent < self.outbox.len() {
+            self.seat.writable().await?;
+            sent += self.seat.send(&self.outbox[sent..])?;
+        }
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ mod peer;
 mod process;
 mod quick;
 mod server;
+mod turn;
 mod wire;
 
 pub use api::{
@@ -35,3 +36,4 @@ pub use peer::{Peer, PeerError};
 pub use process::{print_ready, run_process, tell_end};
 pub use quick::{Found, Piece, QuickCall, Scan, Spell, Taken, ask_get, ask_write, plain_text};
 pub use server::{ServerLimits, Service, serve};
+pub use turn::Burst;

@@ -16,13 +16,15 @@ use jsonrpsee::Methods;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::connection::Connection;
 use super::dispatch::too_many;
 use super::mailbox::Mailbox;
+use super::turn::{Burst, Turns};
 use crate::protocol::claim::Reign;
 use crate::{Failure, limits};
 
@@ -52,6 +54,19 @@ pub trait Service: Clone + 'static {
     }
     /// Waits until the answers that were just made may be told.
     fn settle(&self) -> impl Future<Output = ()>;
+    /// Whether what has arrived on many connections is to be served [side by side](Self::side_by_side).
+    const SIDE_BY_SIDE: bool = false;
+    /// The same as [`quick`](Self::quick) for many connections at once: takes over the first lines of each, one burst after
+    /// the other, and says of each what its answers wait for.
+    fn side_by_side(&self, _bursts: &mut [Burst<'_>], _out: &mut Vec<u8>) {}
+    /// Up to where it has settled what answers wait for.
+    fn settled(&self) -> u64 {
+        u64::MAX
+    }
+    /// Waits until it has settled so far.
+    fn settle_up_to(&self, _due: u64) -> impl Future<Output = ()> {
+        std::future::ready(())
+    }
     /// Whether a method must run alone on its connection.
     fn is_barrier(&self, method: &str) -> bool;
 }
@@ -117,6 +132,10 @@ pub async fn serve<S: Service>(
     let slots = Rc::new(Semaphore::new(limits.connections_max));
     let limits = Rc::new(limits);
     let scratch = Rc::new(RefCell::new(vec![0; READ_BYTES].into_boxed_slice()));
+    let turns = Turns::of(&service, limits.line_bytes_max);
+    let _turns_end_last = turns
+        .clone()
+        .map(|turns| AbortOnDropHandle::new(spawn_local(async move { turns.run().await })));
     loop {
         let stream = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -131,10 +150,10 @@ pub async fn serve<S: Service>(
         };
         let slot = slots.clone();
         let (service, limits, shutdown) = (service.clone(), limits.clone(), shutdown.clone());
-        let scratch = scratch.clone();
+        let (scratch, turns) = (scratch.clone(), turns.clone());
         connections.spawn_local(async move {
             let Ok(_slot) = slot.try_acquire() else { return Box::pin(turn_away(stream)).await };
-            let mut connection = Connection::new(stream, service, &limits);
+            let mut connection = Connection::new(stream, service, turns, &limits);
             if let Err(error) = connection.run(&scratch, &shutdown).await {
                 tracing::debug!(%error, "connection ended");
             }

@@ -42,6 +42,11 @@ impl JsonLines {
         is_usual.then_some((line, newline + 1))
     }
 
+    /// Whether what comes next is the beginning of a line.
+    pub(super) const fn is_at_start(&self) -> bool {
+        !self.discarding && self.scanned == 0
+    }
+
     /// Lines that were peeked at are done with: `buf` is to begin behind them.
     pub(super) const fn took(&mut self) {
         self.scanned = 0;
