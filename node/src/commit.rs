@@ -15,29 +15,28 @@
 //! read-only, and so took nothing of a write, is asked again: until it takes the lines, whoever
 //! depends on them waits, and everybody else can read.
 
+mod beside;
+
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 use crate::StorageError;
 use crate::engine::{Shared, State};
 use crate::here::{Group, Syncs};
-use crate::log::record::Header;
 use crate::log::writer::Writer;
 use crate::options::Durability;
 use crate::space::RETRY_INTERVAL;
 
+use self::beside::Beside;
+pub(crate) use self::beside::Rotation;
+
 /// Memory for lines that is kept between two groups, in bytes.
 const SPARE_BYTES: usize = 256 * 1024;
-
-/// A request to close the active segment, answered with the header of the next, or why there is no
-/// room for one.
-pub(crate) type Rotation = oneshot::Sender<Result<Header, StorageError>>;
 
 /// The only one who writes to the active segment.
 #[derive(Debug)]
@@ -46,6 +45,10 @@ pub struct Committer {
     /// `None` only while a blocking thread has it.
     writer: Option<Writer>,
     rotations: mpsc::Receiver<Rotation>,
+    /// Who waits for the segment to be closed.
+    asked: Option<Rotation>,
+    /// What is done beside.
+    beside: Beside,
     /// What failed elsewhere so that nothing more may be promised.
     failures: mpsc::Receiver<StorageError>,
     /// Last line written.
@@ -69,7 +72,20 @@ impl Committer {
     ) -> Self {
         let (written, stop) = (shared.lock().tail.seq(), CancellationToken::new());
         let (writer, syncs, spare) = (Some(writer), Syncs::default(), Vec::new());
-        Self { shared, writer, rotations, failures, written, unsynced: 0, syncs, spare, stop }
+        let (asked, beside, unsynced) = (None, Beside::default(), 0);
+        Self {
+            shared,
+            writer,
+            rotations,
+            asked,
+            beside,
+            failures,
+            written,
+            unsynced,
+            syncs,
+            spare,
+            stop,
+        }
     }
 
     /// Writes and syncs what waits, at once: for who runs a whole cluster in one thread.
@@ -114,18 +130,19 @@ impl Committer {
                     None => std::future::pending().await,
                 }
             };
+            let may_sync = !self.beside.is_closing();
             tokio::select! {
                 // In this order: while others write on, there is always work.
                 biased;
                 Some(failure) = self.failures.recv() => return Err(failure),
                 () = stop.cancelled() => return self.end().await,
-                Some(reply) = self.rotations.recv() => {
-                    let rotated = self.rotate().await?;
-                    // The compactor may have been told to stop; the segment is closed anyway.
-                    let _ = reply.send(rotated);
+                Some(reply) = self.rotations.recv(), if self.asked.is_none() => {
+                    self.asked = Some(reply);
+                    self.begin_to_close();
                 }
-                () = shared.sync_due.notified() => self.commit(true).await?,
-                _ = tick => self.commit(true).await?,
+                next = self.beside.next() => self.close(next?).await?,
+                () = shared.sync_due.notified(), if may_sync => self.commit(true).await?,
+                _ = tick, if may_sync => self.commit(true).await?,
                 () = shared.work.notified() => {
                     let sync = shared.options.durability == Durability::Always;
                     if sync {
@@ -133,10 +150,8 @@ impl Committer {
                         tokio::task::yield_now().await;
                     }
                     self.commit(sync).await?;
-                    if shared.lock().sizes.active >= shared.options.segment_bytes
-                        && let Err(error) = self.rotate().await?
-                    {
-                        debug!(%error, "the segment stays open for want of room");
+                    if shared.lock().sizes.active >= shared.options.segment_bytes {
+                        self.begin_to_close();
                     }
                 }
             }
@@ -157,7 +172,8 @@ impl Committer {
         }
         let here = self.syncs.are_brief(group);
         self.write(lines, seq, sync, here).await?;
-        self.reserve_ahead().await
+        self.reserve_ahead();
+        Ok(())
     }
 
     fn group(&self, state: &mut State, lines: &[u8], sync: bool) -> Group {
@@ -170,6 +186,7 @@ impl Committer {
     /// The last commit. The line that says so is left out if there is no room for it, or if others
     /// came meanwhile: those are not written, and nobody is told that they were.
     async fn end(&mut self) -> Result<(), StorageError> {
+        self.beside.end().await?;
         self.commit(true).await?;
         let bye = self.shared.lock().bye();
         if let Some((line, seq)) = bye {
@@ -180,26 +197,6 @@ impl Committer {
             Ok(())
         };
         self.blocking(give_back).await
-    }
-
-    /// Closes the active segment; the header of the next, or why there is no room for one.
-    async fn rotate(&mut self) -> Result<Result<Header, StorageError>, StorageError> {
-        let (next, reserved) = match self.blocking(|writer| writer.prepare()).await {
-            Err(error) if error.is_full() || error.is_read_only() => return Ok(Err(error)),
-            prepared => prepared?,
-        };
-        let (rest, header, line, hook) = {
-            let mut state = self.shared.lock();
-            let (rest, header, line) = state.tail.rotate();
-            state.sizes.rotated(header.segment - 1, line.len() as u64);
-            state.room.passes_to(Arc::clone(&next), reserved);
-            self.shared.lines.opened(state.tail.file(), Arc::clone(&next));
-            (rest, header, line, self.shared.options.hook.clone())
-        };
-        self.write(rest, header.seq, true, false).await?;
-        let written = header.clone();
-        self.blocking(move |writer| writer.rotate(next, &written, &line, &hook)).await?;
-        Ok(Ok(header))
     }
 
     /// Writes lines, the last of which is `seq`, `here` or on another thread, and tells who waits. While the file
@@ -252,21 +249,6 @@ impl Committer {
             () = self.stop.cancelled() => Err(error),
             () = tokio::time::sleep(RETRY_INTERVAL) => Ok(()),
         }
-    }
-
-    /// Takes more room for the log while there is still some, so that no write waits for it.
-    async fn reserve_ahead(&mut self) -> Result<(), StorageError> {
-        let ahead = {
-            let mut state = self.shared.lock();
-            let end = state.sizes.active;
-            state.room.ahead(end)
-        };
-        let Some((file, from, bytes)) = ahead else { return Ok(()) };
-        let lent = Arc::clone(&file);
-        let reserved = self.blocking(move |_| Ok(lent.reserve(from, bytes))).await?;
-        // If it fails, the write that needs the room will find out, and say so.
-        self.shared.lock().room.taken(&file, reserved.ok().map(|()| from + bytes));
-        Ok(())
     }
 
     /// Tells who waits, and the compactor if it is due.

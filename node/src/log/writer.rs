@@ -72,24 +72,6 @@ impl Writer {
         Arc::clone(&self.file)
     }
 
-    /// Makes the file of the next segment, with room and nothing in it; says how much room.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be made, and is not there.
-    pub fn prepare(&self) -> Result<(Arc<dyn DiskFile>, u64), StorageError> {
-        let tmp = self.dir.active_tmp();
-        let file = self.dir.disk().open(&tmp, Open::New);
-        let file = file.map_err(StorageError::io("making", &tmp))?;
-        match Room::start(&*file) {
-            Ok(reserved) => Ok((file, reserved)),
-            Err(error) => {
-                files::remove(self.dir.disk(), &tmp)?;
-                Err(StorageError::io("reserving room in", &tmp)(error))
-            }
-        }
-    }
-
     /// Closes the segment, all of whose lines are synced, and starts the next, whose file was
     /// prepared, with its header.
     ///
@@ -122,5 +104,23 @@ impl Writer {
     pub fn give_back(&self) {
         // What is not given back is only room; a disk that really fails will say so again.
         let _ = self.file.truncate(self.end);
+    }
+}
+
+/// Makes the file of the next segment, with room and nothing in it; says how much room.
+///
+/// # Errors
+///
+/// It cannot be made, and is not there.
+pub fn prepare(dir: &DataDir) -> Result<(Arc<dyn DiskFile>, u64), StorageError> {
+    let tmp = dir.active_tmp();
+    let file = dir.disk().open(&tmp, Open::New);
+    let file = file.map_err(StorageError::io("making", &tmp))?;
+    match Room::start(&*file) {
+        Ok(reserved) => Ok((file, reserved)),
+        Err(error) => {
+            files::remove(dir.disk(), &tmp)?;
+            Err(StorageError::io("reserving room in", &tmp)(error))
+        }
     }
 }
