@@ -1,5 +1,6 @@
-//! The hot methods have a way of their own in front of the method table: the same lines to two nodes, one of which has
-//! only the table, must have the same answers, byte for byte, and leave the same log and map.
+//! The hot methods have two ways in front of the method table, one of them for many connections at once: the same lines
+//! to three nodes, one of which has only the table, must have the same answers, byte for byte, and leave the same log and
+//! map.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -13,7 +14,7 @@ use ringkv_node::disk::SimDisk;
 use ringkv_node::store::{Budget, Reads};
 use ringkv_node::{Clock, Durability, Engine, EngineOptions, NodeService};
 use ringkv_shared::Failure;
-use ringkv_shared::net::{Mailbox, ServerLimits, Service, listen, serve};
+use ringkv_shared::net::{Burst, Mailbox, ServerLimits, Service, listen, serve};
 use ringkv_shared::protocol::node::Reign;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -34,16 +35,16 @@ impl Clock for Still {
     }
 }
 
-/// A node's service with or without the way in front of its table.
+/// A node's service with or without the ways in front of its table.
 #[derive(Clone)]
-struct Ways {
+struct Ways<const SIDE_BY_SIDE: bool> {
     service: NodeService,
     quick: bool,
     /// How many lines did not get to the table.
     taken: Rc<Cell<usize>>,
 }
 
-impl Service for Ways {
+impl<const SIDE_BY_SIDE: bool> Service for Ways<SIDE_BY_SIDE> {
     fn methods(&self) -> &Methods {
         self.service.methods()
     }
@@ -60,6 +61,22 @@ impl Service for Ways {
         let taken = if self.quick { self.service.quick(lines, out, mailbox) } else { 0 };
         self.taken.set(self.taken.get() + taken);
         taken
+    }
+
+    const SIDE_BY_SIDE: bool = SIDE_BY_SIDE;
+
+    fn side_by_side(&self, bursts: &mut [Burst<'_>], out: &mut Vec<u8>) {
+        self.service.side_by_side(bursts, out);
+        let taken: usize = bursts.iter().map(|burst| burst.taken).sum();
+        self.taken.set(self.taken.get() + taken);
+    }
+
+    fn settled(&self) -> u64 {
+        self.service.settled()
+    }
+
+    fn settle_up_to(&self, due: u64) -> impl Future<Output = ()> {
+        self.service.settle_up_to(due)
     }
 
     fn settle(&self) -> impl Future<Output = ()> {
@@ -101,7 +118,7 @@ struct Outcome {
     figures: String,
 }
 
-async fn play(
+async fn play<const SIDE_BY_SIDE: bool>(
     disk: &SimDisk,
     quick: bool,
     memory: Option<Budget>,
@@ -118,7 +135,11 @@ async fn play(
     let stop = CancellationToken::new();
     spawn_local(committer.run(stop.clone()));
     let taken = Rc::new(Cell::new(0));
-    let ways = Ways { service: NodeService::new(engine.clone()), quick, taken: taken.clone() };
+    let ways = Ways::<SIDE_BY_SIDE> {
+        service: NodeService::new(engine.clone()),
+        quick,
+        taken: taken.clone(),
+    };
     let (listener, address) = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     spawn_local(serve(listener, ways, ServerLimits::default(), stop.clone()));
     let (read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
@@ -374,13 +395,16 @@ proptest! {
     ) {
         let disk = SimDisk::new(1);
         drop(Engine::open(crate::support::options(&disk)).unwrap());
-        let other = disk.copy();
+        let others = [disk.copy(), disk.copy()];
         let memory = few.map(|values| Budget { bytes: u64::MAX, values: Some(values) });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let ((quick, _), (table, none)) = LocalSet::new().block_on(&runtime, async {
-            (play(&disk, true, memory, &steps).await, play(&other, false, memory, &steps).await)
+        let ((together, _), (quick, _), (table, none)) = LocalSet::new().block_on(&runtime, async {
+            let together = play::<true>(&disk, true, memory, &steps).await;
+            let quick = play::<false>(&others[0], true, memory, &steps).await;
+            (together, quick, play::<false>(&others[1], false, memory, &steps).await)
         });
-        prop_assert_eq!(quick, table);
+        prop_assert_eq!(&together, &table);
+        prop_assert_eq!(&quick, &table);
         prop_assert_eq!(none, 0);
     }
 }
@@ -406,7 +430,8 @@ fn what_our_writers_send_is_taken_over() {
     let disk = SimDisk::new(1);
     let steps = [Step::Burst(spelled.iter().map(|line| line.as_bytes().to_vec()).collect())];
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (outcome, taken) = LocalSet::new().block_on(&runtime, play(&disk, true, None, &steps));
+    let played = play::<true>(&disk, true, None, &steps);
+    let (outcome, taken) = LocalSet::new().block_on(&runtime, played);
     assert_eq!(taken, spelled.len(), "{outcome:?}");
     assert!(outcome.answers.iter().all(|answer| answer.contains("result")), "{outcome:?}");
 }
