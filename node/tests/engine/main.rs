@@ -3,6 +3,7 @@
 
 mod a_log_is_inspected;
 mod a_node_serves;
+mod a_segment_is_closed_beside;
 mod an_answered_claim_is_kept;
 mod any_operation_may_fail;
 mod collected_keys_stay_deleted;
