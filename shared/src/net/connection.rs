@@ -17,10 +17,9 @@
 //!
 //! While answers are being settled and sent, nothing more is read of the same connection.
 
-use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -29,15 +28,13 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt as _, StreamExt as _};
 use jsonrpsee::MethodResponse;
 use tokio::io::{AsyncRead as _, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::time::{Instant, Sleep, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, timeout};
 
 use super::dispatch::{Served, Started, parse, too_long};
 use super::mailbox::Mailbox;
-use super::server::{ServerLimits, Service};
-use super::turn::{Left, Seat, Turns};
+use super::seat::{Left, Taken};
+use super::server::{Common, Service};
 use super::wire::{JsonLines, Line};
 
 /// The most lines that the service is given at once.
@@ -46,16 +43,11 @@ const BURST_LINES: usize = 32;
 /// Memory for answers that a connection keeps between two bursts, in bytes.
 const OUTBOX_KEPT: usize = 64 * 1024;
 
-/// Memory that all connections of a thread read into.
-pub(super) type Scratch = RefCell<Box<[u8]>>;
-
 /// One connection: what was read, what waits, what goes out.
-pub(super) struct Connection<'a, S> {
+struct Connection<'a, S> {
     reader: OwnedReadHalf,
-    seat: Rc<Seat>,
-    turns: Option<Rc<Turns<S>>>,
-    service: S,
-    limits: &'a ServerLimits,
+    seat: Taken,
+    common: &'a Common<S>,
     lines: JsonLines,
     /// What has arrived and could not be started yet: half a line, or what must wait.
     inbox: Vec<u8>,
@@ -68,10 +60,6 @@ pub(super) struct Connection<'a, S> {
     /// Answers to calls that the service has taken over.
     mailbox: Mailbox,
     outbox: Vec<u8>,
-    /// When something was last read.
-    active: Instant,
-    /// When the line in the inbox was begun.
-    line_began: Option<Instant>,
 }
 
 /// What a turn of a connection was woken by.
@@ -85,53 +73,33 @@ enum Woken {
     Shutdown,
 }
 
-impl<'a, S: Service> Connection<'a, S> {
-    pub(super) fn new(
-        stream: TcpStream,
-        service: S,
-        turns: Option<Rc<Turns<S>>>,
-        limits: &'a ServerLimits,
-    ) -> Self {
-        let (reader, writer) = stream.into_split();
-        Self {
-            reader,
-            seat: Seat::new(writer),
-            turns,
-            service,
-            limits,
-            lines: JsonLines::new(limits.line_bytes_max),
-            inbox: Vec::new(),
-            held: false,
-            waiting: None,
-            alone: false,
-            mailbox: Mailbox::default(),
-            outbox: Vec::new(),
-            active: Instant::now(),
-            line_began: None,
-        }
+/// Serves a connection to its end.
+pub(super) async fn serve<S: Service>(reader: OwnedReadHalf, seat: Taken, common: Rc<Common<S>>) {
+    let mut connection = Connection {
+        reader,
+        seat,
+        lines: JsonLines::new(common.limits.line_bytes_max),
+        common: &common,
+        inbox: Vec::new(),
+        held: false,
+        waiting: None,
+        alone: false,
+        mailbox: Mailbox::default(),
+        outbox: Vec::new(),
+    };
+    if let Err(error) = connection.run().await {
+        tracing::debug!(%error, "connection ended");
     }
+}
 
+impl<S: Service> Connection<'_, S> {
     /// Serves it to its end.
-    pub(super) async fn run(
-        &mut self,
-        scratch: &Scratch,
-        shutdown: &CancellationToken,
-    ) -> io::Result<()> {
+    async fn run(&mut self) -> io::Result<()> {
         self.reader.as_ref().set_nodelay(true)?;
-        let mut stop = pin!(shutdown.cancelled());
-        let mut alarm = pin!(tokio::time::sleep(self.limits.idle));
         loop {
-            let wake = |cx: &mut Context<'_>| {
-                // What has arrived comes first: that is nearly always what it was woken by.
-                let woken = self.poll_wake(scratch, alarm.as_mut(), cx);
-                if woken.is_pending() && stop.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Ok(Woken::Shutdown));
-                }
-                woken
-            };
-            match poll_fn(wake).await? {
+            match poll_fn(|cx| self.poll_wake(cx)).await? {
                 Woken::Read(0) | Woken::Shutdown => break,
-                Woken::Read(bytes) => self.take(&scratch.borrow()[..bytes])?,
+                Woken::Read(bytes) => self.take(&self.common.scratch.borrow()[..bytes])?,
                 Woken::Finished(answer) => {
                     self.finish(answer);
                     self.start_rest()?;
@@ -143,15 +111,7 @@ impl<'a, S: Service> Connection<'a, S> {
             while self.gather() {
                 self.start_rest()?;
             }
-            self.line_began = match (self.inbox.is_empty() || self.is_held_up(), self.line_began) {
-                (true, _) => None,
-                (false, began) => began.or(Some(self.active)),
-            };
-            if let Some(began) = self.line_began
-                && began + self.limits.line < alarm.deadline()
-            {
-                alarm.as_mut().reset(began + self.limits.line);
-            }
+            self.seat.in_line(!self.inbox.is_empty() && !self.is_held_up());
             self.send().await?;
         }
         self.end().await
@@ -186,31 +146,40 @@ impl<'a, S: Service> Connection<'a, S> {
 
     /// Whether nothing may start now, whatever arrives.
     fn is_held_up(&self) -> bool {
-        self.held || self.alone || self.calls() >= self.limits.waiting_max
+        self.held || self.alone || self.calls() >= self.common.limits.waiting_max
     }
 
     /// Waits for a finished call, for bytes or for a limit of time.
-    fn poll_wake(
-        &mut self,
-        scratch: &Scratch,
-        alarm: Pin<&mut Sleep>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Woken>> {
+    fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Woken>> {
         if let Poll::Ready(news) = self.poll_finished(cx) {
             return Poll::Ready(Ok(news));
         }
+        let mut expected = false;
         if self.seat.is_away() {
             // What arrives meanwhile is read when it is back.
-            let expected = self.reader.as_ref().poll_read_ready(cx).is_ready();
-            self.seat.wait(expected, cx);
+            expected = self.reader.as_ref().poll_read_ready(cx).is_ready();
         } else if !self.is_held_up() {
-            let mut scratch = scratch.borrow_mut();
+            let mut scratch = self.common.scratch.borrow_mut();
             let mut buf = ReadBuf::new(&mut scratch);
             if let Poll::Ready(read) = Pin::new(&mut self.reader).poll_read(cx, &mut buf) {
                 return Poll::Ready(read.map(|()| Woken::Read(buf.filled().len())));
             }
         }
-        self.poll_late(alarm, cx).map(Err)
+        self.seat.wait(expected, cx);
+        if self.seat.was_called() { self.called() } else { Poll::Pending }
+    }
+
+    /// What it was called for. A peer that waits for us is not late.
+    fn called(&self) -> Poll<io::Result<Woken>> {
+        if self.seat.is_closing() {
+            return Poll::Ready(Ok(Woken::Shutdown));
+        }
+        if self.is_busy() || self.is_held_up() {
+            self.seat.is_active();
+        } else if self.seat.late_at(&self.common.limits) <= Instant::now() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
     }
 
     fn poll_finished(&mut self, cx: &mut Context<'_>) -> Poll<Woken> {
@@ -227,27 +196,9 @@ impl<'a, S: Service> Connection<'a, S> {
         }
     }
 
-    /// The error of a peer that has asked nothing for too long, or does not end its line. While it waits for us it is
-    /// not late.
-    fn poll_late(&self, mut alarm: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<io::Error> {
-        loop {
-            ready!(alarm.as_mut().poll(cx));
-            let now = Instant::now();
-            let late_at = match self.line_began {
-                _ if self.is_busy() || self.is_held_up() => now + self.limits.idle,
-                Some(began) => began + self.limits.line,
-                None => self.active + self.limits.idle,
-            };
-            if late_at <= now {
-                return Poll::Ready(io::ErrorKind::TimedOut.into());
-            }
-            alarm.as_mut().reset(late_at);
-        }
-    }
-
     /// Takes what was read: starts its whole lines, keeps the rest.
     fn take(&mut self, read: &[u8]) -> io::Result<()> {
-        self.active = Instant::now();
+        self.seat.is_active();
         self.held = false;
         if self.joins(read) {
             return Ok(());
@@ -263,7 +214,7 @@ impl<'a, S: Service> Connection<'a, S> {
 
     /// Has what was read served with what other connections have read, if that is possible.
     fn joins(&self, read: &[u8]) -> bool {
-        let Some(turns) = &self.turns else { return false };
+        let Some(turns) = &self.common.turns else { return false };
         let is_quiet = self.inbox.is_empty() && self.lines.is_at_start() && !self.is_busy();
         is_quiet && turns.join(&self.seat, read)
     }
@@ -296,7 +247,7 @@ impl<'a, S: Service> Connection<'a, S> {
             let (taken, all) = self.start_quick(&bytes[done..]);
             done += taken;
             if taken > 0 {
-                self.line_began = None;
+                self.seat.line_ended();
             }
             if all {
                 continue;
@@ -305,7 +256,7 @@ impl<'a, S: Service> Connection<'a, S> {
             match line {
                 None => return Ok(done + used),
                 Some(Line::TooLong) => {
-                    let answer = too_long(self.limits);
+                    let answer = too_long(&self.common.limits);
                     self.answer(Some(&answer));
                 }
                 Some(Line::Json(line)) if speaks_http(line) => {
@@ -320,7 +271,7 @@ impl<'a, S: Service> Connection<'a, S> {
             }
             done += used;
             // What comes behind is another line.
-            self.line_began = None;
+            self.seat.line_ended();
         }
         Ok(done)
     }
@@ -329,7 +280,7 @@ impl<'a, S: Service> Connection<'a, S> {
     /// there were lines and it has taken all. If not, the next line is not for it.
     fn start_quick(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut lines = [(&[][..], 0); BURST_LINES];
-        let most = BURST_LINES.min(self.limits.waiting_max - self.calls());
+        let most = BURST_LINES.min(self.common.limits.waiting_max - self.calls());
         let (mut count, mut from) = (0, 0);
         while count < most
             && let Some((line, next)) = self.lines.peek(bytes, from)
@@ -342,7 +293,7 @@ impl<'a, S: Service> Connection<'a, S> {
             return (0, false);
         }
         let texts = lines.map(|(line, _)| line);
-        let taken = self.service.quick(&texts[..count], &mut self.outbox, &self.mailbox);
+        let taken = self.common.service.quick(&texts[..count], &mut self.outbox, &self.mailbox);
         let Some(last) = taken.checked_sub(1) else { return (0, false) };
         self.lines.took();
         (lines[last].1, taken == count)
@@ -350,16 +301,16 @@ impl<'a, S: Service> Connection<'a, S> {
 
     /// Starts one line by the method table; false if it has to wait for the ones before it.
     fn start_line(&mut self, line: &[u8]) -> bool {
-        let message = parse(line, self.limits);
-        let barrier = message.any_method(|method| self.service.is_barrier(method));
+        let message = parse(line, &self.common.limits);
+        let barrier = message.any_method(|method| self.common.service.is_barrier(method));
         if barrier && self.calls() > 0 {
             return false;
         }
         let served = Served {
-            methods: self.service.methods(),
-            takes: &|method| self.service.takes(method),
-            admit: &|method, reign| self.service.admit(method, reign),
-            answer_bytes_max: self.limits.answer_bytes_max,
+            methods: self.common.service.methods(),
+            takes: &|method| self.common.service.takes(method),
+            admit: &|method, reign| self.common.service.admit(method, reign),
+            answer_bytes_max: self.common.limits.answer_bytes_max,
         };
         match served.start(message) {
             Started::Answered(answer) => self.answer(answer.as_ref()),
@@ -397,7 +348,7 @@ impl<'a, S: Service> Connection<'a, S> {
 
     /// Sends what has gathered, with one write, once it may be told.
     async fn send(&mut self) -> io::Result<()> {
-        self.service.settle().await;
+        self.common.service.settle().await;
         self.mailbox.empty_into(&mut self.outbox);
         if self.outbox.is_empty() {
             return Ok(());
@@ -406,7 +357,7 @@ impl<'a, S: Service> Connection<'a, S> {
         let sent = self.seat.send(&self.outbox)?;
         if sent < self.outbox.len() {
             let rest = self.send_rest(sent);
-            Box::pin(timeout(self.limits.write, rest)).await??;
+            Box::pin(timeout(self.common.limits.write, rest)).await??;
         }
         self.outbox.clear();
         self.outbox.shrink_to(OUTBOX_KEPT);

@@ -15,6 +15,7 @@ mod open_files;
 mod peer;
 mod process;
 mod quick;
+mod seat;
 mod server;
 mod turn;
 mod wire;

@@ -15,15 +15,15 @@ use std::time::Duration;
 use jsonrpsee::Methods;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::connection::Connection;
+use super::connection;
 use super::dispatch::too_many;
 use super::mailbox::Mailbox;
+use super::seat::Seats;
 use super::turn::{Burst, Turns};
 use crate::protocol::claim::Reign;
 use crate::{Failure, limits};
@@ -118,6 +118,16 @@ const ACCEPT_REST: Duration = Duration::from_millis(50);
 /// The most bytes in a read. All connections read into the same memory: one that is idle has none.
 const READ_BYTES: usize = 64 * 1024;
 
+/// What all connections of a server share.
+pub(super) struct Common<S> {
+    pub(super) service: S,
+    pub(super) limits: ServerLimits,
+    pub(super) seats: Rc<Seats>,
+    pub(super) turns: Option<Turns<S>>,
+    /// Memory that all read into.
+    pub(super) scratch: RefCell<Box<[u8]>>,
+}
+
 /// Serves `listener` until `shutdown`, then lets calls in flight finish for `limits.drain`.
 ///
 /// Must run in a [`tokio::task::LocalSet`] of a current-thread runtime: one thread owns the
@@ -129,13 +139,10 @@ pub async fn serve<S: Service>(
     shutdown: CancellationToken,
 ) {
     let connections = TaskTracker::new();
-    let slots = Rc::new(Semaphore::new(limits.connections_max));
-    let limits = Rc::new(limits);
-    let scratch = Rc::new(RefCell::new(vec![0; READ_BYTES].into_boxed_slice()));
     let turns = Turns::of(&service, limits.line_bytes_max);
-    let _turns_end_last = turns
-        .clone()
-        .map(|turns| AbortOnDropHandle::new(spawn_local(async move { turns.run().await })));
+    let scratch = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+    let common = Rc::new(Common { service, limits, seats: Rc::default(), turns, scratch });
+    let _until_all_have_ended = AbortOnDropHandle::new(spawn_local(look_after(Rc::clone(&common))));
     loop {
         let stream = tokio::select! {
             () = shutdown.cancelled() => break,
@@ -148,19 +155,34 @@ pub async fn serve<S: Service>(
                 }
             },
         };
-        let slot = slots.clone();
-        let (service, limits, shutdown) = (service.clone(), limits.clone(), shutdown.clone());
-        let (scratch, turns) = (scratch.clone(), turns.clone());
-        connections.spawn_local(async move {
-            let Ok(_slot) = slot.try_acquire() else { return Box::pin(turn_away(stream)).await };
-            let mut connection = Connection::new(stream, service, turns, &limits);
-            if let Err(error) = connection.run(&scratch, &shutdown).await {
-                tracing::debug!(%error, "connection ended");
-            }
-        });
+        if common.seats.len() < common.limits.connections_max {
+            let (reader, writer) = stream.into_split();
+            let seat = common.seats.take(writer);
+            connections.spawn_local(connection::serve(reader, seat, Rc::clone(&common)));
+        } else {
+            connections.spawn_local(turn_away(stream));
+        }
     }
     connections.close();
-    let _ = timeout(limits.drain, connections.wait()).await;
+    common.seats.close();
+    let _ = timeout(common.limits.drain, connections.wait()).await;
+}
+
+/// Serves turns, and calls who is late.
+async fn look_after<S: Service>(common: Rc<Common<S>>) {
+    let turns = async {
+        match &common.turns {
+            Some(turns) => turns.run().await,
+            None => std::future::pending().await,
+        }
+    };
+    let clock = async {
+        let mut clock = tokio::time::interval(Seats::interval(&common.limits));
+        loop {
+            common.seats.call_late(clock.tick().await, &common.limits);
+        }
+    };
+    tokio::join!(turns, clock);
 }
 
 async fn turn_away(mut stream: TcpStream) {

@@ -15,15 +15,13 @@
 //!
 //! A connection reads nothing more while its lines are here.
 
-use std::cell::{Cell, RefCell};
-use std::io;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
-use std::task::{Context, Waker};
 
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
+use super::seat::Seat;
 use super::server::Service;
 use super::wire::JsonLines;
 
@@ -67,28 +65,6 @@ struct Joined {
     parts: Vec<(Rc<Seat>, Range<usize>)>,
 }
 
-/// What the turns and the task of a connection share.
-pub(super) struct Seat {
-    stream: OwnedWriteHalf,
-    /// Its lines are in a turn, or were and their answers have not left, or the task has not taken what is left to it.
-    away: Cell<bool>,
-    /// The task waits for it to be back.
-    expected: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-    left: RefCell<Option<Box<Left>>>,
-}
-
-/// What a turn leaves to the task.
-#[derive(Debug, Default)]
-pub(super) struct Left {
-    /// Answers that the socket did not take.
-    pub(super) unsent: Vec<u8>,
-    /// Lines, the first of which is for the method table.
-    pub(super) lines: Vec<u8>,
-    /// The socket failed.
-    pub(super) failed: Option<io::Error>,
-}
-
 /// Answers that may not be told yet.
 #[derive(Default)]
 struct Waiting(Vec<Answers>);
@@ -112,78 +88,12 @@ impl<'a> Burst<'a> {
     }
 }
 
-impl Seat {
-    pub(super) fn new(stream: OwnedWriteHalf) -> Rc<Self> {
-        Rc::new(Self {
-            stream,
-            away: Cell::new(false),
-            expected: Cell::new(false),
-            waker: RefCell::default(),
-            left: RefCell::default(),
-        })
-    }
-
-    /// Sends what the socket takes now; says how many bytes.
-    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self.stream.try_write(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-            sent => sent,
-        }
-    }
-
-    /// Waits until the socket takes more.
-    pub(super) async fn writable(&self) -> io::Result<()> {
-        self.stream.writable().await
-    }
-
-    /// Whether a turn has it.
-    pub(super) const fn is_away(&self) -> bool {
-        self.away.get()
-    }
-
-    /// The task of `cx` is woken when it is back with something, and with `expected` in any case.
-    pub(super) fn wait(&self, expected: bool, cx: &Context<'_>) {
-        self.expected.set(expected || self.expected.get());
-        let mut waker = self.waker.borrow_mut();
-        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            *waker = Some(cx.waker().clone());
-        }
-    }
-
-    /// What it has come back with.
-    pub(super) fn take_left(&self) -> Option<Box<Left>> {
-        let left = self.left.borrow_mut().take();
-        if left.is_some() {
-            self.away.set(false);
-        }
-        left
-    }
-
-    /// Sends its answers, and is back.
-    fn comes_back(&self, answers: &[u8], lines: Vec<u8>) {
-        let sent = if answers.is_empty() { Ok(0) } else { self.send(answers) };
-        let is_done = lines.is_empty() && sent.as_ref().is_ok_and(|sent| *sent == answers.len());
-        if is_done {
-            self.away.set(false);
-        } else {
-            let unsent = sent.as_ref().map_or(&[][..], |sent| &answers[*sent..]).to_vec();
-            let left = Left { unsent, lines, failed: sent.err() };
-            *self.left.borrow_mut() = Some(Box::new(left));
-        }
-        if (self.expected.take() || !is_done)
-            && let Some(waker) = &*self.waker.borrow()
-        {
-            waker.wake_by_ref();
-        }
-    }
-}
-
 impl<S: Service> Turns<S> {
     /// The turns of a server, if its service knows them.
-    pub(super) fn of(service: &S, line_bytes_max: usize) -> Option<Rc<Self>> {
+    pub(super) fn of(service: &S, line_bytes_max: usize) -> Option<Self> {
         S::SIDE_BY_SIDE.then(|| {
             let (service, joined) = (service.clone(), RefCell::default());
-            Rc::new(Self { service, line_bytes_max, joined, called: Notify::new() })
+            Self { service, line_bytes_max, joined, called: Notify::new() }
         })
     }
 
@@ -197,7 +107,7 @@ impl<S: Service> Turns<S> {
         if joined.parts.is_empty() {
             self.called.notify_one();
         }
-        seat.away.set(true);
+        seat.goes_away();
         joined.bytes.extend_from_slice(read);
         joined.parts.push((Rc::clone(seat), from..from + read.len()));
         true
