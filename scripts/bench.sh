@@ -25,37 +25,12 @@ SECONDS_EACH=${SECONDS_EACH:-3}
 RETRIES=${RETRIES:-5}
 FOREIGN_MAX=${FOREIGN_MAX:-0.15}
 QUIET_WAIT=${QUIET_WAIT:-60}
-if [[ -z ${KV:-} ]]; then
-  cargo build --release --quiet
-  KV=target/release/kv
-fi
-KV=$(realpath "$KV")
+source scripts/servers.sh
 
 # Idle connections are files of servers and loader; where that is not allowed, row 22 says so.
 ulimit -n 20000 2>/dev/null || true
-dir=$(mktemp -d)
-pids=()
 table=()
-# A command before each server and loader: to pin them to a processor.
-pin=()
 lasting=$SECONDS_EACH
-
-stop_all() {
-  local pid
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-  pids=()
-  rm -rf "$dir"/run
-  mkdir -p "$dir"/run
-}
-finish() {
-  stop_all
-  rm -rf "$dir"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-say() { printf '%s\n' "$*" >&2; }
 
 # A port that is free now.
 free_port() {
@@ -65,37 +40,7 @@ free_port() {
   done
 }
 
-# Waits until a command succeeds: wait_for WHAT COMMAND…
-wait_for() {
-  local what=$1 n
-  shift
-  for ((n = 0; n < 300; n++)); do
-    if "$@" >/dev/null 2>&1; then return 0; fi
-    sleep 0.1
-  done
-  say "error: $what did not come"
-  exit 1
-}
-
-# --- servers. Each function starts one side and sets `args`, what the loader needs to reach it. ---
-
-# start LOG COMMAND…: in the background; sets `pid`.
-start() {
-  local log=$1
-  shift
-  "${pin[@]}" "$@" >"$log" 2>"$log.err" </dev/null &
-  pid=$!
-  pids+=("$pid")
-}
-
-# our LOG ARGS…: one of our servers; sets `addr`.
-our() {
-  local log=$1
-  shift
-  start "$log" "$KV" "$@"
-  wait_for "the ready line of kv $1" grep -q '"ready"' "$log"
-  addr=$(sed -n 's/.*"ready":"\([^"]*\)".*/\1/p' "$log")
-}
+# --- sides. Each function starts one and sets `args`, what the loader needs to reach it. ---
 
 many=()
 if "$KV" node --help | grep -q -- --max-connections; then many=(--max-connections 12000); fi

@@ -18,46 +18,7 @@ cd "$(dirname "$0")/.."
 NODES=${NODES:-1 2 4 8}
 SECONDS_EACH=${SECONDS_EACH:-2}
 KEYS=${KEYS:-200000}
-if [[ -z ${KV:-} ]]; then
-  cargo build --release --quiet
-  KV=target/release/kv
-fi
-KV=$(realpath "$KV")
-
-dir=$(mktemp -d)
-pids=()
-stop_all() {
-  local pid
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || true; done
-  pids=()
-  rm -rf "$dir"/run
-  mkdir -p "$dir"/run
-}
-finish() {
-  stop_all
-  rm -rf "$dir"
-}
-trap finish EXIT
-trap 'exit 130' INT TERM
-
-say() { printf '%s\n' "$*" >&2; }
-
-# our LOG ARGS…: one of our servers; sets `addr`.
-our() {
-  local log=$1 n
-  shift
-  : >"$log"
-  "$KV" "$@" >"$log" 2>"$log.err" </dev/null &
-  pids+=("$!")
-  for ((n = 0; n < 300; n++)); do
-    addr=$(sed -n 's/.*"ready":"\([^"]*\)".*/\1/p' "$log")
-    if [[ -n $addr ]]; then return; fi
-    sleep 0.1
-  done
-  say "error: the ready line of kv $1 did not come"
-  exit 1
-}
+source scripts/servers.sh
 
 node() { our "$dir/run/n$1.log" node --id "n$1" --listen 127.0.0.1:0 --data "$dir/run/n$1" --durability os; }
 kv() { "$KV" --connect "$coordinator" "$@"; }
