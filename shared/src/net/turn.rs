@@ -116,17 +116,25 @@ impl<S: Service> Turns<S> {
     /// Serves one turn after the other. Never ends.
     pub(super) async fn run(&self) {
         let mut waiting = Waiting::default();
+        let mut settling = None;
         loop {
+            // What is waited for is asked for once, however many turns there are meanwhile.
             let due = waiting.next_due();
+            if settling.as_ref().map(|(due, _)| *due) != due {
+                settling = due.map(|due| (due, Box::pin(self.service.settle_up_to(due))));
+            }
             let settled = async {
-                match due {
-                    Some(due) => self.service.settle_up_to(due).await,
+                match &mut settling {
+                    Some((_, settled)) => settled.await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
-                () = settled => waiting.leave(self.service.settled()),
+                () = settled => {
+                    settling = None;
+                    waiting.leave(self.service.settled());
+                }
                 () = self.called.notified() => self.serve(&mut waiting),
             }
         }
