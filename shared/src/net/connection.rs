@@ -99,6 +99,10 @@ impl<S: Service> Connection<'_, S> {
         loop {
             match poll_fn(|cx| self.poll_wake(cx)).await? {
                 Woken::Read(0) | Woken::Shutdown => break,
+                // Its answers leave from there.
+                Woken::Read(bytes) if self.joins(&self.common.scratch.borrow()[..bytes]) => {
+                    continue;
+                }
                 Woken::Read(bytes) => self.take(&self.common.scratch.borrow()[..bytes])?,
                 Woken::Finished(answer) => {
                     self.finish(answer);
@@ -200,9 +204,6 @@ impl<S: Service> Connection<'_, S> {
     fn take(&mut self, read: &[u8]) -> io::Result<()> {
         self.seat.is_active();
         self.held = false;
-        if self.joins(read) {
-            return Ok(());
-        }
         if self.inbox.is_empty() {
             let done = self.start_lines(read)?;
             self.inbox.extend_from_slice(&read[done..]);
@@ -216,7 +217,11 @@ impl<S: Service> Connection<'_, S> {
     fn joins(&self, read: &[u8]) -> bool {
         let Some(turns) = &self.common.turns else { return false };
         let is_quiet = self.inbox.is_empty() && self.lines.is_at_start() && !self.is_busy();
-        is_quiet && turns.join(&self.seat, read)
+        let joins = is_quiet && turns.join(&self.seat, read);
+        if joins {
+            self.seat.is_active();
+        }
+        joins
     }
 
     /// Does what a turn has left.

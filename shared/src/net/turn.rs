@@ -158,7 +158,9 @@ impl<S: Service> Turns<S> {
         parts: &[(Rc<Seat>, Range<usize>)],
         waiting: &mut Waiting,
     ) -> usize {
-        let (mut lines, mut nexts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        let mut lines = Vec::with_capacity(2 * LINES_AT_ONCE);
+        let mut nexts = Vec::with_capacity(2 * LINES_AT_ONCE);
+        let mut ends = Vec::with_capacity(LINES_AT_ONCE);
         for (_, part) in parts {
             if lines.len() >= LINES_AT_ONCE {
                 break;
