@@ -87,15 +87,18 @@ impl Engine {
         // Whoever hears that nothing is left may act on it.
         state.depend_on_all();
         let (keys, left) = state.store.marked(request, arcs, marks);
-        let bytes = keys.iter().map(|key| line_room(key.len(), None, 0) + LIFT_BYTES);
+        let bytes = keys.iter().map(|(key, _)| line_room(key.len(), None, 0) + LIFT_BYTES);
         let bytes = bytes.sum();
         self.admit_bytes(&mut state, bytes, Kind::Delete)?;
-        let forgotten = keys.len() as u64;
-        for key in keys {
-            self.lift_floor(&mut state, &key);
-            self.forget_one(&mut state, key);
+        for (key, version) in &keys {
+            self.lift_floor(&mut state, key);
+            let before = state.tail.waiting_bytes();
+            let line = state.tail.append(Record::new(&key[..], Op::Drop, *version));
+            self.appended(&mut state, line.seq, before);
         }
-        Ok((forgotten, left))
+        let last = state.tail.seq();
+        state.store.apply_drops(keys.iter().map(|(key, _)| &key[..]), last);
+        Ok((keys.len() as u64, left))
     }
 
     /// Forgets a key that is held; there must be room for it.

@@ -12,12 +12,14 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 
 use bytes::Bytes;
+use ringkv_shared::Version;
 use ringkv_shared::arcs::Arcs;
 use ringkv_shared::merkle::Digest;
 use ringkv_shared::protocol::node::SortCount;
 
 use super::Store;
 use super::digest::Spot;
+use super::entry::Entry;
 use super::more::State;
 use super::page::PageRequest;
 use crate::log::key;
@@ -61,22 +63,25 @@ impl Store {
         census
     }
 
-    /// Of the keys of a request on arcs of a sort other than 0, those with one of these marks; and how many others
-    /// there are.
+    /// Of the keys of a request on arcs of a sort other than 0, those with one of these marks, each with its greatest
+    /// version, ascending; and how many others there are.
     #[must_use]
     pub fn marked(
         &mut self,
         request: &PageRequest,
         arcs: &Arcs,
         marks: &BTreeSet<u64>,
-    ) -> (Vec<Bytes>, u64) {
+    ) -> (Vec<(Bytes, Version)>, u64) {
         let (mut marked, mut others) = (Vec::new(), 0);
         self.each(request, |state, spot| {
             if arcs.sort_of(spot.position()) == 0 {
                 return;
             }
             match marks.contains(&spot.hash(state)) {
-                true => marked.push(Bytes::copy_from_slice(state.slot.key())),
+                true => {
+                    let key = Bytes::copy_from_slice(state.slot.key());
+                    marked.push((key, state.slot.version()));
+                }
                 false => others += 1,
             }
         });
@@ -118,13 +123,17 @@ impl Store {
 
 /// Bytes of a key and all its values.
 fn bytes_of(state: State<'_>, now: u64) -> u64 {
-    let values: usize = state.entries().map(|entry| entry.at(now).len()).sum();
+    let len = |entry: Entry<&[u8]>| entry.at(now).len();
+    let values = match state.more {
+        // Nearly all: without a walk over siblings that are none.
+        None => len(state.slot.entry()),
+        Some(_) => state.entries().map(len).sum(),
+    };
     (key::split(state.slot.key()).1.len() + values) as u64
 }
 
 #[cfg(test)]
 mod tests {
-    use ringkv_shared::Version;
     use ringkv_shared::ring::key_position;
 
     use super::*;
@@ -190,6 +199,9 @@ mod tests {
             .filter(|key| key % 10 != 0 && here(key))
             .map(|key| format!("key{key:03}"))
             .collect();
+        let alike: Vec<_> = alike.iter().map(|(key, version)| (&key[..], *version)).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|key| (key.as_bytes(), Version::new(1, 1))).collect();
         assert_eq!(alike, expected);
         assert_eq!(others, (0..100).step_by(10).filter(here).count() as u64);
     }

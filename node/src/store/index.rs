@@ -29,7 +29,7 @@ use std::ops::Bound;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::fences::Fences;
-use super::leaf::Leaf;
+use super::leaf::{Leaf, Taken};
 use super::slot::{Draft, Slot};
 
 /// The most leaves of a branch.
@@ -137,7 +137,7 @@ impl Index {
         self.len += usize::from(seat.at.is_none());
         let leaf = &mut self.branches[seat.branch].leaves[seat.leaf];
         if leaf.is_full(seat.at.is_none()) {
-            seat.at.into_iter().for_each(|at| leaf.remove(at));
+            leaf.remove(seat.at.into_iter().collect());
             let (branch, at) = self.cut(seat, draft.key());
             return self.branches[branch].leaves[at].insert(seat.tag, draft);
         }
@@ -147,21 +147,41 @@ impl Index {
         }
     }
 
-    /// Takes the slot that is there out.
-    pub(super) fn take(&mut self, seat: Seat) {
-        let Some(at) = seat.at else { return };
-        self.len -= 1;
-        let Branch { leaves, fences } = &mut self.branches[seat.branch];
-        leaves[seat.leaf].remove(at);
-        if leaves[seat.leaf].len() > 0 {
+    /// Takes the slots of these keys out, which ascend, each of a leaf at once; shows each slot before.
+    pub(super) fn take<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k [u8]>,
+        mut each: impl FnMut(Slot<'_>),
+    ) {
+        let mut keys = keys.peekable();
+        while let Some(first) = keys.peek() {
+            let (branch, at) = self.leaf_of(first);
+            let leaf = &self.branches[branch].leaves[at];
+            let mut taken = Taken::default();
+            while let Some(key) = keys.next_if(|key| self.leaf_of(key) == (branch, at)) {
+                if let Some(slot) = leaf.find(tag(key), key) {
+                    each(leaf.slot(slot));
+                    taken.add(slot);
+                }
+            }
+            self.len -= taken.count();
+            self.branches[branch].leaves[at].remove(taken);
+            self.join(branch, at);
+        }
+    }
+
+    /// A leaf goes if nothing is left in it.
+    fn join(&mut self, branch: usize, leaf: usize) {
+        let Branch { leaves, fences } = &mut self.branches[branch];
+        if leaves[leaf].len() > 0 {
             return;
         }
         if leaves.len() > 1 {
-            leaves.remove(seat.leaf);
-            fences.join(seat.leaf);
+            leaves.remove(leaf);
+            fences.join(leaf);
         } else if self.branches.len() > 1 {
-            self.branches.remove(seat.branch);
-            self.fences.join(seat.branch);
+            self.branches.remove(branch);
+            self.fences.join(branch);
         }
     }
 
@@ -194,6 +214,7 @@ impl Index {
                 (branch, at) = (branch + 1, 0);
                 continue;
             };
+            black_box(leaf.look_at_all());
             leaf.sort();
             if leaf.len() > 0 && is_behind(leaf.slot(0).key()) {
                 return;
@@ -243,6 +264,8 @@ impl<'a> Walk<'a> {
     /// Puts the slots of this leaf in order.
     fn open(&mut self) -> &'a Leaf {
         let leaf = &self.index.branches[self.branch].leaves[self.leaf];
+        // Slots stand in any order: one by one, each would be waited for.
+        black_box(leaf.look_at_all());
         leaf.order(&mut self.order);
         self.next = 0;
         leaf

@@ -80,6 +80,34 @@ pub(super) struct Leaf {
     sorted: usize,
 }
 
+/// Some slots of a leaf: a bit of each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Taken(u128);
+
+const _: () = assert!(SLOTS_MAX <= u128::BITS as usize);
+
+impl Taken {
+    pub(super) const fn add(&mut self, at: usize) {
+        self.0 |= 1 << at;
+    }
+
+    pub(super) const fn count(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    const fn has(self, at: usize) -> bool {
+        self.0 >> at & 1 == 1
+    }
+}
+
+impl FromIterator<usize> for Taken {
+    fn from_iter<I: IntoIterator<Item = usize>>(slots: I) -> Self {
+        let mut taken = Self::default();
+        slots.into_iter().for_each(|at| taken.add(at));
+        taken
+    }
+}
+
 impl Leaf {
     pub(super) fn len(&self) -> usize {
         self.index.len()
@@ -127,6 +155,12 @@ impl Leaf {
         let (block, offset) = self.place(at);
         let from = &self.blocks[block][offset..];
         from.iter().step_by(CACHE_LINE_BYTES).take(LOOKED_AT).fold(0, |seen, byte| seen ^ byte)
+    }
+
+    /// A look at all slots.
+    pub(super) fn look_at_all(&self) -> u8 {
+        let lines = self.blocks.iter().flat_map(|block| block.iter().step_by(CACHE_LINE_BYTES));
+        lines.fold(0, |seen, byte| seen ^ byte)
     }
 
     pub(super) fn slot(&self, at: usize) -> Slot<'_> {
@@ -179,12 +213,15 @@ impl Leaf {
         self.tidy();
     }
 
-    /// Takes a slot out.
-    pub(super) fn remove(&mut self, at: usize) {
-        self.free_apart(at);
-        self.gaps += self.bytes(at).0.len();
-        self.index.remove(at);
-        self.sorted -= usize::from(at < self.sorted);
+    /// Takes some slots out.
+    pub(super) fn remove(&mut self, taken: Taken) {
+        for at in (0..self.len()).filter(|at| taken.has(*at)) {
+            self.free_apart(at);
+            self.gaps += self.bytes(at).0.len();
+        }
+        self.sorted -= (0..self.sorted).filter(|at| taken.has(*at)).count();
+        let mut at = 0..;
+        self.index.retain(|_| !at.next().is_some_and(|at| taken.has(at)));
         self.tidy();
     }
 

@@ -227,9 +227,16 @@ impl Store {
         match (&record.op, &record.context) {
             (Op::Put { .. } | Op::Del, None) => self.write_plain(seat, record, place),
             (Op::Put { .. } | Op::Del, Some(_)) => self.write_any(record, place),
-            (Op::Drop, _) => self.forget(record.key.as_ref(), record.seq),
+            (Op::Drop, _) => self.forget([record.key.as_ref()].into_iter(), record.seq) > 0,
             (Op::DropSpace, _) => self.forget_all(record.key.as_ref(), record.seq) > 0,
         }
+    }
+
+    /// Does what the lines up to `seq` say that each drop one of these keys, which ascend.
+    pub fn apply_drops<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, seq: u64) {
+        self.applied_seq = self.applied_seq.max(seq);
+        self.discards.clear();
+        self.forget(keys, seq);
     }
 
     /// Says that the line of this version of a key now stands (also) elsewhere; true if there still is
@@ -281,23 +288,29 @@ impl Store {
         self.entries.put(seat, Draft::new(key, entry, more));
     }
 
-    fn forget(&mut self, key: &[u8], seq: u64) -> bool {
-        let seat = self.entries.seek(key);
-        let Some(slot) = self.entries.at(seat) else { return false };
-        let more = if slot.has_more() { self.more.remove(key) } else { None };
-        let state = State { slot, more: more.as_deref() };
-        self.tally.remove_state(state);
-        let spot = Spot::of(key);
-        spot.change(&mut self.digests, spot.hash(state), 0);
-        self.freezes.keep(|| Left { slot: slot.to_buf(), more });
-        self.entries.take(seat);
-        self.dropped_seq = seq;
-        true
+    /// Forgets keys, which ascend; says how many there were.
+    fn forget<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, seq: u64) -> usize {
+        let Self { entries, more, tally, digests, freezes, .. } = self;
+        let before = entries.len();
+        entries.take(keys, |slot| {
+            let key = slot.key();
+            let more = if slot.has_more() { more.remove(key) } else { None };
+            let state = State { slot, more: more.as_deref() };
+            tally.remove_state(state);
+            let spot = Spot::of(key);
+            spot.change(digests, spot.hash(state), 0);
+            freezes.keep(|| Left { slot: slot.to_buf(), more });
+        });
+        let forgotten = before - entries.len();
+        if forgotten > 0 {
+            self.dropped_seq = seq;
+        }
+        forgotten
     }
 
     fn forget_all(&mut self, prefix: &[u8], seq: u64) -> usize {
         let keys: Vec<Box<[u8]>> = self.range(prefix).map(|slot| slot.key().into()).collect();
-        let forgotten = keys.iter().filter(|key| self.forget(key, seq)).count();
+        let forgotten = self.forget(keys.iter().map(|key| &**key), seq);
         if let (Some(keyspace), _) = key::split(prefix) {
             self.digests.forget(keyspace);
         }
