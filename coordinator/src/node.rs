@@ -19,6 +19,9 @@ pub(crate) struct Node {
     pub(crate) member: Member,
     /// For requests: the node is claimed on each connection, and asked under our epochs.
     pub(crate) peer: Peer,
+    /// The same for pages and batches of what works in the background, so that requests do not stand in line behind
+    /// these.
+    pub(crate) bulk: Peer,
     /// For heartbeats, so that they do not stand in line behind data. They are answered whomever the node obeys.
     pub(crate) pulse: Peer,
     watched: Mutex<Watched>,
@@ -36,7 +39,10 @@ pub(crate) struct AsWhom {
 impl AsWhom {
     fn peer(&self, member: &Member) -> Peer {
         Peer::of_member(&member.addr, &member.uuid, Arc::clone(&self.claimant))
-            .with_router(Arc::clone(&self.express) as Arc<dyn Router>)
+    }
+
+    fn router(&self) -> Arc<dyn Router> {
+        Arc::clone(&self.express) as Arc<dyn Router>
     }
 }
 
@@ -80,7 +86,8 @@ impl Node {
         Self {
             id: id.clone(),
             member: member.clone(),
-            peer: as_whom.peer(member),
+            peer: as_whom.peer(member).with_router(as_whom.router()),
+            bulk: as_whom.peer(member),
             is_down: AtomicBool::new(false),
             pulse: Peer::new(&member.addr),
             watched: Mutex::new(watched),

@@ -173,7 +173,7 @@ impl Cluster {
         if node.is_down() {
             return Err(Failure::new(ErrorName::Unreachable, format!("{} is DOWN", node.name())));
         }
-        let answer = node.peer.call(self.timeout() * BATCH_DEADLINES, call).await;
+        let answer = node.bulk.call(self.timeout() * BATCH_DEADLINES, call).await;
         answer.map_err(|error| error.into_failure(&node.name()))
     }
 }

@@ -1,38 +1,29 @@
 //! Loads of records that go from an owner to who is to be one, as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use futures::StreamExt as _;
 use futures::future::join_all;
-use jsonrpsee::core::client::ClientT as _;
-use jsonrpsee::core::params::ArrayParams;
+use futures::stream::StreamExt as _;
 use ringkv_shared::arcs::Arcs;
 use ringkv_shared::change::Task;
 use ringkv_shared::limits::PAGE_KEYS_MAX;
-use ringkv_shared::net::Client;
+use ringkv_shared::net::{Client, Spell as _, read_answer};
 use ringkv_shared::pace::BATCHES_MOST;
 use ringkv_shared::plan::{Copies, Link, copies};
-use ringkv_shared::protocol::node::{BatchReply, PictureAt, Record, Via};
+use ringkv_shared::protocol::node::{BatchReply, Record};
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use tokio::time::Instant;
 
+use super::page::Page;
 use super::{Pass, STRETCHES};
 use crate::cluster::{Cluster, View};
 use crate::moving::Walked;
 use crate::plan::everything;
 use crate::survey::{Ground, Span, Step, Survey, Surveyed};
 use crate::transfer::{as_it_is, known, without_values};
-use crate::walk::Range;
-
-/// A page of records, not read.
-#[derive(Deserialize)]
-struct RawPage {
-    items: Vec<Box<RawValue>>,
-    #[serde(default)]
-    next: Option<Blob>,
-}
+use crate::walk;
 
 /// Copies of some sorts of a stretch along a link.
 struct Load {
@@ -40,6 +31,9 @@ struct Load {
     sorts: BTreeSet<u16>,
     keys: u64,
 }
+
+/// A parameter that is left out.
+const NONE: Option<()> = None;
 
 /// How carrying a load has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +72,7 @@ impl Cluster {
     async fn copy_step(&self, pass: &Pass<'_>, step: Step) -> Result<Walked, Failure> {
         let (view, space) = (pass.ground.view, pass.ground.space);
         let rest = match step {
-            Step::Rest(after) => Some(Range { after, ..everything(space) }),
+            Step::Rest(after) => Some(walk::Range { after, ..everything(space) }),
             Step::Stretch(surveyed) => self.copy_stretch(pass, surveyed).await,
         };
         let walked = match rest {
@@ -93,7 +87,7 @@ impl Cluster {
     }
 
     /// Copies what is alike; says what is left to be walked.
-    async fn copy_stretch(&self, pass: &Pass<'_>, surveyed: Surveyed) -> Option<Range> {
+    async fn copy_stretch(&self, pass: &Pass<'_>, surveyed: Surveyed) -> Option<walk::Range> {
         let (ground, keys) = (&pass.ground, surveyed.keys());
         let Surveyed { span, held } = surveyed;
         let (mut unclear, mut mixed) = (BTreeSet::new(), BTreeSet::new());
@@ -146,9 +140,11 @@ impl Cluster {
                 pass.stop();
                 return Carried::All;
             }
-            let carried = match self.raw_page(pass, span, &after, &area, load).await {
+            let carried = match self.page_of(pass, span, &after, &area, load).await {
                 Ok(page) => {
-                    self.carry_page(pass, load, &page.items, &mut left).await.map(|()| page.next)
+                    let (count, carried) = self.carry_page(pass, load, &page).await;
+                    left = left.saturating_sub(count);
+                    carried.map(|()| page.next)
                 }
                 Err(failure) => Err(failure),
             };
@@ -165,103 +161,108 @@ impl Cluster {
         }
     }
 
-    async fn raw_page(
+    async fn page_of(
         &self,
         pass: &Pass<'_>,
         span: &Span,
         after: &Option<Blob>,
         area: &Arcs,
         load: &Load,
-    ) -> Result<RawPage, Failure> {
+    ) -> Result<Page, Failure> {
         let Ground { view, space, .. } = *pass.ground;
         // In the spelling that a node reads fastest, by the places of the parameters.
-        let ask = || -> Result<ArrayParams, serde_json::Error> {
-            let mut params = ArrayParams::new();
-            params.insert(after)?;
-            params.insert(PAGE_KEYS_MAX)?;
-            params.insert(None::<Blob>)?;
-            params.insert(None::<bool>)?;
-            params.insert(true)?;
-            params.insert(None::<PictureAt>)?;
-            params.insert(space)?;
-            params.insert(None::<Vec<u16>>)?;
-            params.insert(&span.until)?;
-            params.insert(area)?;
-            Ok(params)
-        };
-        let call = async |client: &Client| client.request("dump", ask()?).await;
+        let limit = PAGE_KEYS_MAX;
+        let ask = (after, limit, NONE, NONE, true, NONE, space, NONE, &span.until, area);
+        let ask = serde_json::to_string(&ask).expect("keys and arcs can be written");
+        let ask = |out: &mut Vec<u8>| out.extend_from_slice(ask.as_bytes());
+        let call = async |client: &Client| Page::read(client.ask("dump", ask).await?);
         self.batch(known(view, &load.link.0)?, call).await
     }
 
-    /// Copies a page, a batch at a time, at the pace that is set.
+    /// Copies a page, some batches at a time, at the pace that is set; says how many records went.
     async fn carry_page(
         &self,
         pass: &Pass<'_>,
         load: &Load,
-        page: &[Box<RawValue>],
-        left: &mut u64,
-    ) -> Result<(), Failure> {
-        let mut rest = page;
-        while !rest.is_empty() {
+        page: &Page,
+    ) -> (u64, Result<(), Failure>) {
+        let next = AtomicUsize::new(0);
+        let hands = (0..BATCHES_MOST).map(|_| self.carry_batches(pass, load, page, &next));
+        let (mut all, mut outcome) = (0, Ok(()));
+        for (count, carried) in join_all(hands).await {
+            all += count;
+            outcome = outcome.and(carried);
+        }
+        (all, outcome)
+    }
+
+    /// One of several hands that take batches of a page, one after the other, up to the last or the first that fails.
+    async fn carry_batches(
+        &self,
+        pass: &Pass<'_>,
+        load: &Load,
+        page: &Page,
+        next: &AtomicUsize,
+    ) -> (u64, Result<(), Failure>) {
+        let mut count = 0;
+        loop {
             let room = self.lock_job().pace.room(&self.limits());
             let share = u32::try_from(BATCHES_MOST / room.batches.max(1)).unwrap_or(1);
             let turn = pass.turns.acquire_many(share).await;
             let turn = turn.expect("it is never closed");
-            let mut bytes = 0;
-            let fits = rest.iter().take(room.keys).take_while(|record| {
-                bytes += record.get().len() as u64;
-                bytes <= room.bytes
-            });
-            let (batch, behind) = rest.split_at(fits.count().max(1));
-            rest = behind;
-            let bytes = batch.iter().map(|record| record.get().len() as u64).sum();
+            // Nobody else takes one meanwhile: nothing is waited for.
+            let records = page.batch(next.load(Ordering::Relaxed), room.keys, room.bytes);
+            next.store(records.end, Ordering::Relaxed);
+            if records.is_empty() {
+                return (count, Ok(()));
+            }
+            let bytes = page.text(&records).len() as u64;
             if pass.is_stopped() || self.wait_for_turn(bytes).await == Walked::Left {
                 pass.stop();
-                return Ok(());
+                return (count, Ok(()));
             }
-            let started = Instant::now();
-            self.carry_batch(pass, load, batch, bytes).await?;
-            *left = left.saturating_sub(batch.len() as u64);
+            let (batch, started) = (records.len() as u64, Instant::now());
+            if let Err(failure) = self.carry_batch(pass, load, page, records, bytes).await {
+                next.store(page.len(), Ordering::Relaxed);
+                return (count, Err(failure));
+            }
+            count += batch;
             let rest_for = self.lock_job().pace.rest(started.elapsed());
             self.hold_back(rest_for).await;
             drop(turn);
         }
-        Ok(())
     }
 
     async fn carry_batch(
         &self,
         pass: &Pass<'_>,
         load: &Load,
-        batch: &[Box<RawValue>],
+        page: &Page,
+        records: Range<usize>,
         bytes: u64,
     ) -> Result<(), Failure> {
         let (Ground { view, space, .. }, (from, to)) = (&*pass.ground, &load.link);
-        let tell = || -> Result<ArrayParams, serde_json::Error> {
-            let mut params = ArrayParams::new();
-            params.insert(batch)?;
-            params.insert(space)?;
-            params.insert(Via::Move)?;
-            Ok(params)
+        let text = page.text(&records);
+        let tell = |out: &mut Vec<u8>| {
+            out.raw("[[").extend_from_slice(text);
+            out.raw("],\"").raw(space.as_str()).raw("\",\"move\"]");
         };
-        let call = async |client: &Client| client.request::<BatchReply, _>("apply", tell()?).await;
-        let BatchReply { changed, deleted, .. } = self.batch(known(view, to)?, call).await?;
+        let call = async |client: &Client| read_answer(&client.ask("apply", tell).await?);
+        let reply: BatchReply = self.batch(known(view, to)?, call).await?;
+        let BatchReply { changed, deleted, .. } = reply;
         let mut removed = 0;
         if !deleted.is_empty() {
             // They count as deleted there: what is at the source is stale, if it is still what was sent.
-            let read = |record: &RawValue| serde_json::from_str::<Record>(record.get()).ok();
-            let stale = batch
-                .iter()
-                .filter_map(|record| read(record))
-                .map(|record| without_values(&record));
+            let read = |at| serde_json::from_slice::<Record>(page.text(&(at..at + 1))).ok();
+            let stale = records.clone().filter_map(read).map(|record| without_values(&record));
             let stale = stale.filter(|record| deleted.contains(&record.key));
             removed = self
                 .forget(known(view, from)?, space, stale.map(|r| as_it_is(&r)).collect())
                 .await?;
         }
         let mut job = self.lock_job();
-        let made = (batch.len() - deleted.len()) as u64;
-        job.tried_many(batch.len() as u64, &load.link);
+        let made = (records.len() - deleted.len()) as u64;
+        job.tried_many(records.len() as u64, &load.link);
         job.copied_many(space, &load.link, made, changed, bytes);
         job.removed_many(space, removed, from);
         job.settle();

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | here | a pass over the stretches of a survey |
 //! | `copying` | loads of records from an owner to who is to be one |
+//! | `page` | records side by side, not read |
 //! | `dropping` | what strays hold as the owners do, forgotten |
 //!
 //! # Caveats
@@ -22,6 +23,7 @@
 
 mod copying;
 mod dropping;
+mod page;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,9 +35,9 @@ use tokio::sync::Semaphore;
 use crate::cluster::Cluster;
 use crate::survey::{Ground, Step, Survey};
 
-/// Stretches that are looked at at once: while a node works on one, the next is on its way. With more, requests of others
-/// would wait behind all of them.
-const STRETCHES: usize = 2;
+/// Stretches that are looked at at once: while the last page of one is written where it goes, that of the next is read
+/// where it is, and the one after that is counted. With more, requests of others would wait behind all of them.
+const STRETCHES: usize = 3;
 
 /// What all stretches of a pass share.
 struct Pass<'a> {

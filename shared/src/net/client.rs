@@ -92,29 +92,63 @@ impl Client {
         self.link.call(method, Some(Waiting::Router(token)), rest).is_ok()
     }
 
-    /// Sends a call; `waiting` makes who waits for its answer, if somebody does.
+    /// Makes a call; `params` writes the parameters as JSON. The answer is the whole line, see [`read_answer`].
+    ///
+    /// # Errors
+    ///
+    /// The connection was lost.
+    pub async fn ask(
+        &self,
+        method: &str,
+        params: impl Fn(&mut Vec<u8>),
+    ) -> Result<Box<[u8]>, Error> {
+        let rest = |out: &mut Vec<u8>| {
+            out.raw(PARAMS);
+            params(out);
+        };
+        self.call(method, rest).await
+    }
+
+    /// Makes a call; the line of its answer.
+    async fn call(&self, method: &str, rest: impl Fn(&mut Vec<u8>)) -> Result<Box<[u8]>, Error> {
+        let mut answer = None;
+        let waiting = || {
+            let (waiting, coming) = oneshot::channel();
+            answer = Some(coming);
+            Some(Waiting::Future(waiting))
+        };
+        self.send(method, rest, waiting).await?;
+        answer.ok_or_else(lost)?.await.map_err(|_| lost())
+    }
+
+    /// Sends a call, whose members behind the method `rest` writes; `waiting` makes who waits for its answer, if
+    /// somebody does.
     async fn send(
         &self,
         method: &str,
-        params: impl ToRpcParams,
+        rest: impl Fn(&mut Vec<u8>),
         mut waiting: impl FnMut() -> Option<Waiting>,
     ) -> Result<(), Error> {
-        let params = params.to_rpc_params()?;
-        let rest = |out: &mut Vec<u8>| {
-            if let Some(params) = &params {
-                out.raw(PARAMS).raw(params.get());
-            }
-        };
         loop {
             // Before it is tried, so that nothing is missed in between.
             let emptied = self.link.emptied();
-            match self.link.call(method, waiting(), rest) {
+            match self.link.call(method, waiting(), &rest) {
                 Ok(()) => return Ok(()),
                 Err(Unsent::Closed(error)) => return Err(Error::Transport(error.into())),
                 Err(Unsent::Full) => emptied.await,
             }
         }
     }
+}
+
+/// Writes the parameters of a call, if it has any.
+fn rest_of(params: impl ToRpcParams) -> Result<impl Fn(&mut Vec<u8>), Error> {
+    let params = params.to_rpc_params()?;
+    Ok(move |out: &mut Vec<u8>| {
+        if let Some(params) = &params {
+            out.raw(PARAMS).raw(params.get());
+        }
+    })
 }
 
 const PARAMS: &str = ",\"params\":";
@@ -146,7 +180,11 @@ struct Answer<'a> {
 }
 
 /// What a line answers, as that type.
-pub(super) fn read<R: DeserializeOwned>(line: &[u8]) -> Result<R, Error> {
+///
+/// # Errors
+///
+/// That which it tells, or it is not of that type.
+pub fn read_answer<R: DeserializeOwned>(line: &[u8]) -> Result<R, Error> {
     let answer: Answer<'_> = serde_json::from_slice(line)?;
     match answer {
         Answer { error: Some(error), .. } => Err(Error::Call(error)),
@@ -161,7 +199,7 @@ impl ClientT for Client {
         method: &str,
         params: P,
     ) -> Result<(), Error> {
-        self.send(method, params, || None).await
+        self.send(method, rest_of(params)?, || None).await
     }
 
     async fn request<R: DeserializeOwned, P: ToRpcParams + Send>(
@@ -169,15 +207,7 @@ impl ClientT for Client {
         method: &str,
         params: P,
     ) -> Result<R, Error> {
-        let mut answer = None;
-        let waiting = || {
-            let (waiting, coming) = oneshot::channel();
-            answer = Some(coming);
-            Some(Waiting::Future(waiting))
-        };
-        self.send(method, params, waiting).await?;
-        let line = answer.ok_or_else(lost)?.await.map_err(|_| lost())?;
-        read(&line)
+        read_answer(&self.call(method, rest_of(params)?).await?)
     }
 
     /// Not done: calls on one connection travel together without being a batch.

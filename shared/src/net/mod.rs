@@ -25,7 +25,7 @@ pub use api::{
     NodeApiServer, takes,
 };
 pub use claimant::Claimant;
-pub use client::{Client, Observer, connect};
+pub use client::{Client, Observer, connect, read_answer};
 pub use config::{ConfigError, read_settings};
 pub use dispatch::answer_too_big;
 pub use errors::{failure_from_object, failure_into_object};
@@ -35,6 +35,8 @@ pub use mailbox::{Mailbox, Ticket};
 pub use open_files::make_room_for;
 pub use peer::{Peer, PeerError};
 pub use process::{print_ready, run_process, tell_end};
-pub use quick::{Found, Piece, QuickCall, Scan, Spell, Taken, ask_get, ask_write, plain_text};
+pub use quick::{
+    Found, Piece, QuickCall, QuickPage, Scan, Spell, Taken, ask_get, ask_write, plain_text,
+};
 pub use server::{ServerLimits, Service, serve};
 pub use turn::Burst;

@@ -210,7 +210,7 @@ impl Peer {
     ///
     /// Those of [`Peer::call`].
     pub fn read<T: DeserializeOwned>(&self, answer: Option<&[u8]>) -> Result<T, PeerError> {
-        let answer = answer.map_or_else(|| Err(lost()), client::read);
+        let answer = answer.map_or_else(|| Err(lost()), client::read_answer);
         answer.map_err(|error| self.why(error))
     }
 

@@ -15,17 +15,20 @@
 //! | `call` | the envelope of a request |
 //! | `spell` | answers, byte for byte as `serde_json` writes them |
 //! | `replica` | what replicas are asked, and what they nearly always answer |
+//! | `page` | records that pass by |
 //!
 //! # Caveats
 //!
 //! Nothing here reports what is wrong with a line: that it is not this spelling is all that is known.
 
 mod call;
+mod page;
 mod replica;
 mod scan;
 mod spell;
 
 pub use call::QuickCall;
+pub use page::QuickPage;
 pub use replica::{Found, Piece, Taken, ask_get, ask_write};
 pub use scan::Scan;
 pub use spell::{Spell, plain_text};

@@ -103,7 +103,7 @@ pub enum Found<'a> {
 }
 
 /// The result in an answer.
-fn result(line: &[u8]) -> Option<&[u8]> {
+pub(super) fn result(line: &[u8]) -> Option<&[u8]> {
     let mut line = Scan::new(line.strip_suffix(b"}")?);
     line.skip(r#"{"jsonrpc":"2.0","id":"#)?;
     line.number()?;
@@ -185,7 +185,7 @@ impl Found<'_> {
     }
 }
 
-fn stamp(text: &mut Scan<'_>) -> Option<Stamp> {
+pub(super) fn stamp(text: &mut Scan<'_>) -> Option<Stamp> {
     text.skip("\"")?;
     let ms = text.number()?;
     text.skip(".")?;
