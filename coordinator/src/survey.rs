@@ -77,6 +77,14 @@ pub(crate) struct Span {
     pub(crate) until: Option<Blob>,
 }
 
+/// What owners hold, as a stray is told of it.
+pub(crate) enum Owned {
+    /// The marks of all keys.
+    Marks(String),
+    /// Of each sort what all of it comes to.
+    Sorts(Vec<SortCount>),
+}
+
 /// How it goes on.
 pub(crate) enum Step {
     Stretch(Surveyed),
@@ -243,16 +251,22 @@ impl Ground<'_> {
         census.marks.filter(|_| same && census.reached.is_none())
     }
 
-    /// Has a node forget what it holds of these sorts as the marks say.
+    /// Has a node forget what it holds of these sorts as their owners do.
     pub(crate) async fn shed(
         &self,
         node: &Node,
         span: &Span,
         sorts: &BTreeSet<u16>,
-        marks: String,
+        owned: Owned,
     ) -> Result<ShedReply, Failure> {
-        let stretch = self.stretch(span, &self.area(sorts));
-        let call = async move |client: &Client| NodeApiClient::shed(client, stretch, marks).await;
+        let (arcs, marks, counts) = match owned {
+            Owned::Marks(marks) => (self.area(sorts), Some(marks), None),
+            Owned::Sorts(counts) => (self.arcs(sorts), None, Some(counts)),
+        };
+        let stretch = self.stretch(span, &arcs);
+        let call = async move |client: &Client| {
+            NodeApiClient::shed(client, stretch, marks, counts).await
+        };
         self.cluster.batch(node, call).await
     }
 }

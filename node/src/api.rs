@@ -26,7 +26,7 @@ use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{
     BatchReply, CensusReply, Claim, ClusterMap, Collection, CompactReply, DigestsReply, DoneReply,
     DumpReply, FetchReply, FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, ObeysReply,
-    OwedReply, PictureAt, Record, Reign, ReplicaWrite, ShedReply, SizeReply, SpaceKey, Stretch,
+    OwedReply, PictureAt, Record, Reign, ReplicaWrite, ShedReply, SizeReply, SortCount, SpaceKey, Stretch,
     Via, WriteReply,
 };
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
@@ -48,7 +48,7 @@ use crate::marks;
 use crate::quick;
 use crate::refusals::{disobeyed, no_page, no_picture, no_room, not_done, refused, unreadable};
 use crate::replica::{Leaves, Obeys};
-use crate::store::{CENSUS_KEYS_MAX, Census, FreezeError, FreezeId, PageRequest, fields_bytes};
+use crate::store::{CENSUS_KEYS_MAX, Census, FreezeError, FreezeId, PageRequest, Seen, fields_bytes};
 use crate::write::{Merged, WriteOutcome};
 
 const TAIL_LINES_DEFAULT: usize = 20;
@@ -321,10 +321,18 @@ impl NodeApiServer for Api {
         Ok(CensusReply { status: Status::Ok, sorts, marks, reached })
     }
 
-    fn shed(&self, stretch: Stretch, marks: String) -> Answer<ShedReply> {
+    fn shed(
+        &self,
+        stretch: Stretch,
+        marks: Option<String>,
+        sorts: Option<Vec<SortCount>>,
+    ) -> Answer<ShedReply> {
         let (request, arcs) = request(stretch, None);
-        let marks = marks::read(&marks).map_err(failure_into_object)?;
-        let (changed, left) = self.0.shed(&request, &arcs, &marks).map_err(no_room)?;
+        let marks = marks::read(&marks.unwrap_or_default()).map_err(failure_into_object)?;
+        let sorts = sorts.unwrap_or_default().into_iter();
+        let sorts = sorts.map(|count| (count.sort, (count.keys, count.digest))).collect();
+        let (changed, left) =
+            self.0.shed(&request, &arcs, &Seen { marks, sorts }).map_err(no_room)?;
         Ok(ShedReply { status: Status::Ok, changed, left })
     }
 

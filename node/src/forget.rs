@@ -7,8 +7,6 @@
 //!
 //! Replayed, the line of it forgets whatever is held then: it says what was done, not on which condition.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 use ringkv_shared::arcs::Arcs;
 use ringkv_shared::causal::Context;
@@ -20,7 +18,7 @@ use crate::log::key;
 use crate::log::note::Note;
 use crate::log::record::{Op, Record};
 use crate::room::{Kind, Refused, line_room};
-use crate::store::PageRequest;
+use crate::store::{PageRequest, Seen};
 
 /// What must be so for a key to be forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,8 +69,8 @@ impl Engine {
         Ok(forgotten)
     }
 
-    /// Forgets the keys of a request on these arcs of which exactly that is held which one of the marks says: how
-    /// many, and how many others there are.
+    /// Forgets the keys of a request on these arcs of which exactly that is held which was seen elsewhere: how many,
+    /// and how many others there are.
     ///
     /// # Errors
     ///
@@ -81,12 +79,12 @@ impl Engine {
         &self,
         request: &PageRequest,
         arcs: &Arcs,
-        marks: &BTreeSet<u64>,
+        seen: &Seen,
     ) -> Result<(u64, u64), Refused> {
         let mut state = self.0.lock();
         // Whoever hears that nothing is left may act on it.
         state.depend_on_all();
-        let (keys, left) = state.store.marked(request, arcs, marks);
+        let (keys, left) = state.store.alike(request, arcs, seen);
         let bytes = keys.iter().map(|(key, _)| line_room(key.len(), None, 0) + LIFT_BYTES);
         let bytes = bytes.sum();
         self.admit_bytes(&mut state, bytes, Kind::Delete)?;

@@ -14,7 +14,7 @@ use super::{Pass, STRETCHES};
 use crate::cluster::{Cluster, View};
 use crate::moving::{Strays, strays_of};
 use crate::plan::everything;
-use crate::survey::{Ground, Span, Step, Survey, Surveyed};
+use crate::survey::{Ground, Owned, Span, Step, Survey, Surveyed};
 use crate::transfer::without_values;
 use crate::walk::Range;
 
@@ -54,15 +54,29 @@ impl Cluster {
         let (ground, keys) = (&pass.ground, surveyed.keys());
         let Surveyed { span, held } = surveyed;
         let (mut unclear, mut due) = (BTreeSet::new(), Vec::new());
+        let mut whole: BTreeMap<NodeId, BTreeMap<u16, SortCount>> = BTreeMap::new();
         for (number, held) in held {
             match drops(ground.sort(number), &held) {
                 Drops::None => {}
                 Drops::Unclear => drop(unclear.insert(number)),
-                Drops::At(strays, count) => due.push((number, strays, count)),
+                Drops::At { alike, others, count } => {
+                    for stray in alike {
+                        whole.entry(stray).or_default().insert(number, count);
+                    }
+                    if !others.is_empty() {
+                        due.push((number, others, count));
+                    }
+                }
             }
         }
         self.lock_job().report.scanned += keys;
-        let mut passed_over = false;
+        let whole = whole.iter().map(|(stray, sorts)| {
+            let owned = Owned::Sorts(sorts.values().copied().collect());
+            let sorts = sorts.keys().copied().collect();
+            let span = &span;
+            async move { self.shed_at(ground, span, stray, &sorts, owned).await }
+        });
+        let mut passed_over = join_all(whole).await.contains(&true);
         for (owner, sorts) in asked(ground, due) {
             let seen = sorts.iter().map(|(number, (_, count))| (*number, *count)).collect();
             let Some(at) = ground.view.anybody(&owner) else { continue };
@@ -77,7 +91,8 @@ impl Cluster {
                 }
             }
             for (stray, sorts) in strays {
-                passed_over |= self.shed_at(ground, &span, &stray, &sorts, marks.clone()).await;
+                let owned = Owned::Marks(marks.clone());
+                passed_over |= self.shed_at(ground, &span, &stray, &sorts, owned).await;
             }
         }
         match ground.rest(&span, &unclear) {
@@ -92,10 +107,10 @@ impl Cluster {
         span: &Span,
         stray: &NodeId,
         sorts: &BTreeSet<u16>,
-        marks: String,
+        owned: Owned,
     ) -> bool {
         let Some(at) = ground.view.anybody(stray) else { return false };
-        let shed = ground.shed(at, span, sorts, marks).await;
+        let shed = ground.shed(at, span, sorts, owned).await;
         let left = self.note_shed(ground.space, stray, shed);
         left > 0 && self.drop_left(ground, span, stray, sorts).await
     }

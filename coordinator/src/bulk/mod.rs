@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   copy   survey ─ all owners of now hold the same, a new owner does not ─► dump at one of them ─ as it is ─► apply
-//!   drop   survey ─ all owners hold the same, a stray has something ─► marks of one owner ─► shed at the stray
+//!   drop   survey ─ all owners and a stray hold the same ─► shed at the stray, while it comes to what it came to
+//!          survey ─ all owners hold the same, a stray something else ─► marks of one owner ─► shed at the stray
 //!   both   survey ─ else ─► the walk key by key, over these sorts of this stretch only
 //! ```
 //!

@@ -8,7 +8,7 @@
 //! The map is locked for the walk: at most [`CENSUS_KEYS_MAX`] keys are looked at, a few milliseconds. Equal marks
 //! of different contents have a chance of 1 in 2^64 each, by accident.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -38,6 +38,15 @@ pub struct Census {
     pub reached: Option<Bytes>,
 }
 
+/// What was seen at other nodes that hold the same keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Marks of keys.
+    pub marks: BTreeSet<u64>,
+    /// Of a sort how many keys there are, and the sum of their marks.
+    pub sorts: BTreeMap<u16, (u64, Digest)>,
+}
+
 impl Store {
     /// Counts the keys of a request, of which `keys_max` are looked at; of those on arcs of a sort other than 0.
     #[must_use]
@@ -63,29 +72,38 @@ impl Store {
         census
     }
 
-    /// Of the keys of a request on arcs of a sort other than 0, those with one of these marks, each with its greatest
-    /// version, ascending; and how many others there are.
+    /// The keys of a request on arcs of a sort other than 0 of which the same is held as was seen elsewhere, each with
+    /// its greatest version, ascending; and how many others there are.
     #[must_use]
-    pub fn marked(
+    pub fn alike(
         &mut self,
         request: &PageRequest,
         arcs: &Arcs,
-        marks: &BTreeSet<u64>,
+        seen: &Seen,
     ) -> (Vec<(Bytes, Version)>, u64) {
-        let (mut marked, mut others) = (Vec::new(), 0);
+        let mut held = vec![(0, Digest(0)); usize::from(arcs.sorts()) + 1];
+        let (mut stored, mut found) = (Vec::new(), Vec::new());
         self.each(request, |state, spot| {
-            if arcs.sort_of(spot.position()) == 0 {
+            let sort = arcs.sort_of(spot.position());
+            if sort == 0 {
                 return;
             }
-            match marks.contains(&spot.hash(state)) {
-                true => {
-                    let key = Bytes::copy_from_slice(state.slot.key());
-                    marked.push((key, state.slot.version()));
-                }
-                false => others += 1,
-            }
+            let ((keys, digest), mark) = (&mut held[usize::from(sort)], spot.hash(state));
+            *keys += 1;
+            digest.0 = digest.0.wrapping_add(mark);
+            let from = stored.len();
+            stored.extend_from_slice(state.slot.key());
+            found.push((sort, mark, from..stored.len(), state.slot.version()));
         });
-        (marked, others)
+        let is_whole = |sort: u16| seen.sorts.get(&sort) == Some(&held[usize::from(sort)]);
+        let (all, stored) = (found.len(), Bytes::from(stored));
+        let is_alike = |(sort, mark, key, version)| {
+            let is = is_whole(sort) || seen.marks.contains(&mark);
+            is.then(|| (stored.slice(key), version))
+        };
+        let alike: Vec<_> = found.into_iter().filter_map(is_alike).collect();
+        let others = all - alike.len();
+        (alike, others as u64)
     }
 
     /// Shows `keys_max` keys of a request at the most; the last of them, if there are more. A rebalance comes by five times,
@@ -95,20 +113,14 @@ impl Store {
         request: &PageRequest,
         mut show: impl FnMut(State<'_>, &Spot<'_>),
     ) -> Option<Bytes> {
-        let is_behind = |key: &[u8], until: Option<&[u8]>| {
-            request.ends_before(key) || until.is_some_and(|until| key >= until)
-        };
         for (from, until) in request.ranges() {
             let (Bound::Included(first) | Bound::Excluded(first)) = from else { continue };
-            self.entries.sort(first, request.keys_max, |key| is_behind(key, until));
+            self.entries.sort(first, request.keys_max, |key| request.ends_before(key, until));
         }
         let (mut looked, mut last) = (0, None);
         for (from, until) in request.ranges() {
-            for slot in self.entries.from(from) {
+            for slot in self.entries.within(from, |key| request.ends_before(key, until)) {
                 let key = slot.key();
-                if is_behind(key, until) {
-                    break;
-                }
                 if looked == request.keys_max {
                     return last.map(Bytes::copy_from_slice);
                 }
@@ -188,21 +200,37 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_held_alike_is_marked() {
+    fn only_what_is_held_alike_is_found() {
         let mut owner = store((0..100).map(|key| (key, if key % 10 == 0 { 2 } else { 1 })));
         let mut stray = store((0..100).map(|key| (key, 1)));
         let (all, low) = (request(None, None, 1000), halves().sorted(|sort| u16::from(sort == 1)));
         let marks: BTreeSet<u64> = owner.census(&all, &low, 0, true).marks.into_iter().collect();
-        let (alike, others) = stray.marked(&all, &low, &marks);
+        let (alike, others) = stray.alike(&all, &low, &Seen { marks, ..Seen::default() });
         let here = |key: &u32| key_position(format!("key{key:03}").as_bytes()) <= u64::MAX / 2;
-        let expected: Vec<String> = (0..100)
+        let expected: Vec<_> = (0..100)
             .filter(|key| key % 10 != 0 && here(key))
-            .map(|key| format!("key{key:03}"))
+            .map(|key| (Bytes::from(format!("key{key:03}")), Version::new(1, 1)))
             .collect();
-        let alike: Vec<_> = alike.iter().map(|(key, version)| (&key[..], *version)).collect();
-        let expected: Vec<_> =
-            expected.iter().map(|key| (key.as_bytes(), Version::new(1, 1))).collect();
         assert_eq!(alike, expected);
         assert_eq!(others, (0..100).step_by(10).filter(here).count() as u64);
+    }
+
+    /// Of two sorts, one of which has changed at the stray since.
+    #[test]
+    fn a_sort_is_alike_as_a_whole_or_not_at_all() {
+        let mut owner = store((0..100).map(|key| (key, 1)));
+        let all = request(None, None, 1000);
+        let census = owner.census(&all, &halves(), 0, false);
+        let sorts = census.sorts.iter().map(|count| (count.sort, (count.keys, count.digest)));
+        let seen = Seen { sorts: sorts.collect(), ..Seen::default() };
+        let count = |sort: u16| census.sorts[usize::from(sort) - 1].keys;
+        let low = |key: u32| key_position(format!("key{key:03}").as_bytes()) <= u64::MAX / 2;
+        let changed = (0..100).find(|key| low(*key)).unwrap();
+        let mut stray = store((0..100).map(|key| (key, if key == changed { 2 } else { 1 })));
+        let (alike, others) = stray.alike(&all, &halves(), &seen);
+        assert_eq!((alike.len() as u64, others), (count(2), count(1)));
+        assert!(alike.iter().all(|(key, _)| key_position(key) > u64::MAX / 2));
+        let (alike, others) = owner.alike(&all, &halves(), &seen);
+        assert_eq!((alike.len(), others), (100, 0));
     }
 }

@@ -202,6 +202,15 @@ impl Index {
         walk
     }
 
+    /// The same up to the first that `is_behind`, as all after it are.
+    pub(super) fn within<F: Fn(&[u8]) -> bool>(
+        &self,
+        from: Bound<&[u8]>,
+        is_behind: F,
+    ) -> Within<'_, F> {
+        Within { walk: self.from(from), is_behind, left: 0 }
+    }
+
     /// Puts the leaves in key order from that of a key on, those of so many keys or up to one that `is_behind`: whoever
     /// walks there finds them sorted.
     pub(super) fn sort(&mut self, from: &[u8], keys: usize, is_behind: impl Fn(&[u8]) -> bool) {
@@ -270,23 +279,67 @@ impl<'a> Walk<'a> {
         self.next = 0;
         leaf
     }
+
+    /// Goes on to where there is a slot; false at the end.
+    fn find(&mut self) -> bool {
+        while self.next == self.order.len() {
+            let Some(branch) = self.index.branches.get(self.branch) else { return false };
+            self.leaf += 1;
+            if self.leaf == branch.leaves.len() {
+                (self.branch, self.leaf) = (self.branch + 1, 0);
+                if self.branch == self.index.branches.len() {
+                    return false;
+                }
+            }
+            self.open();
+        }
+        true
+    }
+
+    fn slot(&self, at: u8) -> Slot<'a> {
+        self.index.branches[self.branch].leaves[self.leaf].slot(usize::from(at))
+    }
+
+    /// How many of the slots to come in their leaf are not behind something.
+    fn left_before(&mut self, is_behind: impl Fn(&[u8]) -> bool) -> usize {
+        if !self.find() {
+            return 0;
+        }
+        let left = &self.order[self.next..];
+        match left.last() {
+            Some(last) if !is_behind(self.slot(*last).key()) => left.len(),
+            _ => left.partition_point(|at| !is_behind(self.slot(*at).key())),
+        }
+    }
 }
 
 impl<'a> Iterator for Walk<'a> {
     type Item = Slot<'a>;
 
     fn next(&mut self) -> Option<Slot<'a>> {
-        while self.next == self.order.len() {
-            self.leaf += 1;
-            if self.leaf == self.index.branches.get(self.branch)?.leaves.len() {
-                (self.branch, self.leaf) = (self.branch + 1, 0);
-                self.index.branches.get(self.branch)?;
-            }
-            self.open();
-        }
+        let at = self.find().then(|| self.order[self.next])?;
         self.next += 1;
-        let at = usize::from(self.order[self.next - 1]);
-        Some(self.index.branches[self.branch].leaves[self.leaf].slot(at))
+        Some(self.slot(at))
+    }
+}
+
+/// A walk that ends before the first slot that is behind something: that is asked once a leaf, and not of every slot.
+pub(super) struct Within<'a, F> {
+    walk: Walk<'a>,
+    is_behind: F,
+    /// So many more are not behind it.
+    left: usize,
+}
+
+impl<'a, F: Fn(&[u8]) -> bool> Iterator for Within<'a, F> {
+    type Item = Slot<'a>;
+
+    fn next(&mut self) -> Option<Slot<'a>> {
+        if self.left == 0 {
+            self.left = self.walk.left_before(&self.is_behind);
+        }
+        self.left = self.left.checked_sub(1)?;
+        self.walk.next()
     }
 }
 

@@ -62,7 +62,7 @@ use crate::log::place::Place;
 use crate::log::record::{Op, Record};
 
 pub use bulk::{Unsorted, Writes};
-pub use census::{CENSUS_KEYS_MAX, Census};
+pub use census::{CENSUS_KEYS_MAX, Census, Seen};
 pub use copied::{Copied, CopiedKey};
 pub use entry::{Content, Entry};
 pub use evict::{Budget, EVICT_VISITS_MAX, Eviction};

@@ -133,11 +133,13 @@ impl Store {
         for (from, until) in request.ranges() {
             let goes_on = match moment {
                 None => {
-                    let states = self.entries.from(from).map(|slot| self.state_of(slot));
-                    filling.fill(states, until, None)
+                    let slots = self.entries.within(from, |key| request.ends_before(key, until));
+                    filling.fill(slots.map(|slot| self.state_of(slot)), None)
                 }
                 Some((id, moment)) => {
-                    filling.fill(self.picture(id, from, moment), until, Some(moment))
+                    let states = self.picture(id, from, moment);
+                    let is_there = |state: &State<'_>| !request.ends_before(state.slot.key(), until);
+                    filling.fill(states.take_while(is_there), Some(moment))
                 }
             };
             if !goes_on {
@@ -198,9 +200,11 @@ impl PageRequest {
 }
 
 impl PageRequest {
-    /// Whether a stored key is behind all that is asked for.
-    pub(super) fn ends_before(&self, key: &[u8]) -> bool {
-        !key.starts_with(&self.prefix) || self.until.as_ref().is_some_and(|until| key > &**until)
+    /// Whether a stored key is behind all that is asked for of a range up to here.
+    pub(super) fn ends_before(&self, key: &[u8], until: Option<&[u8]>) -> bool {
+        !key.starts_with(&self.prefix)
+            || self.until.as_ref().is_some_and(|until| key > &**until)
+            || until.is_some_and(|until| key >= until)
     }
 
     /// Whether a stored key lies where it is asked for.
@@ -229,19 +233,15 @@ struct Filling<'r, F> {
 }
 
 impl<F: FnMut(&[u8], &Held<&[u8]>) -> bool> Filling<'_, F> {
-    /// Adds what is held until before a key; whether there is room for more.
+    /// Adds what is held; whether there is room for more.
     fn fill<'a>(
         &mut self,
         states: impl Iterator<Item = State<'a>>,
-        until: Option<&[u8]>,
         moment: Option<Moment>,
     ) -> bool {
         let Self { request, now, show, shown, entries, bytes, passed } = self;
         for state in states {
             let key = state.slot.key();
-            if request.ends_before(key) || until.is_some_and(|until| key >= until) {
-                return true;
-            }
             if !request.means(key) {
                 *passed += 1;
                 if *passed == PASSED_MAX {

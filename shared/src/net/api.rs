@@ -17,8 +17,8 @@ use crate::protocol::lease::{LeaseReply, NumberAsk, NumberReply, ViewId};
 use crate::protocol::node::{
     BatchReply, CensusReply, Claim, ClusterMap, Collection, CompactReply, DigestsReply, DoneReply,
     DumpReply, FetchReply, FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, ObeysReply,
-    OwedReply, PictureAt, Record, ReplicaWrite, ShedReply, SizeReply, SpaceKey, Stretch, Via,
-    WriteReply,
+    OwedReply, PictureAt, Record, ReplicaWrite, ShedReply, SizeReply, SortCount, SpaceKey,
+    Stretch, Via, WriteReply,
 };
 use crate::{Blob, KeyspaceName, NodeId, Version, Zone};
 
@@ -79,10 +79,15 @@ pub trait NodeApi {
         limit: Option<usize>,
         marks: Option<bool>,
     ) -> Result<CensusReply, ErrorObjectOwned>;
-    /// Forgets the keys of a stretch of which exactly that is held which one of the marks says, as `census` gives
-    /// them. Not more than `census` looks at.
+    /// Forgets the keys of a stretch of which exactly that is held which one of the marks says, or, of all keys of a
+    /// sort together, what is said of that sort: both as `census` gives them elsewhere. Not more than `census` looks at.
     #[method(name = "shed")]
-    fn shed(&self, stretch: Stretch, marks: String) -> Result<ShedReply, ErrorObjectOwned>;
+    fn shed(
+        &self,
+        stretch: Stretch,
+        marks: Option<String>,
+        sorts: Option<Vec<SortCount>>,
+    ) -> Result<ShedReply, ErrorObjectOwned>;
     /// Merges what other replicas hold into what is held here.
     #[method(name = "apply")]
     fn apply(
@@ -414,7 +419,7 @@ pub const NODE_METHODS: [(&str, &str); 27] = [
     ("paid", "to, keys?"),
     ("put", "key, value, version?, expires?, keyspace?"),
     ("release", ""),
-    ("shed", "stretch, marks"),
+    ("shed", "stretch, marks?, sorts?"),
     ("size", ""),
     ("stats", ""),
     ("thaw", "picture"),

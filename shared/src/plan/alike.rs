@@ -36,8 +36,15 @@ pub enum Copies {
 pub enum Drops {
     /// Nothing: only owners have any.
     None,
-    /// What these hold as the owners do, who all hold the same.
-    At(Vec<NodeId>, SortCount),
+    /// What some hold as the owners do, who all hold the same.
+    At {
+        /// Those who hold the same as the owners.
+        alike: Vec<NodeId>,
+        /// Those of whose keys only some are held so by the owners, or none.
+        others: Vec<NodeId>,
+        /// What the owners hold.
+        count: SortCount,
+    },
     /// That has to be looked at.
     Unclear,
 }
@@ -91,12 +98,16 @@ pub fn copies(sort: &Sort, held: &Held) -> Copies {
 /// What is to be dropped of a sort whose owners are those of now.
 #[must_use]
 pub fn drops(sort: &Sort, held: &Held) -> Drops {
-    let strays = held.iter().map(|(node, _)| node).filter(|node| !sort.now.contains(node));
-    let strays: Vec<NodeId> = strays.cloned().collect();
+    let strays: Held =
+        held.iter().filter(|(node, _)| !sort.now.contains(node)).cloned().collect();
     if strays.is_empty() {
         return Drops::None;
     }
-    same(held, &sort.now).map_or(Drops::Unclear, |count| Drops::At(strays, count))
+    let Some(count) = same(held, &sort.now) else { return Drops::Unclear };
+    let (same, differ): (Held, Held) =
+        strays.into_iter().partition(|(_, theirs)| alike(theirs, &count));
+    let nodes = |strays: Held| strays.into_iter().map(|(node, _)| node).collect();
+    Drops::At { alike: nodes(same), others: nodes(differ), count }
 }
 
 #[cfg(test)]
@@ -165,8 +176,9 @@ mod tests {
             ("", "ab", ""),
             ("a1 b1", "ab", ""),
             ("a1 b2", "ab", ""),
-            ("a1 b1 c1", "ab", "c"),
-            ("a1 b1 c2 d1", "ab", "cd"),
+            ("a1 b1 c1", "ab", "c/"),
+            ("a1 b1 c2", "ab", "/c"),
+            ("a1 b1 c2 d1 e1 f3", "ab", "de/cf"),
             ("a1 b2 c1", "ab", "?"),
             ("a1 c1", "ab", "?"),
             ("c1", "ab", "?"),
@@ -176,9 +188,9 @@ mod tests {
             let got = match drops(&sort, &held(text)) {
                 Drops::None => String::new(),
                 Drops::Unclear => "?".to_owned(),
-                Drops::At(nodes, count) => {
+                Drops::At { alike, others, count } => {
                     assert_eq!(count.digest, Digest(1));
-                    names(&nodes)
+                    format!("{}/{}", names(&alike), names(&others))
                 }
             };
             assert_eq!(got, expected, "{text:?} {owners}");
