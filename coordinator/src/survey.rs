@@ -22,8 +22,9 @@ use ringkv_shared::arcs::Arcs;
 use ringkv_shared::net::{Client, NodeApiClient};
 use ringkv_shared::plan::Held;
 use ringkv_shared::protocol::node::{CensusReply, ShedReply, SortCount, Stretch};
+use ringkv_shared::told::Told;
 use ringkv_shared::topology::{Placement, Sort, Sorts};
-use ringkv_shared::{Blob, Failure, KeyspaceName};
+use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName};
 
 use crate::cluster::{Cluster, Node, View};
 use crate::plan::everything;
@@ -104,9 +105,11 @@ impl<'a> Survey<'a> {
         if now.ring.members().is_empty() || nodes.iter().any(|node| node.is_down()) {
             return None;
         }
-        let (keyspace, arcs) = (space.clone(), Arcs::new([]));
-        let all = Stretch { keyspace, after: None, until: None, arcs };
-        let first = nodes.iter().map(|node| cluster.census(node, &all, Some(FEW), false));
+        let (all, none) = (Span::default(), Arcs::new([]));
+        let first = nodes.iter().map(|node| {
+            let stretch = all.stretch(space, Told::Arcs(none.clone()));
+            cluster.census(node, stretch, Some(FEW), false)
+        });
         let mut dense: Option<(Blob, usize)> = None;
         for (number, answer) in join_all(first).await.into_iter().enumerate() {
             let reached = answer.ok()?.reached.map(|key| (key, number));
@@ -148,17 +151,23 @@ impl<'a> Survey<'a> {
 impl Ground<'_> {
     async fn lead_from(&self, after: Option<Blob>) -> Next {
         let span = Span { after: after.clone(), until: None };
-        let stretch = self.stretch(&span, &self.sorts.arcs);
         let lead = &self.nodes[self.lead];
-        match self.cluster.census(lead, &stretch, Some(STRETCH_KEYS), false).await {
+        match self.census(lead, &span, &self.sorts.arcs, Some(STRETCH_KEYS), false).await {
             Ok(census) => Next::Stretch(after, census),
             Err(_) => Next::Rest(after),
         }
     }
 
-    fn stretch(&self, span: &Span, arcs: &Arcs) -> Stretch {
-        let Span { after, until } = span.clone();
-        Stretch { keyspace: self.space.clone(), after, until, arcs: arcs.clone() }
+    async fn census(
+        &self,
+        node: &Node,
+        span: &Span,
+        arcs: &Arcs,
+        limit: Option<usize>,
+        marks: bool,
+    ) -> Result<CensusReply, Failure> {
+        let ask = |told| self.cluster.census(node, span.stretch(self.space, told), limit, marks);
+        by_name(arcs, ask).await
     }
 
     /// What these nodes hold; `None` if one does not answer, or has too many keys there.
@@ -168,9 +177,8 @@ impl Ground<'_> {
         span: &Span,
         arcs: &Arcs,
     ) -> Option<BTreeMap<u16, Held>> {
-        let stretch = self.stretch(span, arcs);
         let asked = nodes.map(|node| {
-            let census = self.cluster.census(node, &stretch, None, false);
+            let census = self.census(node, span, arcs, None, false);
             census.map(move |census| (node, census))
         });
         let mut held = BTreeMap::new();
@@ -201,6 +209,19 @@ impl Ground<'_> {
     /// Where these sorts are, under their numbers.
     fn arcs(&self, sorts: &BTreeSet<u16>) -> Arcs {
         self.cut(sorts, false)
+    }
+
+    /// These sorts and all others that are so, but for those of which something else is held here: mostly the same
+    /// for all stretches, so that nodes know where they are.
+    pub(crate) fn along(
+        &self,
+        these: &BTreeSet<u16>,
+        but: &BTreeSet<u16>,
+        are_so: impl Fn(&Sort) -> bool,
+    ) -> BTreeSet<u16> {
+        let others = (1..).zip(&self.sorts.sorts).filter(|(_, sort)| are_so(sort));
+        let others = others.map(|(number, _)| number).filter(|number| !but.contains(number));
+        others.chain(these.iter().copied()).collect()
     }
 
     /// Where these sorts are, as one.
@@ -244,8 +265,7 @@ impl Ground<'_> {
         seen: &BTreeMap<u16, SortCount>,
     ) -> Option<String> {
         let sorts = seen.keys().copied().collect();
-        let stretch = self.stretch(span, &self.arcs(&sorts));
-        let census = self.cluster.census(node, &stretch, None, true).await.ok()?;
+        let census = self.census(node, span, &self.arcs(&sorts), None, true).await.ok()?;
         let is_same = |now: &SortCount| seen[&now.sort].digest == now.digest;
         let same = census.sorts.len() == seen.len() && census.sorts.iter().all(is_same);
         census.marks.filter(|_| same && census.reached.is_none())
@@ -263,11 +283,37 @@ impl Ground<'_> {
             Owned::Marks(marks) => (self.area(sorts), Some(marks), None),
             Owned::Sorts(counts) => (self.arcs(sorts), None, Some(counts)),
         };
-        let stretch = self.stretch(span, &arcs);
-        let call = async move |client: &Client| {
-            NodeApiClient::shed(client, stretch, marks, counts).await
+        let shed = |told| {
+            let stretch = span.stretch(self.space, told);
+            let (marks, counts) = (marks.clone(), counts.clone());
+            let call = async move |client: &Client| {
+                NodeApiClient::shed(client, stretch, marks, counts).await
+            };
+            self.cluster.batch(node, call)
         };
-        self.cluster.batch(node, call).await
+        by_name(&arcs, shed).await
+    }
+}
+
+impl Span {
+    fn stretch(&self, space: &KeyspaceName, arcs: Told) -> Stretch {
+        let Self { after, until } = self.clone();
+        Stretch { keyspace: space.clone(), after, until, arcs }
+    }
+}
+
+/// Asks a node by the name of arcs; if it does not know them by that, once more with all of them.
+pub(crate) async fn by_name<T, F>(arcs: &Arcs, ask: impl Fn(Told) -> F) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let told = Told::short(arcs);
+    let may_know = matches!(told, Told::Name(_));
+    match ask(told).await {
+        Err(failure) if may_know && failure.name == ErrorName::NotApplied => {
+            ask(Told::Arcs(arcs.clone())).await
+        }
+        answer => answer,
     }
 }
 
@@ -284,11 +330,10 @@ impl Cluster {
     pub(crate) async fn census(
         &self,
         node: &Node,
-        stretch: &Stretch,
+        stretch: Stretch,
         limit: Option<usize>,
         marks: bool,
     ) -> Result<CensusReply, Failure> {
-        let stretch = stretch.clone();
         let call = async move |client: &Client| {
             NodeApiClient::census(client, stretch, limit, Some(marks)).await
         };

@@ -12,6 +12,7 @@ use ringkv_shared::arcs::Arcs;
 use ringkv_shared::net::{NodeApiClient, PeerError};
 use ringkv_shared::plan::{Found, Merge};
 use ringkv_shared::protocol::node::{DumpReply, Record, Sibling};
+use ringkv_shared::told::Told;
 use ringkv_shared::{Blob, Failure, KeyspaceName, NodeId};
 
 use crate::cluster::{Cluster, Node, View};
@@ -157,6 +158,7 @@ impl<'a> Walk<'a> {
             let call = node.peer.call(cluster.timeout(), async move |client| {
                 let (keys_only, tombstones) = (Some(keys_only), Some(tombstones));
                 let (limit, space) = (Some(page_keys), Some(keyspace));
+                let arcs = arcs.map(Told::Arcs);
                 NodeApiClient::dump(
                     client, after, limit, prefix, keys_only, tombstones, at, space, leaves, until,
                     arcs,

@@ -26,9 +26,10 @@ use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{
     BatchReply, CensusReply, Claim, ClusterMap, Collection, CompactReply, DigestsReply, DoneReply,
     DumpReply, FetchReply, FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, ObeysReply,
-    OwedReply, PictureAt, Record, Reign, ReplicaWrite, ShedReply, SizeReply, SortCount, SpaceKey, Stretch,
-    Via, WriteReply,
+    OwedReply, PictureAt, Record, Reign, ReplicaWrite, ShedReply, SizeReply, SortCount, SpaceKey,
+    Stretch, Via, WriteReply,
 };
+use ringkv_shared::told::Told;
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
 
 use crate::StorageError;
@@ -46,9 +47,13 @@ use crate::log::record::Op;
 use crate::log::value::Value;
 use crate::marks;
 use crate::quick;
-use crate::refusals::{disobeyed, no_page, no_picture, no_room, not_done, refused, unreadable};
+use crate::refusals::{
+    disobeyed, no_arcs, no_page, no_picture, no_room, not_done, refused, unreadable,
+};
 use crate::replica::{Leaves, Obeys};
-use crate::store::{CENSUS_KEYS_MAX, Census, FreezeError, FreezeId, PageRequest, Seen, fields_bytes};
+use crate::store::{
+    CENSUS_KEYS_MAX, Census, FreezeError, FreezeId, PageRequest, Seen, fields_bytes,
+};
 use crate::write::{Merged, WriteOutcome};
 
 const TAIL_LINES_DEFAULT: usize = 20;
@@ -283,9 +288,10 @@ impl NodeApiServer for Api {
         keyspace: Option<KeyspaceName>,
         leaves: Option<Vec<u16>>,
         until: Option<Blob>,
-        arcs: Option<Arcs>,
+        arcs: Option<Told>,
     ) -> Answer<DumpReply> {
         let keyspace = keyspace.as_ref();
+        let arcs = arcs.map(|told| self.arcs(told)).transpose()?;
         let page = self.0.page(&PageRequest {
             after: after.map(|after| stored(keyspace, after)),
             prefix: stored(keyspace, prefix.unwrap_or_default()),
@@ -313,7 +319,7 @@ impl NodeApiServer for Api {
         limit: Option<usize>,
         marks: Option<bool>,
     ) -> Answer<CensusReply> {
-        let (request, arcs) = request(stretch, limit);
+        let (request, arcs) = self.request(stretch, limit)?;
         let marks = marks.unwrap_or(false);
         let Census { sorts, marks: held, reached } = self.0.census(&request, &arcs, marks);
         let reached = reached.map(|stored| Blob::from(key::split(&stored).1.to_vec()));
@@ -327,7 +333,7 @@ impl NodeApiServer for Api {
         marks: Option<String>,
         sorts: Option<Vec<SortCount>>,
     ) -> Answer<ShedReply> {
-        let (request, arcs) = request(stretch, None);
+        let (request, arcs) = self.request(stretch, None)?;
         let marks = marks::read(&marks.unwrap_or_default()).map_err(failure_into_object)?;
         let sorts = sorts.unwrap_or_default().into_iter();
         let sorts = sorts.map(|count| (count.sort, (count.keys, count.digest))).collect();
@@ -458,21 +464,6 @@ fn stored(keyspace: Option<&KeyspaceName>, key: Blob) -> Bytes {
     }
 }
 
-/// A stretch as the map is asked for it: so many keys of it, all of a census without a number.
-fn request(stretch: Stretch, limit: Option<usize>) -> (PageRequest, Arcs) {
-    let Stretch { keyspace, after, until, arcs } = stretch;
-    let place = |key: Blob| stored(Some(&keyspace), key);
-    let request = PageRequest {
-        after: after.map(place),
-        until: until.map(place),
-        prefix: place(Blob::default()),
-        all_keyspaces: false,
-        keys_max: limit.unwrap_or(CENSUS_KEYS_MAX).clamp(1, CENSUS_KEYS_MAX),
-        ..PageRequest::everything()
-    };
-    (request, arcs)
-}
-
 fn obeys_reply(obeys: &Obeys, map: Option<ClusterMap>) -> ObeysReply {
     let coordinator = obeys.coordinator().map(|uuid| uuid.to_string());
     ObeysReply { status: Status::Ok, coordinator, reign: obeys.reign(), told: obeys.told(), map }
@@ -494,6 +485,26 @@ fn unreadable_log(error: StorageError) -> ErrorObjectOwned {
 }
 
 impl Api {
+    /// The arcs that are meant.
+    fn arcs(&self, told: Told) -> Answer<Arcs> {
+        self.0.0.lock().arcs.meant(told).ok_or_else(no_arcs)
+    }
+
+    /// A stretch as the map is asked for it: so many keys of it, all of a census without a number.
+    fn request(&self, stretch: Stretch, limit: Option<usize>) -> Answer<(PageRequest, Arcs)> {
+        let Stretch { keyspace, after, until, arcs } = stretch;
+        let (arcs, place) = (self.arcs(arcs)?, |key: Blob| stored(Some(&keyspace), key));
+        let request = PageRequest {
+            after: after.map(place),
+            until: until.map(place),
+            prefix: place(Blob::default()),
+            all_keyspaces: false,
+            keys_max: limit.unwrap_or(CENSUS_KEYS_MAX).clamp(1, CENSUS_KEYS_MAX),
+            ..PageRequest::everything()
+        };
+        Ok((request, arcs))
+    }
+
     fn picture(&self, at: PictureAt) -> Result<(FreezeId, Version), FreezeError> {
         let name = at.picture.parse().map_err(|_| FreezeError::Gone)?;
         Ok((self.0.picture(name)?, at.version))

@@ -34,6 +34,7 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ringkv_shared::protocol::node::DiskState;
+use ringkv_shared::told::KnownArcs;
 use tokio::sync::{Notify, mpsc};
 
 use crate::ballast::Ballast;
@@ -140,6 +141,8 @@ pub(crate) struct State {
     pub(crate) room: Room,
     /// The pictures that are being read.
     pub(crate) pictures: Pictures,
+    /// The arcs that it was told of last.
+    pub(crate) arcs: KnownArcs,
     /// The counters; the rest is filled in when asked for.
     pub(crate) figures: Figures,
 }
@@ -321,6 +324,7 @@ impl State {
             room: Room::new(writer.file(), opened.sizes.active),
             sizes: opened.sizes,
             pictures: Pictures::default(),
+            arcs: KnownArcs::default(),
             figures: Figures { replayed, replay_us, ..Figures::default() },
         };
         (state, writer)

@@ -33,6 +33,11 @@ pub(crate) fn no_picture(why: FreezeError) -> ErrorObjectOwned {
     failure_into_object(Failure::new(name, why.to_string()).hint(hint))
 }
 
+pub(crate) fn no_arcs() -> ErrorObjectOwned {
+    let message = "no arcs of that name are known here; nothing was done";
+    failure_into_object(Failure::new(ErrorName::NotApplied, message).hint("tell all of them once"))
+}
+
 pub(crate) fn no_room(why: Refused) -> ErrorObjectOwned {
     let (name, hint) = match why {
         Refused::DiskFull => (ErrorName::DiskFull, FREE_SOME_ROOM),

@@ -290,18 +290,26 @@ impl Engine {
         mut state: MutexGuard<'_, State>,
         records: Vec<Record<B>>,
     ) -> Result<u64, Refused> {
-        let mut due = Vec::with_capacity(records.len());
-        for record in records {
-            let standing = state.store.standing(&record);
+        let mut seats = Vec::with_capacity(records.len());
+        let keys = records.iter().map(|record| (record.key.as_ref(), true));
+        state.store.seek_all(keys, &mut seats);
+        let standing = |(record, seat): (&Record<B>, &Seat)| {
+            let (standing, _) = state.store.standing_at(*seat, record, || 0);
+            standing
+        };
+        let standings: Vec<Standing> = records.iter().zip(&seats).map(standing).collect();
+        let due = records.iter().zip(standings.iter().copied());
+        self.admit(&mut state, due.filter(|(_, standing)| standing.changes), 0)?;
+        let mut changed = 0;
+        for ((record, seat), standing) in records.into_iter().zip(seats).zip(standings) {
             if standing.changes {
-                due.push((record, standing));
+                let seat = state.store.seek_again(seat, record.key.as_ref());
+                self.append_at(&mut state, seat, record);
+                changed += 1;
             } else {
                 state.depend_on(record.key.as_ref());
             }
         }
-        self.admit(&mut state, due.iter().map(|(record, standing)| (record, *standing)), 0)?;
-        let changed = due.len() as u64;
-        due.into_iter().for_each(|(record, _)| self.append(&mut state, record));
         Ok(changed)
     }
 

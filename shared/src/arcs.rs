@@ -13,6 +13,8 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::told::ArcsName;
+
 /// The most arcs that a node is told of at once.
 pub const ARCS_MAX: usize = 1 << 15;
 
@@ -33,6 +35,7 @@ struct Inner {
     /// Of each equal slice of the ring the arc in which it begins.
     first: Vec<u32>,
     text: OnceLock<String>,
+    name: OnceLock<ArcsName>,
 }
 
 impl PartialEq for Arcs {
@@ -75,7 +78,7 @@ impl Arcs {
             at as u32
         });
         let first = first.collect();
-        Self(Arc::new(Inner { arcs, first, text: OnceLock::new() }))
+        Self(Arc::new(Inner { arcs, first, text: OnceLock::new(), name: OnceLock::new() }))
     }
 
     /// How many there are.
@@ -109,8 +112,14 @@ impl Arcs {
 }
 
 impl Arcs {
+    /// Their name, by which a node may know them.
+    #[must_use]
+    pub fn name(&self) -> ArcsName {
+        *self.0.name.get_or_init(|| ArcsName::of(self))
+    }
+
     /// As they are written.
-    fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.0.text.get_or_init(|| {
             let mut text = String::with_capacity(self.count() * (DIGITS + 4));
             for (number, (end, sort)) in self.0.arcs.iter().enumerate() {

@@ -6,7 +6,7 @@
 //!
 //! - names and data: [`NodeId`], [`Blob`], [`Version`], [`keyspace`], [`Failure`], [`limits`]
 //! - which writes have seen which: [`causal`]; which was last, by the clock: [`hlc`]
-//! - who owns what: [`ring`], [`topology`], [`arcs`]; what answers amount to: [`quorum`]; who is alive:
+//! - who owns what: [`ring`], [`topology`], [`arcs`], [`told`]; what answers amount to: [`quorum`]; who is alive:
 //!   [`detector`], [`probes`]; what a rebalance does: [`plan`]; what replicas differ in: [`merkle`]
 //! - what travels: [`protocol`]
 //! - the only socket code, behind the feature `net`: [`net`]
@@ -31,6 +31,7 @@ pub mod protocol;
 pub mod quorum;
 pub mod ring;
 pub mod sync;
+pub mod told;
 pub mod topology;
 pub mod zones;
 

@@ -21,7 +21,7 @@ use super::{Pass, STRETCHES};
 use crate::cluster::{Cluster, View};
 use crate::moving::Walked;
 use crate::plan::everything;
-use crate::survey::{Ground, Span, Step, Survey, Surveyed};
+use crate::survey::{Ground, Span, Step, Survey, Surveyed, by_name};
 use crate::transfer::{as_it_is, known, without_values};
 use crate::walk;
 
@@ -91,6 +91,7 @@ impl Cluster {
         let (ground, keys) = (&pass.ground, surveyed.keys());
         let Surveyed { span, held } = surveyed;
         let (mut unclear, mut mixed) = (BTreeSet::new(), BTreeSet::new());
+        let there: BTreeSet<u16> = held.keys().copied().collect();
         let mut loads: BTreeMap<Link, Load> = BTreeMap::new();
         for (number, held) in held {
             match copies(ground.sort(number), &held) {
@@ -113,7 +114,12 @@ impl Cluster {
             }
         }
         let loads: Vec<Load> = loads.into_values().collect();
-        let carried = join_all(loads.iter().map(|load| self.carry(pass, &span, load))).await;
+        let carried = join_all(loads.iter().map(|load| {
+            let (from, to) = &load.link;
+            let area = ground.along(&load.sorts, &there, |sort| sort.goes(from, to));
+            self.carry(pass, &span, load, ground.area(&area))
+        }));
+        let carried = carried.await;
         for (load, walked) in loads.iter().zip(carried) {
             if walked == Carried::Refused {
                 unclear.extend(&load.sorts);
@@ -131,9 +137,8 @@ impl Cluster {
         ground.rest(&span, &unclear)
     }
 
-    /// Copies all of a load, a page at a time.
-    async fn carry(&self, pass: &Pass<'_>, span: &Span, load: &Load) -> Carried {
-        let area = pass.ground.area(&load.sorts);
+    /// Copies all of a load, which is on these arcs, a page at a time.
+    async fn carry(&self, pass: &Pass<'_>, span: &Span, load: &Load, area: Arcs) -> Carried {
         let (mut after, mut left) = (span.after.clone(), load.keys);
         loop {
             if pass.is_stopped() || self.has_left(Task::Copy) {
@@ -171,12 +176,18 @@ impl Cluster {
     ) -> Result<Page, Failure> {
         let Ground { view, space, .. } = *pass.ground;
         // In the spelling that a node reads fastest, by the places of the parameters.
-        let limit = PAGE_KEYS_MAX;
-        let ask = (after, limit, NONE, NONE, true, NONE, space, NONE, &span.until, area);
-        let ask = serde_json::to_string(&ask).expect("keys and arcs can be written");
-        let ask = |out: &mut Vec<u8>| out.extend_from_slice(ask.as_bytes());
-        let call = async |client: &Client| Page::read(client.ask("dump", ask).await?);
-        self.batch(known(view, &load.link.0)?, call).await
+        let from = known(view, &load.link.0)?;
+        let ask = |told| {
+            let (limit, until) = (PAGE_KEYS_MAX, &span.until);
+            let ask = (after, limit, NONE, NONE, true, NONE, space, NONE, until, told);
+            let ask = serde_json::to_string(&ask).expect("keys and arcs can be written");
+            let call = async move |client: &Client| {
+                let ask = |out: &mut Vec<u8>| out.extend_from_slice(ask.as_bytes());
+                Page::read(client.ask("dump", ask).await?)
+            };
+            self.batch(from, call)
+        };
+        by_name(area, ask).await
     }
 
     /// Copies a page, some batches at a time, at the pace that is set; says how many records went.

@@ -55,15 +55,24 @@ impl Cluster {
         let Surveyed { span, held } = surveyed;
         let (mut unclear, mut due) = (BTreeSet::new(), Vec::new());
         let mut whole: BTreeMap<NodeId, BTreeMap<u16, SortCount>> = BTreeMap::new();
+        let mut apart: BTreeMap<NodeId, BTreeSet<u16>> = BTreeMap::new();
         for (number, held) in held {
             match drops(ground.sort(number), &held) {
                 Drops::None => {}
-                Drops::Unclear => drop(unclear.insert(number)),
+                Drops::Unclear => {
+                    unclear.insert(number);
+                    for (node, _) in held {
+                        apart.entry(node).or_default().insert(number);
+                    }
+                }
                 Drops::At { alike, others, count } => {
                     for stray in alike {
                         whole.entry(stray).or_default().insert(number, count);
                     }
                     if !others.is_empty() {
+                        for stray in &others {
+                            apart.entry(stray.clone()).or_default().insert(number);
+                        }
                         due.push((number, others, count));
                     }
                 }
@@ -72,7 +81,9 @@ impl Cluster {
         self.lock_job().report.scanned += keys;
         let whole = whole.iter().map(|(stray, sorts)| {
             let owned = Owned::Sorts(sorts.values().copied().collect());
-            let sorts = sorts.keys().copied().collect();
+            let these = sorts.keys().copied().collect();
+            let apart = apart.get(stray).cloned().unwrap_or_default();
+            let sorts = ground.along(&these, &apart, |sort| !sort.now.contains(stray));
             let span = &span;
             async move { self.shed_at(ground, span, stray, &sorts, owned).await }
         });

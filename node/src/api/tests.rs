@@ -490,3 +490,36 @@ async fn what_is_over_a_limit_is_refused_whole() {
     }
     assert_eq!(call(&service, "stats", json!([])).await["sequence"], json!(0));
 }
+
+/// A census, a page and a shed of the same arcs: told of once, they are named.
+#[tokio::test]
+async fn arcs_are_known_by_their_name_once_they_were_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = service(dir.path());
+    call(&service, "put", json!(["a", "1", "3.5"])).await;
+    let arcs = Arcs::new((1..=100).map(|n: u64| (n * (u64::MAX / 100), (n % 2) as u16 + 1)));
+    let (name, page) =
+        (Told::short(&arcs).to_string(), |arcs: &str| json!({"arcs": arcs, "tombstones": true}));
+    let error = call(&service, "dump", page(&name)).await;
+    assert_eq!(
+        (&error["data"]["name"], &error["message"]),
+        (&json!("NOT_APPLIED"), &json!("no arcs of that name are known here; nothing was done"))
+    );
+    let told = call(&service, "dump", page(&arcs.to_string())).await;
+    assert_eq!(told["items"][0]["key"], "a");
+    assert_eq!(call(&service, "dump", page(&name)).await, told);
+    let census = call(&service, "census", json!([{"arcs": name}])).await;
+    let sort = arcs.sort_of(ringkv_shared::ring::key_position(b"a"));
+    assert_eq!(
+        (&census["sorts"][0]["sort"], &census["sorts"][0]["keys"]),
+        (&json!(sort), &json!(1))
+    );
+    // What is held together is not what is said: the key stays, until it is.
+    let mut sorts = census["sorts"].clone();
+    sorts[0]["keys"] = json!(2);
+    let shed = call(&service, "shed", json!([{"arcs": name}, null, sorts])).await;
+    assert_eq!(shed, ok(json!({"changed": 0, "left": 1})));
+    let shed = call(&service, "shed", json!([{"arcs": name}, null, census["sorts"]])).await;
+    assert_eq!(shed, ok(json!({"changed": 1, "left": 0})));
+    assert_eq!(call(&service, "get", json!(["a"])).await, json!({"status": "not_found"}));
+}

@@ -3,6 +3,7 @@
 //! ```text
 //! apply  [[{"key":"apple","value":"red","version":"3.17"},{"key":"fig","deleted":true,"version":"3.9"}],"default","move"]
 //! dump   ["apple",10000,null,null,true,null,"default",null,"fig","7fffffffffffffff:0 ffffffffffffffff:1"]
+//!        ["apple",10000,null,null,true,null,"default",null,"fig","@0123456789abcdef0123456789abcdef"]
 //! ```
 //!
 //! A batch is read whole before anything of it is done, so that the table can have it as long as it is not.
@@ -14,11 +15,11 @@
 
 use std::borrow::Cow;
 
-use ringkv_shared::arcs::Arcs;
 use ringkv_shared::hlc::Stamp;
 use ringkv_shared::limits::{KEY_BYTES_MAX, PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use ringkv_shared::net::{QuickCall, Scan, Spell as _};
 use ringkv_shared::protocol::node::Via;
+use ringkv_shared::told::Told;
 use ringkv_shared::{KeyspaceName, Version};
 
 use super::ask::{given, stamp, version};
@@ -120,10 +121,14 @@ fn copy<'a>(params: &mut Scan<'a>) -> Option<Copy<'a>> {
 }
 
 fn dump(engine: &Engine, call: &QuickCall<'_>, out: &mut Vec<u8>) -> bool {
-    let Some(request) = request(call.params) else { return false };
+    let Some((mut request, told)) = request(call.params) else { return false };
     let now = engine.now();
     let mut state = engine.0.lock();
     if !state.serves(call.reign) {
+        return false;
+    }
+    request.arcs = state.arcs.meant(told);
+    if request.arcs.is_none() {
         return false;
     }
     state.depend_on_all();
@@ -152,7 +157,7 @@ fn dump(engine: &Engine, call: &QuickCall<'_>, out: &mut Vec<u8>) -> bool {
     true
 }
 
-fn request(params: &[u8]) -> Option<PageRequest> {
+fn request(params: &[u8]) -> Option<(PageRequest, Told)> {
     let mut params = Scan::new(params);
     let after = text_or_null(&mut params)?;
     params.skip(",")?;
@@ -162,17 +167,17 @@ fn request(params: &[u8]) -> Option<PageRequest> {
     params.skip(",null,")?;
     let until = text_or_null(&mut params)?;
     params.skip(",")?;
-    let arcs: Arcs = params.text()?.parse().ok()?;
+    let told = params.text()?.parse().ok().filter(|_| params.is_done())?;
     let place = |name: &str| key::stored(&keyspace, name.as_bytes().to_vec().into());
-    params.is_done().then(|| PageRequest {
+    let request = PageRequest {
         after: after.map(place),
         prefix: place(""),
         all_keyspaces: false,
         keys_max: limit.clamp(1, PAGE_KEYS_MAX),
-        arcs: Some(arcs),
         until: until.map(place),
         ..PageRequest::everything()
-    })
+    };
+    Some((request, told))
 }
 
 fn text_or_null<'a>(params: &mut Scan<'a>) -> Option<Option<&'a str>> {

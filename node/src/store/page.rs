@@ -138,7 +138,8 @@ impl Store {
                 }
                 Some((id, moment)) => {
                     let states = self.picture(id, from, moment);
-                    let is_there = |state: &State<'_>| !request.ends_before(state.slot.key(), until);
+                    let is_there =
+                        |state: &State<'_>| !request.ends_before(state.slot.key(), until);
                     filling.fill(states.take_while(is_there), Some(moment))
                 }
             };

@@ -1,7 +1,7 @@
 //! Digests are what they would be if they were made anew from all that is held, whatever happened; and
 //! replicas that hold the same have the same, in whatever order it came.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::{Rig, power_cut};
 use bytes::Bytes;
@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use ringkv_node::disk::SimDisk;
 use ringkv_node::log::key;
 use ringkv_node::replica::{Digests, hash};
-use ringkv_node::store::PageRequest;
+use ringkv_node::store::{PageRequest, Seen};
 use ringkv_node::{Condition, Engine};
+use ringkv_shared::arcs::Arcs;
 use ringkv_shared::hlc::Stamp;
 use ringkv_shared::merkle::{self, Digest};
 use ringkv_shared::protocol::node::Record;
@@ -39,6 +40,9 @@ enum Act {
     Merge(Write),
     /// Forgets a key.
     Drop(usize, u8),
+    /// Forgets what is held of one half of the ring as an owner does, which has that half as it is, or that and
+    /// some other version of a key there.
+    Shed(usize, u16, bool),
     DropKeyspace,
     Compact,
     Reopen,
@@ -54,6 +58,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (0..3_usize, 0..5_u8, any::<Option<u8>>()).prop_map(|(s, k, v)| Act::Own(s, k, v)),
         12 => write().prop_map(Act::Merge),
         3 => (0..3_usize, 0..5_u8).prop_map(|(s, k)| Act::Drop(s, k)),
+        2 => (0..3_usize, 1..3_u16, any::<bool>()).prop_map(|(s, half, same)| Act::Shed(s, half, same)),
         1 => Just(Act::DropKeyspace),
         1 => Just(Act::Compact),
         1 => Just(Act::Reopen),
@@ -75,6 +80,34 @@ fn copy((space, k, number, value, seen_before): Write) -> (Bytes, Record) {
     // In this keyspace the last one wins.
     record.stamp = (space == 2).then_some(Stamp { ms: number % 5, count: 0 });
     (stored(space, k), record)
+}
+
+/// All that an engine holds.
+fn held(engine: &Engine) -> BTreeMap<Bytes, Record> {
+    engine.page(&PageRequest::everything()).unwrap().entries.into_iter().collect()
+}
+
+/// What is held of a half, and whether that is `same` as what an owner holds.
+fn shed(engine: &Engine, space: usize, half: u16, same: bool) {
+    let halves = Arcs::new([(u64::MAX / 2, 1), (u64::MAX, 2)]);
+    let prefix = key::stored(&name(space), Bytes::new());
+    let request = PageRequest { prefix, all_keyspaces: false, ..PageRequest::everything() };
+    let before = held(engine);
+    let census = engine.census(&request, &halves, false);
+    let owned = census.sorts.iter().find(|count| count.sort == half);
+    let digest = |digest: Digest| Digest(digest.0.wrapping_add(u64::from(!same)));
+    let sorts = owned.map(|count| (half, (count.keys, digest(count.digest))));
+    let seen = Seen { sorts: sorts.into_iter().collect(), ..Seen::default() };
+    let all: u64 = census.sorts.iter().map(|count| count.keys).sum();
+    let gone = owned.map_or(0, |count| if same { count.keys } else { 0 });
+    assert_eq!(engine.shed(&request, &halves, &seen).unwrap(), (gone, all - gone));
+    let (space, now) = (name(space), held(engine));
+    let goes = |stored: &Bytes| {
+        let (its, key) = key::split(stored);
+        its.unwrap_or("default") == space.as_str() && halves.sort_of(key_position(key)) == half
+    };
+    let expected = before.into_iter().filter(|(stored, _)| !(same && goes(stored)));
+    assert_eq!(now, expected.collect());
 }
 
 /// The parts that keys are in.
@@ -136,11 +169,14 @@ proptest! {
                         let condition = Condition::Within(all.seen());
                         rig.engine.forget([(stored(*space, *k), condition)]).unwrap();
                     }
+                    Act::Shed(space, half, same) => shed(&rig.engine, *space, *half, *same),
                     Act::DropKeyspace => drop(rig.engine.forget_keyspace(&name(1)).unwrap()),
                     Act::Compact => assert!(rig.compacts().await.unwrap()),
                     Act::Reopen => {
+                        let before = held(&rig.engine);
                         rig.close().await;
                         rig = Rig::open(&disk).unwrap();
+                        assert_eq!(held(&rig.engine), before);
                     }
                     Act::PowerCut(seed) => {
                         disk = power_cut(&disk, *seed);

@@ -14,8 +14,10 @@ use ringkv_node::disk::SimDisk;
 use ringkv_node::store::{Budget, Reads};
 use ringkv_node::{Clock, Durability, Engine, EngineOptions, NodeService};
 use ringkv_shared::Failure;
+use ringkv_shared::arcs::Arcs;
 use ringkv_shared::net::{Burst, Mailbox, ServerLimits, Service, listen, serve};
 use ringkv_shared::protocol::node::Reign;
+use ringkv_shared::told::Told;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::{LocalSet, spawn_local};
@@ -316,11 +318,17 @@ fn params() -> impl Strategy<Value = (&'static str, String)> {
     );
     let via = prop_oneof![9 => Just("\"move\""), 1 => Just("\"sync\""), 1 => Just("null")];
     let place = || prop_oneof![Just("null".to_owned()), quoted(key())];
+    let many = Arcs::new((0..100).map(|n| (n << 57 | 1 << 56, (n % 3) as u16)));
+    let (known, unknown) = (Told::short(&many), Told::short(&many.sorted(|sort| sort + 1)));
     let arcs = prop_oneof![
-        4 => Just("\"7fffffffffffffff:0 ffffffffffffffff:1\""),
-        4 => Just("\"ffffffffffffffff:3\""),
-        1 => Just("\"7fffffffffffffff:1\""),
-        1 => Just("null"),
+        4 => Just("\"7fffffffffffffff:0 ffffffffffffffff:1\"".to_owned()),
+        4 => Just("\"ffffffffffffffff:3\"".to_owned()),
+        2 => Just(format!("\"{many}\"")),
+        4 => Just(format!("\"{known}\"")),
+        1 => Just(format!("\"{unknown}\"")),
+        1 => Just("\"@7fffffffffffffff\"".to_owned()),
+        1 => Just("\"7fffffffffffffff:1\"".to_owned()),
+        1 => Just("null".to_owned()),
     ];
     let dump = (
         place(),

@@ -6,7 +6,6 @@
 use jsonrpsee::proc_macros::rpc;
 use jsonrpsee::types::ErrorObjectOwned;
 
-use crate::arcs::Arcs;
 use crate::protocol::cluster::{
     BatchGet, BatchWrite, ChangeReply, ChangesReply, CheckReport, ClusterFreeze, ClusterGet,
     ClusterWrite, ConfigReply, DoctorReply, EventsReply, InfoReply, Item, KeyspaceChange,
@@ -17,9 +16,10 @@ use crate::protocol::lease::{LeaseReply, NumberAsk, NumberReply, ViewId};
 use crate::protocol::node::{
     BatchReply, CensusReply, Claim, ClusterMap, Collection, CompactReply, DigestsReply, DoneReply,
     DumpReply, FetchReply, FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, ObeysReply,
-    OwedReply, PictureAt, Record, ReplicaWrite, ShedReply, SizeReply, SortCount, SpaceKey,
-    Stretch, Via, WriteReply,
+    OwedReply, PictureAt, Record, ReplicaWrite, ShedReply, SizeReply, SortCount, SpaceKey, Stretch,
+    Via, WriteReply,
 };
+use crate::told::Told;
 use crate::{Blob, KeyspaceName, NodeId, Version, Zone};
 
 /// A storage node. All methods are synchronous: they change the map and append to the log in one
@@ -68,7 +68,7 @@ pub trait NodeApi {
         keyspace: Option<KeyspaceName>,
         leaves: Option<Vec<u16>>,
         until: Option<Blob>,
-        arcs: Option<Arcs>,
+        arcs: Option<Told>,
     ) -> Result<DumpReply, ErrorObjectOwned>;
     /// Counts keys by the arcs on which they lie, looking at so many at the most (65,536 without a number, which is
     /// also the most), and with `marks` says of each what is held.

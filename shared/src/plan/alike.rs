@@ -89,8 +89,8 @@ pub fn copies(sort: &Sort, held: &Held) -> Copies {
     }
     let lack = |node: &&NodeId| of(held, node).is_none_or(|theirs| !alike(&theirs, &count));
     let to: Vec<NodeId> = sort.then.iter().filter(lack).cloned().collect();
-    let from = sort.then.first().filter(|node| sort.now.contains(node)).or(sort.now.first());
-    let Some(from) = from.filter(|_| !to.is_empty()) else { return Copies::None };
+    let Some(from) = sort.source().filter(|_| !to.is_empty()) else { return Copies::None };
+    debug_assert!(to.iter().all(|to| sort.goes(from, to)), "owners of now hold the same");
     let mixed = to.iter().any(|node| of(held, node).is_some());
     Copies::All { from: from.clone(), to, count, mixed }
 }
@@ -98,8 +98,7 @@ pub fn copies(sort: &Sort, held: &Held) -> Copies {
 /// What is to be dropped of a sort whose owners are those of now.
 #[must_use]
 pub fn drops(sort: &Sort, held: &Held) -> Drops {
-    let strays: Held =
-        held.iter().filter(|(node, _)| !sort.now.contains(node)).cloned().collect();
+    let strays: Held = held.iter().filter(|(node, _)| !sort.now.contains(node)).cloned().collect();
     if strays.is_empty() {
         return Drops::None;
     }

@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::Status;
-use crate::arcs::Arcs;
 use crate::blob::Blob;
 use crate::keyspace::KeyspaceName;
 use crate::merkle::Digest;
+use crate::told::Told;
 
 /// Keys between two keys of a keyspace that lie on some arcs of the ring.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub struct Stretch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Blob>,
     /// Those on arcs of a sort other than 0.
-    pub arcs: Arcs,
+    pub arcs: Told,
 }
 
 /// The answer to `census`.

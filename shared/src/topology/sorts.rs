@@ -71,6 +71,18 @@ impl Sort {
         }
         Self { now: before, then }
     }
+
+    /// From whom copies are made: an owner of now, one that stays if there is one.
+    #[must_use]
+    pub fn source(&self) -> Option<&NodeId> {
+        self.then.first().filter(|node| self.now.contains(node)).or(self.now.first())
+    }
+
+    /// Whether it is copied from one node to another, where that has nothing of it.
+    #[must_use]
+    pub fn goes(&self, from: &NodeId, to: &NodeId) -> bool {
+        self.source() == Some(from) && self.then.contains(to) && !self.now.contains(to)
+    }
 }
 
 #[cfg(test)]
@@ -103,6 +115,11 @@ mod tests {
                 if source.is_some() && after.iter().any(|node| !before.contains(node)) {
                     prop_assert_eq!(sort.then.first(), source);
                 }
+                let from = sort.source().expect("it has owners now");
+                prop_assert!(before.contains(from) && source.is_none_or(|_| after.contains(from)));
+                let goes: BTreeSet<_> = after.iter().filter(|to| sort.goes(from, to)).collect();
+                let new: BTreeSet<_> = after.iter().filter(|to| !before.contains(to)).collect();
+                prop_assert_eq!(goes, new);
             }
         }
     }

@@ -90,7 +90,9 @@ mod tests {
             let line = line(&reply(vec![plain.clone(), other], None));
             assert_eq!(QuickPage::read(line.as_bytes()), None, "{line}");
         }
-        for bad in [r#"{"items":[]}"#, r#"{"status":"ok","items":[,]}"#, r#"{"status":"ok","items":["#] {
+        for bad in
+            [r#"{"items":[]}"#, r#"{"status":"ok","items":[,]}"#, r#"{"status":"ok","items":["#]
+        {
             let line = format!(r#"{{"jsonrpc":"2.0","id":12,"result":{bad}}}"#);
             assert_eq!(QuickPage::read(line.as_bytes()), None, "{line}");
         }
