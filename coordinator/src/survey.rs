@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Of each stretch it is told what each node holds of each sort of keys (see [`Sorts`]), in a few numbers: where all
-//! holders have the same nothing has to be read. While the others count a stretch, the lead counts the next one.
+//! holders have the same nothing has to be read. While the others count a stretch, the lead counts the next one. Arcs are
+//! told to a node once and named from then on, see [`told`](ringkv_shared::told).
 //!
 //! # Caveats
 //!

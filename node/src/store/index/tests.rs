@@ -125,6 +125,12 @@ proptest! {
         prop_assert_eq!(found(index.from(Bound::Unbounded)), from(&model, Bound::Unbounded));
         prop_assert_eq!(found(index.from(Bound::Included(&key))), from(&model, Bound::Included(probe)));
         prop_assert_eq!(found(index.from(Bound::Excluded(&key))), from(&model, Bound::Excluded(probe)));
+        for end in [probe, probe + 1, probe + 700] {
+            let within = index.within(Bound::Included(&key), |key| key >= &bytes(end)[..]);
+            let mut expected = from(&model, Bound::Included(probe));
+            expected.truncate(model.range(probe..end).count());
+            prop_assert_eq!(found(within), expected);
+        }
     }
 }
 
