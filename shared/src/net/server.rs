@@ -1,6 +1,6 @@
 //! The server side: one task a connection, none a request.
 //!
-//! What a turn of a connection does is told in [`connection`](super::connection). Here is what is served, within
+//! What a turn of a connection does is told in [`connection`]. Here is what is served, within
 //! which bounds, and who accepts.
 //!
 //! # Caveats
