@@ -35,6 +35,10 @@ use crate::space::RETRY_INTERVAL;
 use self::beside::Beside;
 pub(crate) use self::beside::Rotation;
 
+/// So many looks at the network, which cost nothing beside a sync: with each, connections read what has arrived, and
+/// what they had read with the one before is served.
+const LOOKS: usize = 3;
+
 /// Memory for lines that is kept between two groups, in bytes.
 const SPARE_BYTES: usize = 256 * 1024;
 
@@ -146,8 +150,9 @@ impl Committer {
                 () = shared.work.notified() => {
                     let sync = shared.options.durability == Durability::Always;
                     if sync {
-                        // One more look at the network costs nothing beside a sync.
-                        tokio::task::yield_now().await;
+                        for _ in 0..LOOKS {
+                            tokio::task::yield_now().await;
+                        }
                     }
                     self.commit(sync).await?;
                     if shared.lock().sizes.active >= shared.options.segment_bytes {
