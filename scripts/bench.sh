@@ -32,10 +32,10 @@ ulimit -n 20000 2>/dev/null || true
 table=()
 lasting=$SECONDS_EACH
 
-# A port that is free now.
+# A port that is free now, and none that connections get: one that was closed keeps its own for a minute.
 free_port() {
   while :; do
-    port=$((20000 + RANDOM % 40000))
+    port=$((10000 + RANDOM % 22000))
     (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || return 0
   done
 }
