@@ -11,23 +11,19 @@
 //! An `apply` or `drop` is a batch, not a transaction: a crash may keep the first part of one that
 //! was not acknowledged.
 
-use std::rc::Rc;
-
 use bytes::Bytes;
+use jsonrpsee::core::async_trait;
 use jsonrpsee::types::ErrorObjectOwned;
-use jsonrpsee::{Methods, core::async_trait};
 use ringkv_shared::arcs::Arcs;
 use ringkv_shared::limits::{PAGE_BYTES_MAX, PAGE_KEYS_MAX};
 use ringkv_shared::merkle::Digest;
-use ringkv_shared::net::{
-    Burst, Mailbox, NODE_METHODS, NodeApiServer, Service, failure_into_object, takes,
-};
+use ringkv_shared::net::{NodeApiServer, failure_into_object};
 use ringkv_shared::protocol::Status;
 use ringkv_shared::protocol::node::{
     BatchReply, CensusReply, Claim, ClusterMap, Collection, CompactReply, DigestsReply, DoneReply,
     DumpReply, FetchReply, FreezeReply, GetReply, KeyVersion, LogReply, NodeStats, ObeysReply,
-    OwedReply, PictureAt, Record, Reign, ReplicaWrite, ShedReply, SizeReply, SortCount, SpaceKey,
-    Stretch, Via, WriteReply,
+    OwedReply, PictureAt, Record, ReplicaWrite, ShedReply, SizeReply, SortCount, SpaceKey, Stretch,
+    Via, WriteReply,
 };
 use ringkv_shared::told::Told;
 use ringkv_shared::{Blob, ErrorName, Failure, KeyspaceName, NodeId, Version};
@@ -46,10 +42,7 @@ use crate::log::record;
 use crate::log::record::Op;
 use crate::log::value::Value;
 use crate::marks;
-use crate::quick;
-use crate::refusals::{
-    disobeyed, no_arcs, no_page, no_picture, no_room, not_done, refused, unreadable,
-};
+use crate::refusals::{no_arcs, no_page, no_picture, no_room, not_done, refused, unreadable};
 use crate::replica::{Leaves, Obeys};
 use crate::store::{
     CENSUS_KEYS_MAX, Census, FreezeError, FreezeId, PageRequest, Seen, fields_bytes,
@@ -59,70 +52,8 @@ use crate::write::{Merged, WriteOutcome};
 const TAIL_LINES_DEFAULT: usize = 20;
 const TAIL_LINES_MAX: usize = 1_000;
 
-/// An engine behind the methods on the wire.
-#[derive(Clone)]
-pub struct NodeService {
-    engine: Engine,
-    methods: Rc<Methods>,
-}
-
-impl NodeService {
-    /// The methods of this engine.
-    #[must_use]
-    pub fn new(engine: Engine) -> Self {
-        let methods = Rc::new(Api(engine.clone()).into_rpc().into());
-        Self { engine, methods }
-    }
-}
-
-impl Service for NodeService {
-    fn methods(&self) -> &Methods {
-        &self.methods
-    }
-
-    fn admit(&self, method: &str, reign: Option<Reign>) -> Result<(), Failure> {
-        let admitted = match (method, reign) {
-            // Who asks for these may be a coordinator that does not know yet that it is not obeyed any more.
-            ("size" | "cluster" | "claim" | "stats" | "log" | "history" | "compact", _) => Ok(()),
-            ("adopt", under) => self.engine.admit_coordinator(under),
-            (_, Some(under)) => self.engine.admit_under(under),
-            (_, None) => Ok(()),
-        };
-        admitted.map_err(|why| disobeyed(&self.engine.options().id, reign, why))
-    }
-
-    fn quick(&self, lines: &[&[u8]], out: &mut Vec<u8>, _mailbox: &Mailbox) -> usize {
-        quick::answer(&self.engine, lines, out)
-    }
-
-    const SIDE_BY_SIDE: bool = true;
-
-    fn side_by_side(&self, bursts: &mut [Burst<'_>], out: &mut Vec<u8>) {
-        quick::answer_all(&self.engine, bursts, out);
-    }
-
-    fn settled(&self) -> u64 {
-        self.engine.settled()
-    }
-
-    async fn settle_up_to(&self, due: u64) {
-        self.engine.settle_up_to(due).await;
-    }
-
-    fn settle(&self) -> impl Future<Output = ()> {
-        self.engine.settle()
-    }
-
-    fn takes(&self, method: &str) -> Option<&'static str> {
-        takes(&NODE_METHODS, method)
-    }
-
-    fn is_barrier(&self, method: &str) -> bool {
-        matches!(method, "compact" | "history" | "release")
-    }
-}
-
-struct Api(Engine);
+/// The methods of an engine.
+pub(crate) struct Api(pub(crate) Engine);
 
 type Answer<T> = Result<T, ErrorObjectOwned>;
 

@@ -1,10 +1,12 @@
 //! What the methods answer, as tables of calls.
 
 use super::*;
+use crate::NodeService;
 use crate::checks::COUNTER_MAX;
 use crate::options::EngineOptions;
 use ringkv_shared::limits::{CONTEXT_DOTS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use ringkv_shared::merkle;
+use ringkv_shared::net::{NODE_METHODS, Service as _};
 use serde_json::{Value, json};
 
 fn service(dir: &std::path::Path) -> NodeService {

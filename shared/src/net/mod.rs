@@ -11,6 +11,7 @@ mod errors;
 mod link;
 mod listen;
 mod mailbox;
+mod methods;
 mod open_files;
 mod peer;
 mod process;
@@ -20,10 +21,7 @@ mod server;
 mod turn;
 mod wire;
 
-pub use api::{
-    CLUSTER_METHODS, ClusterApiClient, ClusterApiServer, NODE_METHODS, NodeApiClient,
-    NodeApiServer, takes,
-};
+pub use api::{ClusterApiClient, ClusterApiServer, NodeApiClient, NodeApiServer};
 pub use claimant::Claimant;
 pub use client::{Client, Observer, connect, read_answer};
 pub use config::{ConfigError, read_settings};
@@ -32,6 +30,7 @@ pub use errors::{failure_from_object, failure_into_object};
 pub use link::Router;
 pub use listen::{ListenError, check_listen, listen};
 pub use mailbox::{Mailbox, Ticket};
+pub use methods::{CLUSTER_METHODS, NODE_METHODS, takes};
 pub use open_files::make_room_for;
 pub use peer::{Peer, PeerError};
 pub use process::{print_ready, run_process, tell_end};
