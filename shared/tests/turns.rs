@@ -2,20 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod caller;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
 
+use caller::{Caller, PATIENCE};
 use jsonrpsee::{Methods, RpcModule};
 use ringkv_shared::net::{Burst, Mailbox, ServerLimits, Service, listen, serve};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;
-
-/// The longest that an answer may take: much longer than it does.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Lines of `{N`, answered with their number: without a word at once, with `later` when the gate opens, with `long` by a
 /// megabyte. All others are for the table, which has `slow`.
@@ -116,21 +114,7 @@ impl Server {
     }
 
     async fn caller(&self) -> Caller {
-        Caller(BufReader::new(TcpStream::connect(self.address).await.unwrap()))
-    }
-}
-
-struct Caller(BufReader<TcpStream>);
-
-impl Caller {
-    async fn send(&mut self, text: &str) {
-        self.0.get_mut().write_all(text.as_bytes()).await.unwrap();
-    }
-
-    async fn line(&mut self) -> String {
-        let mut line = String::new();
-        tokio::time::timeout(PATIENCE, self.0.read_line(&mut line)).await.unwrap().unwrap();
-        line.trim_end().to_owned()
+        Caller::of(self.address).await
     }
 }
 
@@ -233,10 +217,7 @@ fn who_leaves_gets_what_is_due_and_a_server_that_stops_waits_for_it() {
         assert!(!server.ended.is_finished());
         server.gate.open();
         for (mut caller, expected) in [(left, "1\n"), (stays, "2\n"), (third, "")] {
-            let mut rest = String::new();
-            let read = caller.0.read_to_string(&mut rest);
-            tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
-            assert_eq!(rest, expected);
+            assert_eq!(caller.rest().await, expected);
         }
         tokio::time::timeout(PATIENCE, server.ended).await.unwrap().unwrap();
     });

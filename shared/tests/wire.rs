@@ -2,15 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod caller;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use caller::Caller;
 use jsonrpsee::{Methods, RpcModule};
 use ringkv_shared::net::{ServerLimits, Service, serve};
 use ringkv_shared::protocol::claim::Reign;
 use ringkv_shared::{ErrorName, Failure};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
@@ -86,40 +88,6 @@ fn register() -> Register {
     Register(module.into())
 }
 
-struct Caller(BufReader<TcpStream>);
-
-impl Caller {
-    async fn send(&mut self, text: &str) {
-        self.0.get_mut().write_all(text.as_bytes()).await.unwrap();
-    }
-
-    async fn line(&mut self) -> String {
-        let mut line = String::new();
-        tokio::time::timeout(Duration::from_secs(10), self.0.read_line(&mut line))
-            .await
-            .unwrap()
-            .unwrap();
-        line.trim_end().to_owned()
-    }
-
-    async fn lines(&mut self, count: usize) -> Vec<String> {
-        let mut lines = Vec::new();
-        for _ in 0..count {
-            lines.push(self.line().await);
-        }
-        lines
-    }
-
-    /// Everything until the server closes.
-    async fn rest(&mut self) -> String {
-        let mut rest = String::new();
-        let read = self.0.read_to_string(&mut rest);
-        // A connection that is closed with unread input may be reset.
-        let _ = tokio::time::timeout(Duration::from_secs(10), read).await.unwrap();
-        rest
-    }
-}
-
 /// Runs a story against a server with small limits.
 fn with_server(story: impl AsyncFnOnce(std::net::SocketAddr)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -145,7 +113,7 @@ fn with_server(story: impl AsyncFnOnce(std::net::SocketAddr)) {
 }
 
 async fn call(addr: std::net::SocketAddr) -> Caller {
-    Caller(BufReader::new(TcpStream::connect(addr).await.unwrap()))
+    Caller::of(addr).await
 }
 
 fn request(id: u64, method: &str, params: &str) -> String {

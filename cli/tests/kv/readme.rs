@@ -6,6 +6,7 @@
 //! | the ` ```console ` block after "By hand" | line by line: servers in the background, the rest to its end |
 //! | the first ` ```console ` block | named word for word: a test cannot run `cargo test` |
 //! | commands, forms, exit codes | compared with `kv help` and `kv --help` |
+//! | files that it or DESIGN names | they are there |
 //!
 //! # Caveats
 //!
@@ -231,4 +232,19 @@ fn its_lists_are_what_help_says() {
         let known = usage.split([' ', '\n', ',']).any(|known| known == word);
         assert!(known, "kv {word} is not in kv --help");
     }
+}
+
+#[test]
+fn the_files_that_are_named_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let is_path = |word: &&str| {
+        let is_plain = word.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
+        let first = word.split('/').next().unwrap_or_default();
+        is_plain && word.contains('/') && !first.is_empty() && root.join(first).is_dir()
+    };
+    let design = std::fs::read_to_string(root.join("DESIGN.md")).unwrap();
+    let named: BTreeSet<&str> = quoted(README).chain(quoted(&design)).filter(is_path).collect();
+    assert!(named.len() > 50, "{named:?}");
+    let missing: Vec<_> = named.into_iter().filter(|path| !root.join(path).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
